@@ -1,0 +1,49 @@
+find_package(Threads REQUIRED)
+find_package(MPI REQUIRED COMPONENTS CXX)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(Boost 1.81 REQUIRED)   # headers only: Asio, Beast, JSON (compiled once in base/json.cpp)
+
+add_library(trireme_boost INTERFACE)
+target_link_libraries(trireme_boost INTERFACE Boost::headers)
+target_compile_definitions(trireme_boost INTERFACE BOOST_ALL_NO_LIB BOOST_JSON_NO_LIB BOOST_CONTAINER_NO_LIB)
+
+# PCRE2 serves Split patterns that no hand scanner knows; the known tokenizers do without.
+find_library(PCRE2_LIBRARY pcre2-8)
+find_path(PCRE2_INCLUDE pcre2.h)
+
+set(TRIREME_WITH_CUDA 0)
+if(TRIREME_CUDA)
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    set(CMAKE_CUDA_ARCHITECTURES OFF)   # set below, per -gencode
+    enable_language(CUDA)
+    find_package(CUDAToolkit REQUIRED)
+    find_path(NCCL_INCLUDE nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+    find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR})
+    if(NCCL_INCLUDE AND NCCL_LIBRARY AND TARGET CUDA::cublasLt)
+      set(TRIREME_WITH_CUDA 1)
+    else()
+      message(WARNING "nvcc found, but not NCCL or cuBLASLt: building the CPU back end only")
+    endif()
+  endif()
+endif()
+
+add_library(trireme_cuda INTERFACE)
+if(TRIREME_WITH_CUDA)
+  set(CMAKE_CUDA_STANDARD 20)
+  target_include_directories(trireme_cuda SYSTEM INTERFACE ${NCCL_INCLUDE})
+  target_link_libraries(trireme_cuda INTERFACE CUDA::cudart_static CUDA::cublasLt ${NCCL_LIBRARY})
+  set(TRIREME_CUDA_ARCHS "90a" CACHE STRING "GPU architectures to compile for, e.g. 80;90a")
+  foreach(arch ${TRIREME_CUDA_ARCHS})
+    target_compile_options(trireme_cuda INTERFACE
+      $<$<COMPILE_LANGUAGE:CUDA>:-gencode=arch=compute_${arch},code=sm_${arch}>)
+  endforeach()
+  target_compile_options(trireme_cuda INTERFACE
+    $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo -diag-suppress=20012>
+    $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${TRIREME_WERROR}>>:-Werror=all-warnings>)
+endif()
+target_compile_definitions(trireme_flags INTERFACE TRIREME_WITH_CUDA=${TRIREME_WITH_CUDA})
+message(STATUS "CUDA back end: ${TRIREME_WITH_CUDA}")

@@ -1,0 +1,20 @@
+# add_layer(NAME [DEPS layer ...] [LIBS library ...]): a static library of this folder's *.cpp and, with CUDA,
+# *.cu files, linked only to the layers it may include. scripts/check_layers.py holds the includes against
+# the same map.
+function(add_layer name)
+  cmake_parse_arguments(LAYER "" "" "DEPS;LIBS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  if(TRIREME_WITH_CUDA)
+    file(GLOB_RECURSE cuda_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cu)
+  else()
+    list(FILTER sources EXCLUDE REGEX "/cuda/|_cuda\\.cpp$|_nccl\\.cpp$")
+  endif()
+  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
+  if(NOT sources AND NOT cuda_sources)
+    add_library(${name} INTERFACE)
+    target_link_libraries(${name} INTERFACE trireme_flags ${LAYER_DEPS} ${LAYER_LIBS})
+    return()
+  endif()
+  add_library(${name} STATIC ${sources} ${cuda_sources})
+  target_link_libraries(${name} PUBLIC trireme_flags ${LAYER_DEPS} ${LAYER_LIBS})
+endfunction()
