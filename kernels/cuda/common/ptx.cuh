@@ -1,0 +1,55 @@
+#pragma once
+// The instructions that C++ has no name for (sm_80 and later).
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+namespace trireme::cuda {
+
+__device__ inline uint32_t shared_address(const void* pointer) { return uint32_t(__cvta_generic_to_shared(pointer)); }
+
+// 16 bytes of read-only data that will not be read again: past L1.
+__device__ inline uint4 load_streaming(const void* from) {
+  uint4 value;
+  asm("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+      : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+      : "l"(from));
+  return value;
+}
+
+// Copies 16 bytes from global to shared memory in the background, or writes zeros where !valid.
+__device__ inline void copy_16_async(void* shared, const void* global, bool valid) {
+  const int bytes = valid ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes)
+               : "memory");
+}
+__device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+// Four 8x8 matrices of 16-bit elements. Lane l names row l % 8 of matrix l / 8; of matrix i it receives, in
+// out[i], the elements (l / 4, 2 (l % 4)) and (l / 4, 2 (l % 4) + 1).
+__device__ inline void load_matrices(uint32_t (&out)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+// The same of the transposed matrices: elements (2 (l % 4), l / 4) and (2 (l % 4) + 1, l / 4) as stored.
+__device__ inline void load_matrices_transposed(uint32_t (&out)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+
+// c += a b for one warp: a 16x16, b 16x8 bf16, c 16x8 float. With g = lane / 4 and i = 2 (lane % 4), a lane holds
+//   a: (g, i..i+1) (g+8, i..i+1) (g, i+8..i+9) (g+8, i+8..i+9);  b: (i..i+1, g) (i+8..i+9, g);
+//   c: (g, i) (g, i+1) (g+8, i) (g+8, i+1).
+__device__ inline void multiply_add_16x8x16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+}  // namespace trireme::cuda

@@ -1,0 +1,186 @@
+#include "runtime/distributed_executor.h"
+
+#include "parallel/plan/codec.h"
+
+namespace trireme {
+
+DistributedExecutor::DistributedExecutor(Worker& worker, ControlChannel& control, const ClusterInfo& info)
+    : worker_(worker), control_(control), info_(info) {}
+
+void DistributedExecutor::submit(StepPlan plan) {
+  std::lock_guard lock(mutex_);
+  CHECK_EQ(plan.step, last_submitted_ + 1) << "plans are consecutive";
+  CHECK_LT(int(results_.size() + new_plans_.size()), info_.max_in_flight() + 1) << "plans in flight";
+  last_submitted_ = plan.step;
+  new_plans_.push_back(std::move(plan));
+  submitted_.notify_one();
+}
+
+void DistributedExecutor::submit_sampling(SamplingOrders orders) {
+  std::lock_guard lock(mutex_);
+  CHECK_LE(orders.step, last_submitted_) << "sampling orders of a step not submitted";
+  new_sampling_.push_back(std::move(orders));
+  submitted_.notify_one();
+}
+
+bool DistributedExecutor::ready(StepId step) {
+  std::lock_guard lock(mutex_);
+  return results_.contains(step);
+}
+
+StepResult DistributedExecutor::wait(StepId step) {
+  std::unique_lock lock(mutex_);
+  CHECK_LE(step, last_submitted_) << "wait for a step not submitted";
+  finished_.wait(lock, [&] { return results_.contains(step); });
+  StepResult result = std::move(results_.at(step));
+  results_.erase(step);
+  return result;
+}
+
+void DistributedExecutor::pump() {
+  std::deque<StepPlan> plans;
+  std::deque<SamplingOrders> sampling;
+  {
+    std::lock_guard lock(mutex_);
+    plans.swap(new_plans_);
+    sampling.swap(new_sampling_);
+  }
+  for (StepPlan& plan : plans) {
+    if (info_.world > 1) control_.broadcast({ControlKind::plan, encode_plan(plan)});
+    plans_.push_back(std::move(plan));
+  }
+  for (SamplingOrders& orders : sampling) {
+    if (info_.world > 1) control_.broadcast({ControlKind::sampling, encode_sampling_orders(orders)});
+    sampling_.emplace(orders.step, std::move(orders));
+  }
+  control_.pump();
+}
+
+SamplingOrders DistributedExecutor::wait_for_sampling(StepId step) {
+  poll_with_backoff([&] {
+    pump();
+    return sampling_.contains(step);
+  });
+  SamplingOrders orders = std::move(sampling_.at(step));
+  sampling_.erase(step);
+  return orders;
+}
+
+bool DistributedExecutor::collect() {
+  bool moved = false;
+  while (const auto ack = control_.try_receive_ack()) {
+    CHECK_EQ(ack->status, 0) << "rank" << ack->rank << "reported a failed step" << ack->step;
+    ++acks_[ack->step];
+    moved = true;
+  }
+  while (!in_flight_.empty()) {
+    const InFlight& oldest = in_flight_.front();
+    if (acks_[oldest.step] < info_.world - 1 || !worker_.finished(oldest.step)) break;
+    StepResult result = worker_.result(oldest.step);
+    result.device_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - oldest.started).count();
+    acks_.erase(oldest.step);
+    in_flight_.pop_front();
+    moved = true;
+    std::lock_guard lock(mutex_);
+    results_.emplace(result.step, std::move(result));
+    finished_.notify_one();
+  }
+  return moved;
+}
+
+// Nothing of ours is under way: sleep until the engine has something. Bounded, so that a lost wake-up is a
+// hiccup and not a hang.
+void DistributedExecutor::wait_for_submission() {
+  rank_progress().phase.store(Phase::idle, std::memory_order_relaxed);
+  std::unique_lock lock(mutex_);
+  submitted_.wait_for(lock, std::chrono::milliseconds(100), [&] { return !new_plans_.empty() || !new_sampling_.empty(); });
+}
+
+void DistributedExecutor::run() {
+  bool stopping = false;
+  while (!stopping || !in_flight_.empty()) {
+    poll_with_backoff([&] {
+      pump();
+      return collect() || !plans_.empty() || in_flight_.empty();
+    });
+    if (!plans_.empty()) {
+      const StepPlan plan = std::move(plans_.front());
+      plans_.pop_front();
+      in_flight_.push_back({plan.step, plan.shutdown, std::chrono::steady_clock::now()});
+      worker_.execute(plan, [&] { return wait_for_sampling(plan.step); });
+      stopping = plan.shutdown;
+    } else if (in_flight_.empty() && !stopping) {
+      wait_for_submission();
+    }
+  }
+}
+
+namespace {
+
+// One other rank's inbox: plans in order, sampling orders by step.
+class Inbox {
+ public:
+  explicit Inbox(ControlChannel& control) : control_(control) {}
+
+  bool receive() {   // true when something came
+    const auto message = control_.try_receive();
+    if (!message) return false;
+    if (message->kind == ControlKind::plan) {
+      plans_.push_back(decode_plan(message->bytes));
+    } else {
+      SamplingOrders orders = decode_sampling_orders(message->bytes);
+      sampling_.emplace(orders.step, std::move(orders));
+    }
+    return true;
+  }
+  bool has_plan() const { return !plans_.empty(); }
+  StepPlan take_plan() {
+    StepPlan plan = std::move(plans_.front());
+    plans_.pop_front();
+    return plan;
+  }
+  SamplingOrders wait_for_sampling(StepId step) {
+    poll_with_backoff([&] {
+      while (receive()) {}
+      return sampling_.contains(step);
+    });
+    SamplingOrders orders = std::move(sampling_.at(step));
+    sampling_.erase(step);
+    return orders;
+  }
+  void forget_sampling(StepId step) { sampling_.erase(step); }   // stages that do not sample
+
+ private:
+  ControlChannel& control_;
+  std::deque<StepPlan> plans_;
+  std::map<StepId, SamplingOrders> sampling_;
+};
+
+}  // namespace
+
+void run_worker_loop(Worker& worker, ControlChannel& control, int rank) {
+  Inbox inbox(control);
+  std::deque<StepId> unacknowledged;
+  bool stopping = false;
+  while (!stopping || !unacknowledged.empty()) {
+    if (unacknowledged.empty()) rank_progress().phase.store(Phase::idle, std::memory_order_relaxed);
+    poll_with_backoff([&] {
+      control.pump();
+      while (inbox.receive()) {}
+      return inbox.has_plan() || (!unacknowledged.empty() && worker.finished(unacknowledged.front()));
+    });
+    if (inbox.has_plan()) {
+      const StepPlan plan = inbox.take_plan();
+      worker.execute(plan, [&] { return inbox.wait_for_sampling(plan.step); });
+      inbox.forget_sampling(plan.step);
+      unacknowledged.push_back(plan.step);
+      stopping = plan.shutdown;
+    }
+    while (!unacknowledged.empty() && worker.finished(unacknowledged.front())) {
+      control.acknowledge({rank, 0, unacknowledged.front()});
+      unacknowledged.pop_front();
+    }
+  }
+}
+
+}  // namespace trireme

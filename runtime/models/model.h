@@ -1,0 +1,49 @@
+#pragma once
+// A model on one rank: its stage's layers, its shard of each. A new model is one file in this folder and one
+// row in model.cpp's table.
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/model_config.h"
+#include "runtime/step_context.h"
+#include "runtime/weight_loader.h"
+
+namespace trireme {
+
+// What a model is built from.
+struct ModelContext {
+  const ModelConfig& config;
+  const Topology& topology;
+  WeightLoader& loader;
+  int32_t block_size = 16;
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  virtual std::vector<KvGroupSpec> kv_groups() const = 0;   // this rank's, by group
+  // Bytes of workspace forward() takes for that many tokens, beside hidden and logits.
+  virtual int64_t workspace_bytes(int64_t tokens) const = 0;
+
+  // First stage only: hidden[t, :] = embedding of context.ids[t].   hidden: [T, hidden_size] activation dtype.
+  virtual void embed(TensorView hidden, StepContext& context) = 0;
+  // This stage's layers, in place.
+  virtual void layers(TensorView hidden, StepContext& context) = 0;
+  // Last stage only: final norm and output layer of some rows.   rows: [R, hidden_size] (overwritten);
+  // logits: [R, this shard's vocabulary] f32.
+  virtual void logits(TensorView logits, TensorView rows, StepContext& context) = 0;
+};
+
+// Loads this rank's weights. Throws ConfigError for a topology the model cannot take, CheckpointError for weights.
+std::unique_ptr<Model> make_model(const ModelContext& context);
+
+// Shared by the model files.
+std::string layer_name(std::string_view prefix, int64_t layer, std::string_view suffix);   // "model.layers.3.mlp.up_proj.weight"
+Tensor rope_inverse_frequencies(const RopeConfig& rope, Device device, const Stream& stream);  // [rotary_dim / 2] f32
+
+std::unique_ptr<Model> make_llama(const ModelContext& context);
+std::unique_ptr<Model> make_gpt2(const ModelContext& context);
+
+}  // namespace trireme

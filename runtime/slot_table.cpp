@@ -1,0 +1,144 @@
+#include "runtime/slot_table.h"
+
+#include "kernels/attention.h"
+
+namespace trireme {
+
+SlotTable::SlotTable(const SlotTableOptions& options, KvPool& kv_pool, Device device)
+    : options_(options), kv_pool_(kv_pool), device_(device), slots_(size_t(options.num_slots)),
+      length_(DType::i32, {options.num_slots}, device), last_token_(DType::i32, {options.num_slots}, device) {
+  const Stream stream(device);
+  const auto zeroed = [&](Tensor& tensor) { fill_zero_async(tensor.data(), size_t(tensor.view().bytes()), device, stream); };
+  zeroed(length_);
+  zeroed(last_token_);
+  if (options.track_counts) counts_ = Tensor(DType::u16, {options.num_slots, options.vocab.size()}, device);
+  for (int group = 0; group < kv_pool.num_groups(); ++group) {
+    block_tables_.emplace_back(DType::i32, std::initializer_list<int64_t>{options.num_slots, options.max_blocks_per_slot}, device);
+    zeroed(block_tables_.back());
+  }
+  stream.synchronize();
+  state_ = {length_, last_token_, counts_};
+  for (SlotInfo& info : slots_) info.table_lengths.assign(size_t(kv_pool.num_groups()), 0);
+  for (int entry = 0; entry < options.ring; ++entry) uploads_.emplace_back(device, 1 << 16);
+}
+
+SlotInfo& SlotTable::slot(SlotId id) {
+  CHECK(id >= 0 && id < options_.num_slots) << "slot" << id;
+  return slots_[size_t(id)];
+}
+
+const SlotInfo& SlotTable::info(SlotId id) const {
+  CHECK(id >= 0 && id < options_.num_slots && slots_[size_t(id)].open) << "slot" << id << "is not open";
+  return slots_[size_t(id)];
+}
+
+void SlotTable::apply_to_host(const StepPlan& plan) {
+  for (const SlotOrder& order : plan.slots) {
+    SlotInfo& info = slot(order.slot);
+    if (order.kind == SlotOrderKind::close) {
+      CHECK(info.open) << "close of slot" << order.slot;
+      info.open = false;
+      continue;
+    }
+    CHECK(!info.open) << "slot" << order.slot << "opened twice";
+    info.open = true;
+    info.sampling = order.sampling;
+    info.suppressed = order.suppressed;
+    if (order.kind == SlotOrderKind::fork) {
+      const SlotInfo& source = this->info(order.source);
+      info.prompt_length = source.prompt_length;
+      info.table_lengths = source.table_lengths;
+    } else {
+      CHECK(!order.history.empty() && order.prompt_length <= int32_t(order.history.size())) << "history of slot" << order.slot;
+      info.prompt_length = order.prompt_length;
+      std::fill(info.table_lengths.begin(), info.table_lengths.end(), 0);
+    }
+  }
+}
+
+// Opens come before forks on the device: a fork may copy a slot opened in the same plan. The reverse (a slot
+// opened again after being forked from) would read the new state, and no plan does it.
+void SlotTable::queue_opens(const StepPlan& plan, PackedUpload& upload) {
+  std::vector<int32_t> slots, prompt_lengths, begins{0}, ids, track;
+  for (const SlotOrder& order : plan.slots) {
+    if (order.kind != SlotOrderKind::open) continue;
+    slots.push_back(order.slot);
+    prompt_lengths.push_back(order.prompt_length);
+    ids.insert(ids.end(), order.history.begin(), order.history.end());
+    begins.push_back(int32_t(ids.size()));
+    track.push_back(options_.track_counts);
+  }
+  if (slots.empty()) return;
+  const TensorView a = upload.add(slots), b = upload.add(prompt_lengths), c = upload.add(begins), d = upload.add(ids), e = upload.add(track);
+  queued_.push_back([=, this](const Stream& stream) { open_slots(state_, a, b, c, d, e, options_.vocab.begin, stream); });
+}
+
+void SlotTable::queue_forks(const StepPlan& plan, PackedUpload& upload) {
+  std::vector<int32_t> pairs;
+  std::vector<std::vector<int32_t>> tables(block_tables_.size());
+  for (const SlotOrder& order : plan.slots) {
+    if (order.kind != SlotOrderKind::fork) continue;
+    pairs.insert(pairs.end(), {order.source, order.slot});
+    for (size_t group = 0; group < tables.size(); ++group)
+      tables[group].insert(tables[group].end(), {order.source, order.slot, slot(order.slot).table_lengths[group]});
+  }
+  if (pairs.empty()) return;
+  const int64_t forks = int64_t(pairs.size()) / 2;
+  const TensorView state_pairs = upload.add(pairs).reshape({forks, 2});
+  queued_.push_back([=, this](const Stream& stream) { fork_slots(state_, state_pairs, stream); });
+  for (size_t group = 0; group < tables.size(); ++group) {
+    const TensorView rows = upload.add(tables[group]).reshape({forks, 3});
+    queued_.push_back([=, this](const Stream& stream) { fork_block_table(block_tables_[group], rows, stream); });
+  }
+}
+
+void SlotTable::queue_blocks(const StepPlan& plan, PackedUpload& upload) {
+  for (size_t group = 0; group < block_tables_.size(); ++group) {
+    std::vector<int32_t> updates, copies;
+    for (const BlockOrder& order : plan.blocks) {
+      if (order.group != group) continue;
+      CHECK(order.block >= 0 && order.block < kv_pool_.num_blocks(int(group))) << "block" << order.block;
+      if (order.kind == BlockOrderKind::copy) {
+        copies.insert(copies.end(), {order.source, order.block});
+        continue;
+      }
+      if (order.kind == BlockOrderKind::drop_prefix) continue;   // attention's window never looks there
+      int32_t& length = slot(order.slot).table_lengths[group];
+      CHECK(slot(order.slot).open) << "block order for closed slot" << order.slot;
+      if (order.kind == BlockOrderKind::append) CHECK_EQ(order.index, length++) << "append to the table of slot" << order.slot;
+      else CHECK_LT(order.index, length) << "replace in the table of slot" << order.slot;
+      CHECK_LE(length, options_.max_blocks_per_slot) << "table of slot" << order.slot;
+      updates.insert(updates.end(), {order.slot, order.index, order.block});
+    }
+    if (!updates.empty()) {
+      const TensorView rows = upload.add(updates).reshape({int64_t(updates.size()) / 3, 3});
+      queued_.push_back([=, this](const Stream& stream) { update_block_table(block_tables_[group], rows, stream); });
+    }
+    if (!copies.empty()) {
+      const TensorView pairs = upload.add(copies).reshape({int64_t(copies.size()) / 2, 2});
+      queued_.push_back([=, this](const Stream& stream) { kv_pool_.copy(int(group), pairs, stream); });
+    }
+  }
+}
+
+int64_t SlotTable::upload_bytes(const StepPlan& plan, int groups) {
+  int64_t elements = 64 + int64_t(plan.blocks.size()) * 3 + int64_t(plan.slots.size()) * (8 + 3 * groups);
+  for (const SlotOrder& order : plan.slots) elements += int64_t(order.history.size());
+  return PackedUpload::bytes_for(elements) + 16 * (8 + 3 * groups);
+}
+
+void SlotTable::apply(const StepPlan& plan, int entry, const Stream& stream) {
+  if (plan.slots.empty() && plan.blocks.empty()) return;
+  PackedUpload& upload = uploads_[size_t(entry)];
+  upload.clear();
+  upload.reserve(upload_bytes(plan, kv_pool_.num_groups()));
+  apply_to_host(plan);
+  queued_.clear();
+  queue_opens(plan, upload);
+  queue_forks(plan, upload);
+  queue_blocks(plan, upload);
+  upload.upload(stream);
+  for (const auto& work : queued_) work(stream);
+}
+
+}  // namespace trireme

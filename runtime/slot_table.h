@@ -1,0 +1,65 @@
+#pragma once
+// What this rank knows of every slot: on the device its length, last token, penalty counts and block tables;
+// on the host the sampling parameters and table lengths. Applies a plan's slot and block orders, checking
+// each against what is there: a plan that does not fit is a bug on rank 0 and fatal.
+// One thread (the worker's).
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "kernels/step.h"
+#include "parallel/plan/executor.h"
+#include "parallel/topology.h"
+#include "runtime/kv_pool.h"
+#include "runtime/packed_upload.h"
+
+namespace trireme {
+
+struct SlotInfo {                    // host side
+  bool open = false;
+  int32_t prompt_length = 0;
+  SlotSampling sampling;
+  std::vector<TokenId> suppressed;
+  std::vector<int32_t> table_lengths;   // by group
+};
+
+struct SlotTableOptions {
+  int32_t num_slots = 0;
+  int32_t max_blocks_per_slot = 0;
+  int32_t ring = 3;                  // steps in flight + 1
+  bool track_counts = false;         // last stage: penalties need them
+  Range vocab;                       // this shard's
+};
+
+class SlotTable {
+ public:
+  SlotTable(const SlotTableOptions& options, KvPool& kv_pool, Device device);
+
+  // Slot orders, then block orders, queued on the stream. `entry`: this step's place in the ring.
+  void apply(const StepPlan& plan, int entry, const Stream& stream);
+  const SlotInfo& info(SlotId slot) const;
+  const SlotState& state() const { return state_; }
+  TensorView block_table(int group) const { return block_tables_[size_t(group)]; }   // [slots, max_blocks] i32
+  int64_t vocab_begin() const { return options_.vocab.begin; }
+
+ private:
+  SlotInfo& slot(SlotId id);
+  void apply_to_host(const StepPlan& plan);
+  void queue_opens(const StepPlan& plan, PackedUpload& upload);
+  void queue_forks(const StepPlan& plan, PackedUpload& upload);
+  void queue_blocks(const StepPlan& plan, PackedUpload& upload);
+  static int64_t upload_bytes(const StepPlan& plan, int groups);
+
+  SlotTableOptions options_;
+  KvPool& kv_pool_;
+  Device device_;
+  std::vector<SlotInfo> slots_;
+  Tensor length_, last_token_, counts_;
+  SlotState state_;
+  std::vector<Tensor> block_tables_;
+  std::vector<PackedUpload> uploads_;
+  std::vector<std::function<void(const Stream&)>> queued_;
+};
+
+}  // namespace trireme

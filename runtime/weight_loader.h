@@ -1,0 +1,62 @@
+#pragma once
+// Makes a rank's weights: from a checkpoint, slice by slice (only this rank's bytes are read), or seeded
+// random on the device (--load-format dummy). Names and shapes are Hugging Face's; a missing or mismatching
+// tensor is a CheckpointError naming file, tensor and remedy.
+
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "checkpoint/tensor_source.h"
+#include "kernels/linear.h"
+#include "parallel/topology.h"
+
+namespace trireme {
+
+// Output features [rows] of a linear layer's weight, or of a slice of one.
+struct WeightPart {
+  std::string name;
+  Range rows;                  // of the tensor's output features
+  int64_t total_rows = 0;      // output features the whole tensor must have
+  bool transposed = false;     // stored [in, out] (GPT-2's Conv1D)
+};
+
+class WeightLoader {
+ public:
+  // source null: dummy weights. All loads run on `stream` and are complete when they return.
+  WeightLoader(const TensorSource* source, Device device, const Stream& stream, uint64_t seed);
+
+  // The parts' rows one under the other: a column-parallel (possibly fused) layer. in_features whole.
+  LinearWeight load_columns(const std::vector<WeightPart>& parts, int64_t in_features, int granule = 64);
+  // Input features [columns] of every output feature: a row-parallel layer.
+  LinearWeight load_rows(const std::string& name, int64_t out_features, Range columns, int64_t total_columns, int granule,
+                         bool transposed = false);
+  // 1-D pieces one after the other, as f32 (norms) or in the activation dtype (biases).
+  Tensor load_vector(const std::vector<WeightPart>& parts, DType dtype);
+  Tensor load_vector(const std::string& name, int64_t size, DType dtype) { return load_vector({{name, {0, size}, size}}, dtype); }
+  // A whole small matrix in the activation dtype (learned positions).
+  Tensor load_matrix(const std::string& name, int64_t rows, int64_t columns);
+
+  bool has(const std::string& name) const { return !source_ || source_->find(name); }
+  int64_t bytes_read() const { return bytes_read_; }
+  int64_t weight_bytes() const { return weight_bytes_; }   // as kept on the device
+
+ private:
+  DType common_dtype(const std::vector<WeightPart>& parts) const;
+  void load_part(LinearWeight& weight, int64_t at, const WeightPart& part, Range columns, int64_t total_columns, DType dtype);
+  std::vector<float> read_floats(const TensorInfo& tensor, Range rows, int64_t columns);
+  Tensor upload(const std::vector<float>& values, DType dtype, std::initializer_list<int64_t> dims);
+  LinearWeight random_linear(const std::string& name, int64_t out, int64_t in, int granule, int64_t row_offset, int64_t column_offset);
+  void read(const TensorInfo& tensor, Range rows, Range columns, std::byte* destination);
+
+  const TensorSource* source_;
+  Device device_;
+  const Stream& stream_;
+  uint64_t seed_;
+  int64_t bytes_read_ = 0;
+  int64_t weight_bytes_ = 0;
+  std::vector<std::byte> staging_;
+};
+
+}  // namespace trireme

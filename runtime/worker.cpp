@@ -1,0 +1,186 @@
+#include "runtime/worker.h"
+
+#include "base/backend_traits.h"
+#include "kernels/elementwise.h"
+
+namespace trireme {
+namespace {
+
+int ring_size(const ClusterInfo& info) { return info.pp + 2; }   // one more than may be in flight
+
+SlotTableOptions slot_table_options(const ClusterInfo& info, const Topology& topology, const ModelConfig& config) {
+  return {.num_slots = info.num_slots, .max_blocks_per_slot = info.max_blocks_per_slot, .ring = ring_size(info),
+          .track_counts = topology.is_last_stage(), .vocab = topology.shard(config.vocab_size)};
+}
+
+SampleRow sample_row(const PlanOutput& output, const SlotInfo& slot) {
+  const SlotSampling& sampling = slot.sampling;
+  SampleRow row;
+  row.kind = int32_t(output.kind == OutputKind::score ? SampleKind::score : SampleKind::draw);
+  row.slot = output.slot;
+  row.target = output.target;
+  row.choice = sampling.choice;
+  row.seed = sampling.seed;
+  row.temperature = sampling.temperature;
+  row.top_k = sampling.top_k;
+  row.top_p = sampling.top_p;
+  row.min_p = sampling.min_p;
+  row.typical_p = sampling.typical_p;
+  row.repetition_penalty = sampling.repetition_penalty;
+  row.presence_penalty = sampling.presence_penalty;
+  row.frequency_penalty = sampling.frequency_penalty;
+  row.top_logprobs = output.top_logprobs;
+  return row;
+}
+
+}  // namespace
+
+Worker::Entry::Entry(const StepInputsLimits& limits, Device device)
+    : inputs(limits, device), done(device), feedback_sent(device), received_draws(DType::i32, {limits.max_outputs}, device) {}
+
+Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, const ModelConfig& config, const Topology& topology,
+               const ClusterInfo& info, WorkerGroups groups, Device device)
+    : model_(std::move(model)), kv_pool_(std::move(kv_pool)), config_(config), topology_(topology), info_(info), groups_(groups),
+      device_(device), stream_(device), feedback_stream_(device), sampled_(device),
+      slots_(slot_table_options(info, topology, config), *kv_pool_, device),
+      workspace_(device, model_->workspace_bytes(info.max_batched_tokens)),
+      hidden_(activation_dtype(device), {info.max_batched_tokens, config.hidden_size}, device) {
+  const StepInputsLimits limits{info.max_batched_tokens, std::max(info.num_slots, 1), info.max_logit_rows};
+  for (int i = 0; i < ring_size(info); ++i) ring_.emplace_back(limits, device);
+  if (!topology.is_last_stage()) return;
+  const Range vocab = topology.shard(config.vocab_size);
+  output_rows_ = Tensor(activation_dtype(device), {info.max_logit_rows, config.hidden_size}, device);
+  logits_ = Tensor(kLogitsDType, {info.max_logit_rows, vocab.size()}, device);
+  sampler_.emplace(device, groups.tp, ShardSamplerOptions{config.vocab_size, vocab, info.max_logit_rows, ring_size(info)});
+}
+
+Worker::Entry& Worker::entry(StepId step) { return ring_[size_t(step % int64_t(ring_.size()))]; }
+const Worker::Entry& Worker::entry(StepId step) const { return ring_[size_t(step % int64_t(ring_.size()))]; }
+
+StepContext Worker::step_context(const Entry& entry) {
+  StepContext context{device_, stream_, workspace_, groups_.tp, *kv_pool_, entry.inputs.ids(), {}};
+  for (int group = 0; group < kv_pool_->num_groups(); ++group) context.batches.push_back(entry.inputs.batch(slots_, group));
+  return context;
+}
+
+// Earlier stages learn what was drawn here, in step order, and no later than the plan asks. Draws go into the
+// slot state before the plan's slot orders, which may hand a slot to another sequence.
+void Worker::receive_draws(StepId through) {
+  if (topology_.is_last_stage()) return;
+  for (; received_through_ < through; ++received_through_) {
+    Entry& drawn = entry(received_through_ + 1);
+    CHECK_EQ(drawn.step, received_through_ + 1) << "draws of a step that left the ring";
+    const int64_t count = int64_t(drawn.outputs.size());
+    if (count == 0) continue;
+    const TensorView ids = drawn.received_draws.view().slice(0, 0, count);
+    groups_.feedback.recv(ids, topology_.pp() - 1, stream_);
+    apply_draws(slots_.state(), drawn.inputs.draw_slots(), ids, slots_.vocab_begin(), stream_);
+  }
+}
+
+void Worker::send_draws(Entry& entry) {
+  if (topology_.pp() == 1 || entry.outputs.empty()) return;
+  sampled_.record(stream_);
+  sampled_.wait_on(feedback_stream_);   // its own stream: a receiver that is late must not hold up the next step
+  const TensorView ids = sampler_->drawn_ids(int(entry.step % int64_t(ring_.size())), int64_t(entry.outputs.size()));
+  for (int stage = 0; stage + 1 < topology_.pp(); ++stage) groups_.feedback.send(ids, stage, feedback_stream_);
+  entry.feedback_sent.record(feedback_stream_);
+}
+
+TensorView Worker::forward(const StepPlan& plan, Entry& entry) {
+  StepContext context = step_context(entry);
+  const TensorView hidden = hidden_.view().slice(0, 0, plan.num_tokens());
+  const int stage = topology_.stage();
+  if (topology_.is_first_stage()) model_->embed(hidden, context);
+  else groups_.forward.recv(hidden, stage - 1, stream_);
+  model_->layers(hidden, context);
+  if (!topology_.is_last_stage()) groups_.forward.send(hidden, stage + 1, stream_);
+  return hidden;
+}
+
+SampleBatch Worker::sample_batch(const StepPlan& plan, const SamplingOrders* orders) const {
+  SampleBatch batch;
+  for (size_t i = 0; i < plan.outputs.size(); ++i) {
+    const PlanOutput& output = plan.outputs[i];
+    CHECK(output.kind == OutputKind::draw || output.kind == OutputKind::score) << "output kind of step" << plan.step;
+    const SlotInfo& slot = slots_.info(output.slot);
+    SampleRow row = sample_row(output, slot);
+    if (output.suppress) {
+      row.suppress_begin = int32_t(batch.suppressed.size());
+      row.suppress_count = int32_t(slot.suppressed.size());
+      batch.suppressed.insert(batch.suppressed.end(), slot.suppressed.begin(), slot.suppressed.end());
+    }
+    if (orders && !orders->mask_rows.empty()) row.mask_row = orders->mask_rows.at(i);
+    if (orders && !orders->bias_begin.empty()) {
+      row.bias_begin = orders->bias_begin.at(i);
+      row.bias_count = orders->bias_begin.at(i + 1) - row.bias_begin;
+    }
+    batch.rows.push_back(row);
+  }
+  if (orders) {
+    batch.masks = orders->masks;
+    batch.bias_ids = orders->bias_ids;
+    batch.bias_values = orders->bias_values;
+  }
+  return batch;
+}
+
+void Worker::sample(const StepPlan& plan, Entry& entry, TensorView hidden, const std::function<SamplingOrders()>& sampling_orders) {
+  const int64_t outputs = int64_t(plan.outputs.size());
+  const TensorView rows = output_rows_.view().slice(0, 0, outputs), logits = logits_.view().slice(0, 0, outputs);
+  StepContext context = step_context(entry);
+  gather_rows(rows, hidden, entry.inputs.output_tokens(), stream_);
+  model_->logits(logits, rows, context);
+
+  std::optional<SamplingOrders> orders;
+  if (plan.sampling_follows) orders = sampling_orders();
+  const int ring_entry = int(plan.step % int64_t(ring_.size()));
+  sampler_->enqueue(ring_entry, sample_batch(plan, orders ? &*orders : nullptr), logits, slots_.state(), stream_);
+  apply_draws(slots_.state(), entry.inputs.draw_slots(), sampler_->drawn_ids(ring_entry, outputs), slots_.vocab_begin(), stream_);
+  send_draws(entry);
+}
+
+void Worker::execute(const StepPlan& plan, const std::function<SamplingOrders()>& sampling_orders) {
+  RankProgress& progress = rank_progress();
+  progress.step.store(plan.step, std::memory_order_relaxed);
+  progress.phase.store(Phase::stepping, std::memory_order_relaxed);
+  receive_draws(plan.draws_needed);
+
+  Entry& entry = this->entry(plan.step);
+  entry.done.synchronize();              // long past, unless this rank is a whole ring behind
+  entry.feedback_sent.wait_on(stream_);  // the ids' buffer is free again
+  entry.step = plan.step;
+  entry.outputs = plan.outputs;
+  slots_.apply(plan, int(plan.step % int64_t(ring_.size())), stream_);
+  entry.inputs.prepare(plan, slots_, stream_);
+  if (!plan.rows.empty()) {
+    const TensorView hidden = forward(plan, entry);
+    if (topology_.is_last_stage() && !plan.outputs.empty()) sample(plan, entry, hidden, sampling_orders);
+  }
+  entry.done.record(stream_);
+}
+
+bool Worker::finished(StepId step) const {
+  CHECK_EQ(entry(step).step, step) << "finished() of a step that left the ring";
+  return entry(step).done.done();
+}
+
+StepResult Worker::result(StepId step) const {
+  const Entry& done = entry(step);
+  CHECK_EQ(done.step, step) << "result of a step that left the ring";
+  StepResult result{.step = step, .outputs = {}, .device_ms = 0};
+  if (done.outputs.empty()) return result;
+  const SampleAnswer* answers = sampler_->answers(int(step % int64_t(ring_.size())));
+  for (size_t i = 0; i < done.outputs.size(); ++i) {
+    const SampleAnswer& answer = answers[i];
+    OutputResult output;
+    output.tokens = {{answer.id, answer.logprob}};
+    output.rank = answer.rank;
+    output.non_finite = answer.non_finite != 0 || answer.id < 0;
+    for (int32_t t = 0; t < answer.top_count; ++t) output.top.push_back({answer.top_ids[t], answer.top_logprobs[t]});
+    result.outputs.push_back(std::move(output));
+  }
+  return result;
+}
+
+}  // namespace trireme

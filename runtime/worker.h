@@ -1,0 +1,77 @@
+#pragma once
+// One rank's part of a step: the same code on every rank, rank 0 included. Queues everything on its stream;
+// on the CPU a call returns when the work is done. One thread, the one that owns MPI and the device.
+
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "base/progress.h"
+#include "parallel/plan/executor.h"
+#include "runtime/models/model.h"
+#include "runtime/sampling/shard_sampler.h"
+#include "runtime/slot_table.h"
+#include "runtime/step_inputs.h"
+
+namespace trireme {
+
+// The groups a worker talks in.
+struct WorkerGroups {
+  Communicator& tp;
+  Communicator& forward;       // rank = stage
+  Communicator& feedback;      // rank = stage
+};
+
+class Worker {
+ public:
+  Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, const ModelConfig& config, const Topology& topology,
+         const ClusterInfo& info, WorkerGroups groups, Device device);
+
+  // Runs a plan; plans come in step order. `sampling_orders` is called on the last stage when the plan says
+  // sampling_follows, after the forward pass has been queued; it waits for them.
+  void execute(const StepPlan& plan, const std::function<SamplingOrders()>& sampling_orders);
+
+  // Of steps executed and not yet pushed out of the ring: has the device finished?
+  bool finished(StepId step) const;
+  // Last stage, after finished(step).
+  StepResult result(StepId step) const;
+
+  const Stream& stream() const { return stream_; }
+
+ private:
+  struct Entry {                     // one step in the ring
+    StepId step = -1;
+    StepInputs inputs;
+    Event done, feedback_sent;
+    std::vector<PlanOutput> outputs;
+    Tensor received_draws;           // [max_outputs] i32, earlier stages
+    Entry(const StepInputsLimits& limits, Device device);
+  };
+
+  Entry& entry(StepId step);
+  const Entry& entry(StepId step) const;
+  void receive_draws(StepId through);
+  TensorView forward(const StepPlan& plan, Entry& entry);
+  void sample(const StepPlan& plan, Entry& entry, TensorView hidden, const std::function<SamplingOrders()>& sampling_orders);
+  void send_draws(Entry& entry);
+  SampleBatch sample_batch(const StepPlan& plan, const SamplingOrders* orders) const;
+  StepContext step_context(const Entry& entry);
+
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<KvPool> kv_pool_;
+  ModelConfig config_;
+  Topology topology_;
+  ClusterInfo info_;
+  WorkerGroups groups_;
+  Device device_;
+  Stream stream_, feedback_stream_;
+  Event sampled_;
+  SlotTable slots_;
+  Workspace workspace_;
+  Tensor hidden_, output_rows_, logits_;   // [tokens, hidden], [outputs, hidden], [outputs, vocabulary shard]
+  std::optional<ShardSampler> sampler_;    // last stage
+  std::vector<Entry> ring_;
+  StepId received_through_ = -1;           // draws of steps <= this are in the slot state (earlier stages)
+};
+
+}  // namespace trireme
