@@ -12,32 +12,32 @@ namespace trireme {
 
 // What the tokenizer and the chat template are made from (text/ turns it into objects).
 struct TokenizerMaterial {
-  std::string tokenizer_json;              // the file's text; empty for GGUF
-  std::string tokenizer_config_json;       // the file's text or empty
-  std::string chat_template;               // chat_template.jinja, else tokenizer_config's, else GGUF's; may be empty
+  std::string tokenizer_json;         // the file's text; empty for GGUF
+  std::string tokenizer_config_json;  // the file's text or empty
+  std::string chat_template;          // chat_template.jinja, else tokenizer_config's, else GGUF's; may be empty
   // GGUF (tokenizer.ggml.*):
-  std::string gguf_model;                  // "gpt2", ...; empty for Hugging Face
-  std::string gguf_pre;                    // "smollm", "llama-bpe", ...
+  std::string gguf_model;  // "gpt2", ...; empty for Hugging Face
+  std::string gguf_pre;    // "smollm", "llama-bpe", ...
   std::vector<std::string> tokens;
-  std::vector<int32_t> token_types;        // 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte
-  std::vector<std::string> merges;         // "a b"
+  std::vector<int32_t> token_types;  // 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte
+  std::vector<std::string> merges;   // "a b"
   int64_t bos_id = -1, eos_id = -1, unknown_id = -1, pad_id = -1;
   bool add_bos = false;
   bool add_space_prefix = false;
 };
 
 struct Checkpoint {
-  std::string path;                        // resolved
-  std::string name;                        // for people and for /v1/models
-  std::string format;                      // "safetensors", "gguf", "config" (no weights: --load-format dummy)
+  std::string path;    // resolved
+  std::string name;    // for people and for /v1/models
+  std::string format;  // "safetensors", "gguf", "config" (no weights: --load-format dummy)
   ModelConfig config;
   GenerationDefaults defaults;
   TokenizerMaterial tokenizer;
-  std::unique_ptr<TensorSource> source;    // null without weights
+  std::unique_ptr<TensorSource> source;  // null without weights
 };
 
 struct CheckpointOptions {
-  bool need_weights = true;                // false: a bare config.json (file or directory) will do
+  bool need_weights = true;  // false: source stays null, and a bare config.json (file or directory) will do
   bool need_tokenizer = true;
 };
 

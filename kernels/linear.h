@@ -34,7 +34,7 @@ LinearWeight make_linear_weight(Device device, DType source, int64_t out_feature
 
 // Writes rows [row_begin, row_begin + count) from host memory, row-major [count, in_features] in `source`
 // dtype, which is the weight's storage or any plain float dtype (converted). row_begin and count are free on
-// cuda; on the cpu too (panels are written partially). Call finish_linear_weight after the last row.
+// cuda; on the cpu too (panels are written partially). `rows` may be freed when this returns.
 void load_linear_rows(LinearWeight& weight, int64_t row_begin, int64_t count, const void* rows, DType source, const Stream& stream);
 
 // Seeded random values, uniform in [-scale, scale], made on the device: element (n, k) depends only on

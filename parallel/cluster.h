@@ -2,6 +2,8 @@
 // Start of MPI, and the channels of one rank. MPI is initialized with MPI_THREAD_FUNNELED; every member is
 // used by that one thread (the worker's) only.
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -35,9 +37,15 @@ class Cluster {
   const std::vector<std::string>& hosts() const;  // by rank
 
   Communicator& tp_group();                    // this stage's ranks, by tp_rank
-  Communicator& pipeline_forward();            // this rank's tp_rank across stages, rank = stage: activations, stage s -> s + 1
-  Communicator& pipeline_feedback();           // the same ranks, own communicator: drawn ids, last stage -> earlier stages
+  // This rank's tp_rank across the stages, rank = stage; a communicator per direction, so that they never wait
+  // for each other: activations from stage s to s + 1, and drawn ids from the last stage to the earlier ones.
+  Communicator& pipeline_forward();
+  Communicator& pipeline_feedback();
   ControlChannel& control();
+
+  // Called from inside every wait of the CPU communicators and of the functions below (Communicator's IdleHook).
+  void set_idle_hook(IdleHook hook);
+  void check_health();                         // of all groups; throws InternalError, never waits
 
   // Small host values at start-up (not on the step path).
   int64_t all_minimum(int64_t value);

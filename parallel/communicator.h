@@ -24,12 +24,17 @@ class Communicator {
   // in: [size(), ...], out: [...] = sum over ranks of in[rank()], rank order on the cpu.
   virtual void reduce_scatter_sum(TensorView out, TensorView in, const Stream& stream) = 0;
   virtual void broadcast(TensorView data, int root, const Stream& stream) = 0;
-  virtual void send(TensorView data, int destination, const Stream& stream) = 0;   // cpu: buffered, never waits for the receiver
+  // cpu: buffered, does not wait for the receiver (unless 32 earlier messages are still on their way).
+  virtual void send(TensorView data, int destination, const Stream& stream) = 0;
   virtual void recv(TensorView data, int source, const Stream& stream) = 0;
+
+  // Cheap and never waits: throws InternalError when the back end has noticed that a peer failed (cuda).
+  virtual void check_health() {}
 };
 
 // While a CPU communicator waits for a peer it calls `idle` again and again (with back-off), so that rank 0's
-// worker can pass plans on and beats go on moving. Null: nothing to do.
+// worker can pass plans on and beats go on moving. It may use the control channel, not a communicator. Null:
+// nothing to do.
 using IdleHook = std::function<void()>;
 
 // A group of one: collectives copy or do nothing; send and recv are InternalErrors.

@@ -35,7 +35,7 @@ class ControlChannel {
   virtual void pump() = 0;                                          // progresses pending sends
 };
 
-// Calls `poll` until it returns true, backing off 0 -> 50 us -> 1 ms while it does not.
+// Calls `poll` until it returns true; in between yields the core for 1 ms, then sleeps ever longer up to 1 ms.
 void poll_with_backoff(const std::function<bool()>& poll);
 
 }  // namespace trireme

@@ -5,9 +5,9 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "text/tokenizer.h"
+#include "text/unicode.h"
 
 namespace trireme {
 
@@ -21,7 +21,7 @@ class Detokenizer {
   const Tokenizer* tokenizer_;
   bool skip_special_;
   bool first_ = true;
-  std::string pending_;                    // < 4 bytes: the beginning of a character
+  Utf8Repair repair_;
 };
 
 }  // namespace trireme

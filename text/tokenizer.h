@@ -34,6 +34,8 @@ class Tokenizer {
   virtual std::string decode(const std::vector<int32_t>& ids, bool skip_special = true) const = 0;
   // The bytes one id stands for in the middle of a text; may be part of a UTF-8 character. Empty for ids out of range.
   virtual std::string token_bytes(int32_t id) const = 0;
+  // The same at the beginning of a text, where some decoders drop a leading space.
+  virtual std::string first_token_bytes(int32_t id) const { return token_bytes(id); }
   virtual std::string token_text(int32_t id) const = 0;        // as the vocabulary spells it ("Ġthe")
   virtual int32_t token_id(std::string_view token) const = 0;  // -1 when absent
   virtual bool is_special(int32_t id) const = 0;

@@ -6,6 +6,7 @@ namespace trireme::cpu::TRIREME_ISA {
 inline constexpr int kLanes = 16;
 inline constexpr int kTileTokens = 6, kTilePanels = 1;
 inline constexpr int kDirectPanels = 1;
+inline constexpr int kScoreQueries = 3, kScoreVectors = 2;
 
 struct Vector { __m256 a, b; };
 struct Doubles { __m256d v[4]; };

@@ -6,6 +6,7 @@ namespace trireme::cpu::TRIREME_ISA {
 inline constexpr int kLanes = 16;
 inline constexpr int kTileTokens = 12, kTilePanels = 2;
 inline constexpr int kDirectPanels = 4;
+inline constexpr int kScoreQueries = 6, kScoreVectors = 4;
 
 struct Vector { __m512 v; };
 struct Doubles { __m512d low, high; };

@@ -6,6 +6,7 @@ namespace trireme::cpu::TRIREME_ISA {
 inline constexpr int kLanes = 16;
 inline constexpr int kTileTokens = 4, kTilePanels = 1;       // register tile of the matrix loops
 inline constexpr int kDirectPanels = 1;                      // panels in flight in the matrix-vector loops
+inline constexpr int kScoreQueries = 2, kScoreVectors = 2;   // register tile of attention; kScoreVectors divides 4
 
 struct Vector { float lane[kLanes]; };
 struct Doubles { double lane[kLanes]; };

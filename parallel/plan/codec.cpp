@@ -184,18 +184,23 @@ void check_slot_order(const SlotOrder& order) {
 void check_block_order(const BlockOrder& order) {
   CHECK_LE(int(order.kind), int(BlockOrderKind::copy)) << "block order's kind";
   CHECK(order.slot >= 0 && order.index >= 0 && order.block >= 0 && order.source >= 0)
-      << "block order: slot" << order.slot << "index" << order.index << "block" << order.block << "source" << order.source;
+      << "block order: slot" << order.slot << "index" << order.index << "block" << order.block << "source"
+      << order.source;
 }
 
 void check_row(const PlanRow& row, size_t num_ids) {
   CHECK(row.slot >= 0 && row.start >= 0 && row.count >= 0) << "row of slot" << row.slot;
-  if (row.ids_begin == kLastDrawn) CHECK_EQ(row.count, 1) << "row of the last drawn token of slot" << row.slot;
-  else CHECK(row.ids_begin >= 0 && int64_t(row.ids_begin) + row.count <= int64_t(num_ids))
+  if (row.ids_begin == kLastDrawn) {
+    CHECK_EQ(row.count, 1) << "row of the last drawn token of slot" << row.slot;
+    return;
+  }
+  CHECK(row.ids_begin >= 0 && int64_t(row.ids_begin) + row.count <= int64_t(num_ids))
       << "row of slot" << row.slot << "ids" << row.ids_begin << "+" << row.count << "of" << num_ids;
 }
 
 void check_output(const PlanOutput& output, const std::vector<PlanRow>& rows) {
   CHECK_LE(int(output.kind), int(OutputKind::pool)) << "output's kind";
+  CHECK_LE(int(output.top_logprobs), 20) << "output's top_logprobs";
   CHECK(output.slot >= 0 && output.position >= 0) << "output: slot" << output.slot << "position" << output.position;
   CHECK(output.row >= 0 && size_t(output.row) < rows.size()) << "output: row" << output.row << "of" << rows.size();
   CHECK(output.offset >= 0 && output.offset < rows[size_t(output.row)].count)
@@ -226,7 +231,8 @@ void check_sampling_orders(const SamplingOrders& orders) {
   CHECK_EQ(orders.bias_begin.front(), 0) << "bias offsets";
   CHECK(std::is_sorted(orders.bias_begin.begin(), orders.bias_begin.end())) << "bias offsets";
   CHECK_EQ(size_t(orders.bias_begin.back()), orders.bias_ids.size()) << "bias offsets";
-  if (!orders.mask_rows.empty()) CHECK_EQ(orders.mask_rows.size() + 1, orders.bias_begin.size()) << "outputs";
+  CHECK(orders.mask_rows.empty() || orders.mask_rows.size() + 1 == orders.bias_begin.size())
+      << "outputs with masks:" << orders.mask_rows.size() << "bias offsets:" << orders.bias_begin.size();
 }
 
 void read_version(Reader& reader, uint32_t expected) {

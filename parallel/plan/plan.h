@@ -45,7 +45,7 @@ struct SlotOrder {
   int32_t prompt_length = 0;          // open: the first tokens of the history that are the prompt
   SlotSampling sampling;              // open, fork
   std::vector<TokenId> history;       // open: all tokens so far, also those a prefix hit need not compute
-  std::vector<TokenId> suppressed;    // open, fork: ids not drawn while an output says suppress (stop ids before min length)
+  std::vector<TokenId> suppressed;    // open, fork: not drawn where an output says suppress (stop ids before min length)
   bool operator==(const SlotOrder&) const = default;
 };
 

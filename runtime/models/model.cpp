@@ -17,14 +17,16 @@ constexpr ModelRow kModels[] = {
     {"GPT2LMHeadModel", make_gpt2},
 };
 
-// llama3: long wavelengths are slowed by `factor`, short ones kept, those between blended.
-double llama3_frequency(double frequency, const RopeConfig& rope) {
-  const double wavelength = 2 * std::numbers::pi / frequency;
-  const double original = double(rope.original_max_positions);
-  if (wavelength < original / rope.high_freq_factor) return frequency;
-  if (wavelength > original / rope.low_freq_factor) return frequency / rope.factor;
-  const double smooth = (original / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
-  return (1 - smooth) * frequency / rope.factor + smooth * frequency;
+// llama3: long wavelengths are slowed by `factor`, short ones kept, those between blended. In float32 and in the
+// reference implementation's order: an angle is this times a position, so its last bit shows at long contexts.
+float llama3_frequency(float frequency, const RopeConfig& rope) {
+  const float original = float(rope.original_max_positions), factor = float(rope.factor);
+  const float low = float(rope.low_freq_factor), high = float(rope.high_freq_factor);
+  const float wavelength = float(2 * std::numbers::pi) / frequency;
+  if (wavelength < original / high) return frequency;
+  if (wavelength > original / low) return frequency / factor;
+  const float smooth = (original / wavelength - low) / (high - low);
+  return (1 - smooth) * frequency / factor + smooth * frequency;
 }
 
 }  // namespace
@@ -44,10 +46,9 @@ std::string layer_name(std::string_view prefix, int64_t layer, std::string_view 
 Tensor rope_inverse_frequencies(const RopeConfig& rope, Device device, const Stream& stream) {
   std::vector<float> values;
   for (int64_t i = 0; i < rope.rotary_dim / 2; ++i) {
-    // Rounded to float32 where the reference implementation does, so that angles agree to the last bit.
-    const float power = float(2 * i) / float(rope.rotary_dim);
-    const double frequency = double(1.0f / std::pow(float(rope.theta), power));
-    values.push_back(float(rope.type == "llama3" ? llama3_frequency(frequency, rope) : frequency));
+    // Rounded to float32 where the reference implementation does.
+    const float frequency = 1.0f / std::pow(float(rope.theta), float(2 * i) / float(rope.rotary_dim));
+    values.push_back(rope.type == "llama3" ? llama3_frequency(frequency, rope) : frequency);
   }
   Tensor tensor(DType::f32, {int64_t(values.size())}, device);
   copy_async(tensor.data(), values.data(), values.size() * sizeof(float), device, stream);

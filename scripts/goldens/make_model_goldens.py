@@ -130,7 +130,8 @@ def write_tokenizer(folder, spec):
     tokenizer = train_tokenizer(**spec["tokenizer"])
     tokenizer.save(str(folder / "tokenizer.json"))
     special = spec["tokenizer"]["special_tokens"]
-    config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": special[0], "eos_token": special[min(1, len(special) - 1)],
+    eos = special[min(1, len(special) - 1)]  # GPT-2 has one token for both
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": special[0], "eos_token": eos,
               "clean_up_tokenization_spaces": False, "model_max_length": 2048}
     if spec["template"] == "tokenizer_config":
         config["chat_template"] = _CHAT_TEMPLATE

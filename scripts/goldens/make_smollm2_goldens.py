@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes tests/models/smollm2/goldens.json: what transformers generates from SmolLM2-135M-Instruct.Q4_1.gguf.
 
-    python scripts/goldens/make_smollm2_goldens.py FILE.gguf        (needs torch, transformers 5, gguf, jinja2)
+    python scripts/goldens/make_smollm2_goldens.py FILE.gguf    (torch, transformers 5, gguf, accelerate, jinja2)
 
 The weights are dequantized with gguf.quants.dequantize, the q and k rows put back into Hugging Face's order,
 and the model runs in float32 with eager attention. goldens.json:

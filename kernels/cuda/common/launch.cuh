@@ -52,8 +52,10 @@ inline float* f32_data(const TensorView& view) {
 // Runs body(width) with width an integral constant: 8 elements per thread where `wide`, else 1.
 template <typename Body>
 void with_vector_width(bool wide, Body&& body) {
-  if (wide) body(std::integral_constant<int, 8>{});
-  else body(std::integral_constant<int, 1>{});
+  if (wide)
+    body(std::integral_constant<int, 8>{});
+  else
+    body(std::integral_constant<int, 1>{});
 }
 
 }  // namespace trireme::cuda

@@ -29,7 +29,9 @@ __device__ inline uint4 pack(const float (&values)[8]) {
                     pack_bf16(values[6], values[7]));
 }
 
-__device__ inline void load(const bf16* from, float (&values)[8]) { unpack(*reinterpret_cast<const uint4*>(from), values); }
+__device__ inline void load(const bf16* from, float (&values)[8]) {
+  unpack(*reinterpret_cast<const uint4*>(from), values);
+}
 __device__ inline void load(const bf16* from, float (&values)[1]) { values[0] = __bfloat162float(*from); }
 
 __device__ inline void load(const float* from, float (&values)[8]) {

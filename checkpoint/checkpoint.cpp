@@ -1,0 +1,172 @@
+#include "checkpoint/checkpoint.h"
+
+#include <dirent.h>
+
+#include <memory>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "checkpoint/checked.h"
+#include "checkpoint/gguf.h"
+#include "checkpoint/hf_cache.h"
+#include "checkpoint/json_fields.h"
+#include "checkpoint/safetensors.h"
+
+namespace trireme {
+namespace {
+
+// What the model argument turned out to be.
+struct Resolved {
+  std::string path;
+  std::string name;
+  std::string remedy;  // ends the error about a file that is missing from it
+};
+
+std::string strip_slashes(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
+std::string last_component(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+Resolved resolve(const std::string& model) {
+  if (is_directory(model) || is_regular_file(model)) {
+    const std::string path = strip_slashes(model);
+    return {path, last_component(path), "copy or download the model again"};
+  }
+  const bool may_be_repository = is_repository_name(model);
+  const std::string command = "hf download " + model;
+  if (may_be_repository) {
+    if (auto snapshot = find_in_hub_cache(model)) return {*snapshot, model, "complete the download with: " + command};
+    throw CheckpointError("no file or directory " + quoted(model) + ", and no such model in the Hugging Face cache " +
+                          hub_cache_directory() + "; fetch it with: " + command);
+  }
+  throw CheckpointError(
+      "no file or directory " + quoted(model) +
+      ": name a Hugging Face model directory, a .gguf file, or org/name of a model in the Hugging Face cache");
+}
+
+// The template called "default", else the first, of a list of {name, template}.
+std::string template_from_list(const json::array& list, const std::string& what) {
+  std::string chosen;
+  bool found = false;
+  for (const json::value& item : list) {
+    const JsonFields entry(item, what + ": chat_template");
+    const bool is_default = entry.text("name", "") == "default";
+    if (found && !is_default) continue;
+    chosen = entry.text("template", "");
+    found = true;
+    if (is_default) break;
+  }
+  return chosen;
+}
+
+std::string chat_template_of(const std::string& directory, const std::string& tokenizer_config_json) {
+  const std::string file = directory + "/chat_template.jinja";
+  if (is_regular_file(file)) return read_small_file(file);
+  if (tokenizer_config_json.empty()) return "";
+  const std::string what = directory + "/tokenizer_config.json";
+  const json::value document = parse_json(tokenizer_config_json, what);
+  const JsonFields fields(document, what);
+  const json::value* value = fields.find("chat_template");
+  if (value && value->is_array()) return template_from_list(value->get_array(), what);
+  return fields.text("chat_template", "");
+}
+
+TokenizerMaterial read_tokenizer(const std::string& directory, bool required, const std::string& remedy) {
+  TokenizerMaterial material;
+  const std::string tokenizer = directory + "/tokenizer.json";
+  const std::string config = directory + "/tokenizer_config.json";
+  if (is_regular_file(tokenizer))
+    material.tokenizer_json = read_small_file(tokenizer);
+  else if (required)
+    throw CheckpointError(tokenizer + " is missing: " + remedy +
+                          "; a model that has only a slow tokenizer gets the file from transformers: "
+                          "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)");
+  if (is_regular_file(config)) material.tokenizer_config_json = read_small_file(config);
+  material.chat_template = chat_template_of(directory, material.tokenizer_config_json);
+  return material;
+}
+
+// Checkpoints saved from the inner model alone name their tensors without its attribute (the published gpt2 does).
+void complete_names(const ModelConfig& config, FileTensorSource& source) {
+  const bool gpt2 = config.architecture == "GPT2LMHeadModel";
+  const std::string probe = gpt2 ? "wte.weight" : "embed_tokens.weight";
+  if (source.find(probe)) source.prefix_names(gpt2 ? "transformer." : "model.", "lm_head.");
+}
+
+std::string first_gguf_in(const std::string& directory) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> listing(::opendir(directory.c_str()), ::closedir);
+  if (!listing) return "";
+  while (const dirent* entry = ::readdir(listing.get())) {
+    if (std::string_view(entry->d_name).ends_with(".gguf")) return directory + "/" + entry->d_name;
+  }
+  return "";
+}
+
+void read_config(const std::string& path, Checkpoint& checkpoint) {
+  checkpoint.config = parse_model_config(read_small_file(path), path);
+}
+
+void open_directory(const Resolved& model, const CheckpointOptions& options, Checkpoint& checkpoint) {
+  const std::string config = model.path + "/config.json";
+  if (!is_regular_file(config)) {
+    const std::string gguf = first_gguf_in(model.path);
+    throw CheckpointError(
+        config + " is missing: " + (gguf.empty() ? model.remedy : "name the file " + gguf + " instead of its folder"));
+  }
+  read_config(config, checkpoint);
+  const std::string generation = model.path + "/generation_config.json";
+  if (is_regular_file(generation))
+    checkpoint.defaults = parse_generation_config(read_small_file(generation), generation, checkpoint.config);
+  checkpoint.tokenizer = read_tokenizer(model.path, options.need_tokenizer, model.remedy);
+  checkpoint.format = "config";
+  if (!options.need_weights) return;
+  checkpoint.format = "safetensors";
+  auto source = open_safetensors(model.path, model.remedy);
+  complete_names(checkpoint.config, *source);
+  checkpoint.source = std::move(source);
+}
+
+void open_gguf(const Resolved& model, const CheckpointOptions& options, Checkpoint& checkpoint) {
+  InputFile file(model.path);
+  const GgufContents contents = read_gguf_header(file);
+  checkpoint.format = "gguf";
+  checkpoint.config = gguf_model_config(file, contents);
+  checkpoint.tokenizer = gguf_tokenizer(contents.metadata);
+  if (options.need_tokenizer && checkpoint.tokenizer.tokens.empty())
+    throw CheckpointError(model.path +
+                          " holds no tokenizer (tokenizer.ggml.tokens): convert the model anew with its tokenizer");
+  if (checkpoint.name.ends_with(".gguf")) checkpoint.name.resize(checkpoint.name.size() - 5);
+  if (options.need_weights) checkpoint.source = make_gguf_source(std::move(file), contents, checkpoint.config);
+}
+
+void open_bare_config(const Resolved& model, const CheckpointOptions& options, Checkpoint& checkpoint) {
+  if (options.need_weights || options.need_tokenizer)
+    throw CheckpointError(
+        model.path + " is a config without " + (options.need_weights ? "weights" : "a tokenizer") +
+        ": name the model's directory, or use --load-format dummy where random weights and ids will do");
+  read_config(model.path, checkpoint);
+  checkpoint.format = "config";
+  if (checkpoint.name.ends_with(".json")) checkpoint.name.resize(checkpoint.name.size() - 5);
+}
+
+}  // namespace
+
+Checkpoint open_checkpoint(const std::string& model, const CheckpointOptions& options) {
+  const Resolved resolved = resolve(model);
+  Checkpoint checkpoint;
+  checkpoint.path = resolved.path;
+  checkpoint.name = resolved.name;
+  if (is_directory(resolved.path))
+    open_directory(resolved, options, checkpoint);
+  else if (resolved.path.ends_with(".json"))
+    open_bare_config(resolved, options, checkpoint);
+  else if (resolved.path.ends_with(".safetensors"))
+    throw CheckpointError(resolved.path + " is one file of a model: name the directory that holds it and config.json");
+  else
+    open_gguf(resolved, options, checkpoint);
+  return checkpoint;
+}
+
+}  // namespace trireme

@@ -1,0 +1,105 @@
+#include "coordinator/engine.h"
+
+#include <chrono>
+
+#include "base/check.h"
+
+namespace trireme {
+namespace {
+
+constexpr std::chrono::seconds kStatsPeriod{1};
+constexpr std::chrono::milliseconds kIdleWait{100};
+
+}  // namespace
+
+Engine::Engine(EnginePort& port, Executor& executor, const Clock& clock, const SchedulerOptions& options,
+               PlantedFault fault)
+    : port_(port),
+      executor_(executor),
+      clock_(clock),
+      scheduler_(executor.info(), options, fault),
+      next_stats_(clock.now() + kStatsPeriod) {}
+
+void Engine::run() {
+  while (step()) {}
+}
+
+// Plans are submitted until the pipeline is full or nothing more can run; only then does the loop wait for the
+// oldest result. What it does never depends on when a result happens to be ready.
+bool Engine::step() {
+  if (finished_) return false;
+  accept();
+  const bool submitted = submit_next_plan();
+  const bool full = int(in_flight_.size()) >= executor_.info().max_in_flight();
+  if (!in_flight_.empty() && (full || !submitted)) retire_oldest();
+  emit();
+  if (stopping_ && in_flight_.empty() && !scheduler_.has_unfinished()) finish();
+  return !finished_;
+}
+
+void Engine::accept() {
+  const bool idle = in_flight_.empty() && !scheduler_.has_unfinished() && !stopping_;
+  for (EngineCommand& command : port_.receive(idle ? kIdleWait : std::chrono::milliseconds(0))) {
+    std::visit([this](auto& content) { accept_command(content); }, command);
+  }
+}
+
+void Engine::accept_command(SubmitCommand& command) {
+  const RequestId id = command.request.id;
+  if (stopping_) return scheduler_.refuse(id, "the engine is shutting down: send the request again", false);
+  try {
+    validate(command.request, executor_.info().vocab_size, executor_.info().max_model_len);
+  } catch (const RequestError& error) {
+    return scheduler_.refuse(id, error.what(), true);
+  }
+  scheduler_.add(std::move(command.request));
+}
+
+void Engine::accept_command(const CancelCommand& command) { scheduler_.cancel(command.request); }
+
+void Engine::accept_command(const ShutdownCommand& command) {
+  stopping_ = true;
+  if (!command.drain) scheduler_.cancel_all();
+}
+
+bool Engine::submit_next_plan() {
+  auto plan = scheduler_.next_plan();
+  if (!plan) {
+    CHECK(!in_flight_.empty() || !scheduler_.has_unfinished()) << "requests wait, and nothing can ever run";
+    return false;
+  }
+  port_.announce(plan->step, scheduler_.planned_requests());
+  in_flight_.push_back(plan->step);
+  executor_.submit(std::move(*plan));
+  return true;
+}
+
+void Engine::retire_oldest() {
+  const StepResult result = executor_.wait(in_flight_.front());
+  in_flight_.pop_front();
+  scheduler_.on_result(result);
+}
+
+void Engine::emit() {
+  std::vector<EngineEvent> events = scheduler_.take_events();
+  if (clock_.now() >= next_stats_) {
+    events.emplace_back(scheduler_.stats());
+    next_stats_ = clock_.now() + kStatsPeriod;
+  }
+  if (!events.empty()) port_.emit(std::move(events));
+}
+
+// Every result has arrived: the ranks have nothing left to do but to return.
+void Engine::finish() {
+  StepPlan last;
+  last.step = scheduler_.next_step();
+  last.draws_needed = last.step - 1;
+  last.shutdown = true;
+  executor_.submit(std::move(last));
+  std::vector<EngineEvent> events;
+  events.emplace_back(scheduler_.stats());
+  port_.emit(std::move(events));
+  finished_ = true;
+}
+
+}  // namespace trireme

@@ -1,0 +1,117 @@
+#include "coordinator/scheduler.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace trireme {
+namespace {
+
+int32_t largest_chunk(const ClusterInfo& cluster, const SchedulerOptions& options) {
+  if (options.prefill_chunk <= 0) return cluster.max_batched_tokens;
+  return std::min(options.prefill_chunk, cluster.max_batched_tokens);
+}
+
+}  // namespace
+
+Scheduler::Scheduler(const ClusterInfo& cluster, const SchedulerOptions& options, PlantedFault fault)
+    : cluster_(cluster),
+      options_(options),
+      fault_(fault),
+      max_chunk_(largest_chunk(cluster, options)),
+      blocks_(cluster, max_chunk_, fault),
+      slots_(cluster.num_slots, fault) {
+  CHECK_GT(cluster.num_slots, 0);
+  CHECK_GT(cluster.max_batched_tokens, 0);
+  CHECK_GT(cluster.max_logit_rows, 0);
+  CHECK_GT(cluster.max_model_len, 0);
+  CHECK_GT(cluster.pp, 0);
+}
+
+Scheduler::Draft Scheduler::new_draft() const {
+  Draft draft;
+  draft.plan.step = next_step_;
+  draft.tokens_left = cluster_.max_batched_tokens;
+  draft.outputs_left = cluster_.max_logit_rows;
+  return draft;
+}
+
+std::optional<StepPlan> Scheduler::next_plan() {
+  if (in_flight() >= cluster_.max_in_flight()) return std::nullopt;
+  Draft draft = new_draft();
+  schedule_decodes(draft, true);
+  schedule_prefills(draft);
+  admit_waiting(draft);
+  if (draft.plan.rows.empty()) schedule_decodes(draft, false);
+  if (draft.plan.rows.empty()) return std::nullopt;
+  return launch(std::move(draft));
+}
+
+// Least recently scheduled first, so that nobody starves where a plan cannot take all.
+void Scheduler::schedule_decodes(Draft& draft, bool spread_over_stages) {
+  std::vector<SequencePtr> ready;
+  for (const auto& [order, sequence] : running_) {
+    if (sequence->can_decode()) ready.push_back(sequence);
+  }
+  std::ranges::stable_sort(ready, {}, [](const SequencePtr& sequence) { return sequence->last_row; });
+  int64_t share = (int64_t(ready.size()) + cluster_.pp - 1) / cluster_.pp;
+  for (const SequencePtr& sequence : ready) {
+    if (share == 0 || draft.tokens_left == 0 || draft.outputs_left == 0) return;
+    if (spread_over_stages && draft.plan.step - sequence->last_draw < cluster_.pp) continue;
+    if (!sequence->can_decode() || !make_room(sequence, sequence->computed + 1, draft)) continue;
+    add_decode_row(draft, sequence);
+    --share;
+  }
+}
+
+void Scheduler::schedule_prefills(Draft& draft) {
+  std::vector<SequencePtr> ready;
+  for (const auto& [order, sequence] : running_) {
+    if (sequence->can_prefill()) ready.push_back(sequence);
+  }
+  for (const SequencePtr& sequence : ready) {
+    if (!sequence->can_prefill()) continue;
+    const int32_t count = fit_chunk(*sequence, sequence->computed, draft);
+    if (count == 0 || !make_room(sequence, sequence->computed + count, draft)) continue;
+    add_chunk(draft, sequence, count);
+  }
+}
+
+// In order, without overtaking: a request that needs much room gets it. One block per running sequence stays
+// free, so that an admission is not undone by the next decode rows.
+void Scheduler::admit_waiting(Draft& draft) {
+  while (!waiting_.empty()) {
+    const SequencePtr sequence = waiting_.begin()->second;
+    if (slots_.available() < 1 + int32_t(sequence->forks.size())) return;
+    CachedPrefix prefix;
+    prefix.matches.resize(cluster_.groups.size());
+    const bool may_hit = options_.enable_prefix_caching && !sequence->needs_scores();
+    if (may_hit) prefix = blocks_.find_prefix(*sequence);
+    const int32_t count = fit_chunk(*sequence, prefix.tokens, draft);
+    if (count == 0 || !blocks_.has_room_to_admit(*sequence, prefix, int32_t(running_.size()))) return;
+    open(draft, sequence, prefix);
+    CHECK(blocks_.room_until(*sequence, prefix.tokens + count) == Room::now) << "admitted without room";
+    add_chunk(draft, sequence, count);
+  }
+}
+
+// Preempts the youngest of those behind `sequence` while its blocks are missing. Blocks of a preempted sequence
+// that plans in flight still read come back when these have retired; until then `sequence` waits.
+bool Scheduler::make_room(const SequencePtr& sequence, int32_t end, const Draft& draft) {
+  for (;;) {
+    const Room room = blocks_.room_until(*sequence, end);
+    if (room != Room::short_of_blocks) return room == Room::now;
+    const SequencePtr victim = youngest_after(sequence->order, draft.plan.step);
+    if (!victim) return false;
+    preempt(victim);
+  }
+}
+
+SequencePtr Scheduler::youngest_after(const SequenceOrder& order, StepId step) const {
+  for (auto youngest = running_.rbegin(); youngest != running_.rend() && youngest->first > order; ++youngest) {
+    if (youngest->second->last_row != step) return youngest->second;
+  }
+  return nullptr;
+}
+
+}  // namespace trireme

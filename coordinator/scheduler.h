@@ -1,0 +1,136 @@
+#pragma once
+// Decides what every rank does next: requests in, plans out, results in, events out. Pure: no clock, no I/O, no
+// threads; the same calls give the same plans. One thread (the engine's).
+//
+// Batching is continuous: each plan takes decode rows first, then chunks of prompts in work, then admits waiting
+// sequences while slots, blocks, tokens and logit rows last. A batching policy is a rule about when admit_waiting()
+// may run. Every sequence draws one id at a time; a search that waits for whole results (beams) would leave `drew`
+// false until on_result() has chosen, and fork its sequences with KvBlocks::fork and a fork order as choices do.
+//
+// A sequence may be submitted again before its last id is on the host: the rows then read the id on the device.
+// With pp stages, decode rows are spread over pp plans, so that a row's id is there when its next row starts;
+// only when nothing else can run does a plan wait inside the pipeline for an id.
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "coordinator/kv_blocks.h"
+#include "coordinator/slot_pool.h"
+#include "protocol/events.h"
+
+namespace trireme {
+
+struct SchedulerOptions {
+  int32_t prefill_chunk = 512;          // tokens of one prompt per plan; 0: as many as the plan takes
+  bool enable_prefix_caching = true;
+  int32_t max_waiting = 10000;          // sequences not running; a request that comes then is refused
+};
+
+class Scheduler final {
+ public:
+  Scheduler(const ClusterInfo& cluster, const SchedulerOptions& options, PlantedFault fault = PlantedFault::none);
+
+  // The request must have passed validate(). One that can never run is answered with a RequestFailedEvent.
+  void add(Request request);
+  void refuse(RequestId id, const std::string& message, bool client_fault);  // answers a request that is not added
+  void cancel(RequestId id);            // ends its choices with FinishReason::abort; unknown ids have ended already
+  void cancel_all();
+
+  // The next plan, already counted as submitted; nothing when no row can run before a result arrives. Never more
+  // than cluster.max_in_flight() plans without their result.
+  std::optional<StepPlan> next_plan();
+  const std::vector<RequestId>& planned_requests() const { return planned_requests_; }  // of that plan, ascending
+  void on_result(const StepResult& result);                                              // in step order
+  std::vector<EngineEvent> take_events();
+
+  bool has_unfinished() const { return !requests_.empty(); }
+  int in_flight() const { return int(in_flight_.size()); }
+  StepId next_step() const { return next_step_; }
+  EngineStats stats() const;
+  void verify() const;                  // CHECKs the invariants of docs/design.md 5; for tests, O(blocks)
+  const KvBlocks& blocks() const { return blocks_; }
+
+ private:
+  struct PlannedOutput {
+    SequencePtr sequence;
+    OutputKind kind;
+    int32_t position;
+    SlotId slot;
+  };
+  struct InFlightPlan {
+    StepId step;
+    std::vector<PlannedOutput> outputs;
+  };
+  struct Draft {                        // a plan under construction and what is left of its budgets
+    StepPlan plan;
+    std::vector<PlannedOutput> outputs;
+    std::vector<SequencePtr> sequences; // with a row or forked here
+    int32_t tokens_left = 0, outputs_left = 0;
+  };
+  struct AcceptedRequest {
+    std::vector<SequencePtr> choices;
+    int32_t unfinished = 0;
+    bool started = false;               // counted in the prompt's statistics
+  };
+
+  // scheduler_requests.cpp: the life of requests and sequences
+  std::optional<std::string> why_never(const Request& request) const;
+  SequencePtr make_sequence(const std::shared_ptr<const Request>& request, int32_t choice);
+  void accept_choice(AcceptedRequest& accepted, const SequencePtr& sequence, bool finished_before);
+  void queue(const SequencePtr& sequence);
+  void preempt(const SequencePtr& sequence);
+  void leave_slot(Sequence& sequence);
+  void end(const SequencePtr& sequence);
+  void emit_end(const Sequence& sequence, FinishReason reason);
+  void forget_if_done(RequestId id);
+  void fail(RequestId id, const std::string& message);
+
+  // scheduler.cpp: who runs
+  Draft new_draft() const;
+  void schedule_decodes(Draft& draft, bool spread_over_stages);
+  void schedule_prefills(Draft& draft);
+  void admit_waiting(Draft& draft);
+  bool make_room(const SequencePtr& sequence, int32_t end, const Draft& draft);
+  SequencePtr youngest_after(const SequenceOrder& order, StepId step) const;
+
+  // scheduler_rows.cpp: what goes into a plan
+  void open(Draft& draft, const SequencePtr& sequence, const CachedPrefix& prefix);
+  int32_t fit_chunk(const Sequence& sequence, int32_t start, const Draft& draft) const;
+  void add_decode_row(Draft& draft, const SequencePtr& sequence);
+  void add_chunk(Draft& draft, const SequencePtr& sequence, int32_t count);
+  void add_scores(Draft& draft, const SequencePtr& sequence, int32_t start, int32_t count);
+  void add_draw(Draft& draft, const SequencePtr& sequence, int32_t row, int32_t offset);
+  void fork_choices(Draft& draft, const SequencePtr& parent);
+  StepPlan launch(Draft draft);
+
+  // scheduler_results.cpp: what came of it
+  void apply_draw(const PlannedOutput& output, const OutputResult& result);
+  void apply_score(const PlannedOutput& output, const OutputResult& result, PromptLogprobsEvent& scores);
+  void flush_scores(PromptLogprobsEvent& scores);
+  void emit_token(const Sequence& sequence, const OutputResult& result, FinishReason reason);
+
+  ClusterInfo cluster_;
+  SchedulerOptions options_;
+  PlantedFault fault_;
+  int32_t max_chunk_;
+  KvBlocks blocks_;
+  SlotPool slots_;
+
+  std::map<RequestId, AcceptedRequest> requests_;
+  std::map<SequenceOrder, SequencePtr> waiting_;
+  std::map<SequenceOrder, SequencePtr> running_;
+  std::map<SlotId, SequencePtr> slot_owners_;      // of running sequences
+  std::vector<SlotOrder> closes_;                  // for the next plan
+  std::deque<InFlightPlan> in_flight_;
+  std::vector<RequestId> planned_requests_;
+  std::vector<EngineEvent> events_;
+  EngineStats stats_;
+  int64_t next_arrival_ = 0;
+  StepId next_step_ = 0, retired_ = -1;
+};
+
+}  // namespace trireme

@@ -1,0 +1,71 @@
+#pragma once
+// One choice of one request as the scheduler sees it. Counters run ahead of the host's knowledge: they advance
+// when a plan is submitted, the ids follow when its result arrives.
+//
+//   waiting ──admitted──► running ──────► ended (by a stop id, a length, a cancel or a failure)
+//      ▲                     │ blocks run out
+//      └──results arrived── draining            awaiting_fork ──its parent's prompt is computed──► running
+
+#include <compare>
+#include <memory>
+#include <vector>
+
+#include "coordinator/prefix_index.h"
+#include "protocol/events.h"
+
+namespace trireme {
+
+enum class SequenceState : uint8_t { waiting, running, draining, awaiting_fork, ended };
+
+// Who goes first: lower priority value, then earlier arrival, then lower choice.
+struct SequenceOrder {
+  int32_t priority = 0;
+  int64_t arrival = 0;
+  int32_t choice = 0;
+  auto operator<=>(const SequenceOrder&) const = default;
+};
+
+// The blocks of one sequence in one KV group. `sent_*` is what the slot's table on the ranks holds.
+struct BlockTable {
+  std::vector<BlockId> blocks;       // [first, size): the sequence has a reference to each; before: -1, behind the window
+  int32_t first = 0;
+  int32_t sent_blocks = 0, sent_first = 0;
+  int32_t enrolled = 0;              // leading blocks whose contents are in the prefix cache
+  ChainKey chain;                    // of the last of these
+  bool enrollable = true;            // false once a block of the chain could not enter
+};
+
+struct Sequence {
+  std::shared_ptr<const Request> request;
+  SequenceOrder order;
+  SequenceState state = SequenceState::waiting;
+  std::vector<TokenId> tokens;       // prompt and drawn ids, as far as the host knows them
+  int32_t max_length = 0;            // of prompt and output
+  int32_t emitted_before = 0;        // drawn ids the request came with
+  int32_t cached_tokens = -1;        // prompt tokens the first admission's prefix hit spared
+  int32_t score_next = 0;            // next position to score; prompt_length() when none is left
+  int32_t outputs_in_flight = 0, draws_in_flight = 0;
+  std::vector<std::shared_ptr<Sequence>> forks;  // choices that will start from this one's prompt
+
+  // Of the slot the sequence has while it runs.
+  SlotId slot = -1;
+  int32_t computed = 0;              // positions whose keys and values are submitted
+  bool drew = false;                 // its next id is on the device: decoding, no longer prefill
+  StepId last_draw = -1;             // the plan of its latest draw
+  StepId last_row = -1;              // the last plan that touches its slot and blocks
+  std::vector<BlockTable> tables;    // by KV group
+
+  int32_t choice() const { return order.choice; }
+  int32_t prompt_length() const { return int32_t(request->prompt.size()); }
+  int32_t num_drawn() const { return int32_t(tokens.size()) - prompt_length(); }
+  int32_t submitted_length() const { return int32_t(tokens.size()) + draws_in_flight; }
+  // Why the tokens known so far are all there will be; `none` while more may come.
+  FinishReason finish_reason() const;
+  bool needs_scores() const { return score_next < prompt_length(); }
+  bool can_decode() const { return state == SequenceState::running && drew && submitted_length() < max_length; }
+  bool can_prefill() const { return state == SequenceState::running && !drew; }
+};
+
+using SequencePtr = std::shared_ptr<Sequence>;
+
+}  // namespace trireme

@@ -1,0 +1,99 @@
+#pragma once
+// Prompts -> requests -> outputs in the order of the prompts. A bounded number is in flight: twice the engine's
+// slots, so that it never starves; outputs that wait for an earlier one are bounded by the same window times 8.
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gateway/front_job.h"
+#include "gateway/ledger.h"
+#include "gateway/model_assets.h"
+#include "gateway/prompt_file.h"
+#include "gateway/text_assembler.h"
+
+namespace trireme {
+
+struct FinishedChoice {
+  ChoiceRecord record;             // cut to the tokens that count
+  std::string text;
+  FinishReason finish = FinishReason::none;
+};
+
+struct FinishedPrompt {
+  size_t index = 0;
+  std::string prompt;              // as given; the rendered text of a chat
+  std::vector<int32_t> prompt_ids;
+  std::vector<FinishedChoice> choices;
+  std::string error;               // not empty: this prompt failed, and why
+};
+
+class OutputSink {
+ public:
+  virtual ~OutputSink() = default;
+  virtual void on_text(size_t index, int choice, const std::string& text) = 0;   // as it becomes final
+  virtual void on_finished(const FinishedPrompt& prompt) = 0;                    // in the order of the prompts
+};
+
+struct GenerateSummary {
+  size_t prompts = 0, finished = 0, failed = 0;
+  int64_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
+  std::vector<double> first_token_seconds;   // per finished prompt, from its submission
+  TimePoint started, first_token, last_token;
+  double most_kv_use = 0;                    // 0..1, of the statistics heard
+};
+
+struct GenerateOptions {
+  SamplingFlags sampling;
+  bool chat = false;                         // a plain prompt is one user message
+  bool want_logprobs = false;                // --logprobs
+};
+
+class GenerateJob final : public FrontJob {
+ public:
+  GenerateJob(std::vector<PromptLine> prompts, const ModelAssets& assets, GenerateOptions options, OutputSink& sink);
+
+  void start(const EngineFacts& facts, RequestPort& port, TimePoint now) override;
+  void on_events(const std::vector<EngineEvent>& events, TimePoint now) override;
+  void cancel() override;
+  bool done() const override;
+  int exit_code() const override { return summary_.failed > 0 ? 1 : 0; }
+
+  const GenerateSummary& summary() const { return summary_; }
+
+ private:
+  struct Active {
+    size_t index;
+    std::string prompt;
+    std::vector<TextAssembler> texts;        // by choice
+  };
+
+  void submit_more(TimePoint now);
+  void submit(size_t index, TimePoint now);
+  void on_token(const TokenEvent& event, TimePoint now);
+  void on_failed(const RequestFailedEvent& event);
+  void complete(RequestId id, const std::string& error, TimePoint now);
+  void deliver(FinishedPrompt prompt);
+  size_t max_in_flight() const;
+
+  std::vector<PromptLine> prompts_;
+  const ModelAssets& assets_;
+  GenerateOptions options_;
+  OutputSink& sink_;
+  EngineFacts facts_;
+  RequestPort* port_ = nullptr;
+  Ledger ledger_;
+  std::map<RequestId, Active> active_;
+  std::map<size_t, FinishedPrompt> waiting_;  // finished, but an earlier one is not
+  size_t next_submit_ = 0, next_deliver_ = 0, choices_in_flight_ = 0;
+  bool cancelled_ = false;
+  GenerateSummary summary_;
+};
+
+// {"index","prompt","prompt_ids","outputs":[{"token_ids","text","finish_reason","cumulative_logprob","logprobs"}]}
+// or {"index","prompt","prompt_ids","error"}; one line without its end. logprobs is null unless asked for.
+std::string json_line(const FinishedPrompt& prompt, bool with_logprobs);
+
+}  // namespace trireme

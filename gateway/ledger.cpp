@@ -1,0 +1,75 @@
+#include "gateway/ledger.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/check.h"
+
+namespace trireme {
+
+double ChoiceRecord::cumulative_logprob() const { return std::accumulate(logprobs.begin(), logprobs.end(), 0.0); }
+
+bool RequestRecord::ended() const {
+  return failed || std::all_of(choices.begin(), choices.end(),
+                               [](const ChoiceRecord& choice) { return choice.finish != FinishReason::none; });
+}
+
+RequestRecord& Ledger::admit(Request request, TimePoint now) {
+  const RequestId id = request.id;
+  RequestRecord record;
+  record.choices.resize(size_t(request.sampling.n));
+  record.request = std::move(request);
+  record.admitted = now;
+  const auto [entry, fresh] = records_.emplace(id, std::move(record));
+  CHECK(fresh) << "request" << id << "admitted twice";
+  return entry->second;
+}
+
+RequestRecord* Ledger::append(const TokenEvent& event, TimePoint now) {
+  RequestRecord* record = find(event.request);
+  if (!record || record->cancelled) return nullptr;
+  CHECK(!record->failed) << "a token of request" << event.request << "after its failure";
+  CHECK(event.choice >= 0 && size_t(event.choice) < record->choices.size()) << "choice" << event.choice;
+  ChoiceRecord& choice = record->choices[size_t(event.choice)];
+  CHECK(choice.finish == FinishReason::none) << "an event of request" << event.request << "after the end of its choice";
+  if (event.token.id >= 0) {
+    CHECK_EQ(size_t(event.index), choice.ids.size()) << "token index of request" << event.request;
+    if (choice.ids.empty() && record->first_token == TimePoint{}) {
+      record->first_token = now;
+      record->cached_tokens = event.cached_tokens;
+    }
+    choice.ids.push_back(event.token.id);
+    choice.logprobs.push_back(event.token.logprob);
+    choice.ranks.push_back(event.rank);
+    choice.top.push_back(event.top);
+  }
+  choice.finish = event.finish;
+  choice.stop_id = event.stop_id;
+  return record;
+}
+
+RequestRecord* Ledger::fail(const RequestFailedEvent& event) {
+  RequestRecord* record = find(event.request);
+  if (!record || record->cancelled) return nullptr;
+  record->failed = true;
+  record->client_fault = event.client_fault;
+  record->error = event.message;
+  return record;
+}
+
+RequestRecord* Ledger::find(RequestId id) {
+  const auto entry = records_.find(id);
+  return entry == records_.end() ? nullptr : &entry->second;
+}
+
+void Ledger::erase(RequestId id) { records_.erase(id); }
+
+Request Ledger::replay(const RequestRecord& record) {
+  Request request = record.request;
+  request.emitted.clear();
+  for (size_t i = 0; i < record.choices.size(); ++i)
+    request.emitted.push_back({int32_t(i), record.choices[i].finish != FinishReason::none, record.choices[i].ids});
+  return request;
+}
+
+}  // namespace trireme

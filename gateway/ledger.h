@@ -1,0 +1,56 @@
+#pragma once
+// What must survive the engine: per request its parameters and seed, per choice every token emitted so far. A token is
+// in the ledger before anything of it is shown. One thread (the front's).
+
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "protocol/events.h"
+#include "protocol/request.h"
+
+namespace trireme {
+
+struct ChoiceRecord {
+  std::vector<int32_t> ids;
+  std::vector<float> logprobs;                     // by token; of the raw logits
+  std::vector<int32_t> ranks;                      // 1-based among the raw logits
+  std::vector<std::vector<TokenScore>> top;        // by token; as many as asked for
+  FinishReason finish = FinishReason::none;        // the engine's word; the front may have ended it earlier by text
+  int32_t stop_id = -1;
+  double cumulative_logprob() const;
+};
+
+struct RequestRecord {
+  Request request;
+  std::vector<ChoiceRecord> choices;               // request.sampling.n
+  int32_t cached_tokens = 0;
+  bool failed = false;
+  bool client_fault = false;
+  std::string error;
+  bool cancelled = false;                          // by the front: what still arrives is dropped
+  TimePoint admitted, first_token;
+  bool ended() const;                              // every choice, or failed
+};
+
+class Ledger {
+ public:
+  RequestRecord& admit(Request request, TimePoint now);
+  // Events of requests that were erased or cancelled are dropped. CHECKs: a choice of the request, the next index,
+  // nothing after a choice's end. Returns the record that changed, null when dropped.
+  RequestRecord* append(const TokenEvent& event, TimePoint now);
+  RequestRecord* fail(const RequestFailedEvent& event);
+
+  RequestRecord* find(RequestId id);
+  void erase(RequestId id);
+  size_t size() const { return records_.size(); }
+
+  // The request as the next attempt gets it: with everything emitted so far.
+  static Request replay(const RequestRecord& record);
+
+ private:
+  std::unordered_map<RequestId, RequestRecord> records_;
+};
+
+}  // namespace trireme

@@ -1,0 +1,76 @@
+#include "kernels/attention.h"
+
+#include "kernels/backend.h"
+#include "kernels/shape_check.h"
+
+namespace trireme {
+
+namespace cpu {
+void kv_append(TensorView kv, TensorView k, TensorView v, const AttentionBatch& batch, const Stream& stream);
+void paged_attention(TensorView out, TensorView q, TensorView kv, const AttentionBatch& batch,
+                     const AttentionOptions& options, const Stream& stream);
+void copy_blocks(TensorView kv, TensorView pairs, const Stream& stream);
+}  // namespace cpu
+namespace cuda {
+void kv_append(TensorView kv, TensorView k, TensorView v, const AttentionBatch& batch, const Stream& stream);
+void paged_attention(TensorView out, TensorView q, TensorView kv, const AttentionBatch& batch,
+                     const AttentionOptions& options, const Stream& stream);
+void copy_blocks(TensorView kv, TensorView pairs, const Stream& stream);
+}  // namespace cuda
+
+namespace {
+
+void check_cache(const char* op, const TensorView& kv) {
+  CHECK_EQ(kv.rank(), 5) << op << "kv" << kv.shape_text();
+  check_contiguous(op, "kv", kv, activation_dtype(kv.device()), kv.device(),
+                   {kv.dim(0), 2, kv.dim(2), kv.dim(3), kv.dim(4)});
+  CHECK_GT(kv.dim(3), 0) << op << "block size";
+}
+
+void check_batch(const char* op, const AttentionBatch& batch, Device device) {
+  CHECK_GE(batch.num_tokens, 0) << op;
+  CHECK_GE(batch.num_rows, 0) << op;
+  check_contiguous(op, "positions", batch.positions, DType::i32, device, {batch.num_tokens});
+  check_contiguous(op, "token_slots", batch.token_slots, DType::i32, device, {batch.num_tokens});
+  check_contiguous(op, "row_begin", batch.row_begin, DType::i32, device, {batch.num_rows + 1});
+  check_contiguous(op, "row_slots", batch.row_slots, DType::i32, device, {batch.num_rows});
+  CHECK_EQ(batch.block_table.rank(), 2) << op << "block_table" << batch.block_table.shape_text();
+  check_contiguous(op, "block_table", batch.block_table, DType::i32, device,
+                   {batch.block_table.dim(0), batch.block_table.dim(1)});
+}
+
+}  // namespace
+
+void kv_append(TensorView kv, TensorView k, TensorView v, const AttentionBatch& batch, const Stream& stream) {
+  check_cache("kv_append", kv);
+  const Device device = kv.device();
+  check_batch("kv_append", batch, device);
+  check_rows("kv_append", "k", k, kv.dtype(), device, {batch.num_tokens, kv.dim(2), kv.dim(4)});
+  check_rows("kv_append", "v", v, kv.dtype(), device, {batch.num_tokens, kv.dim(2), kv.dim(4)});
+  if (k.empty()) return;
+  BACKEND(device, kv_append(kv, k, v, batch, stream));
+}
+
+void paged_attention(TensorView out, TensorView q, TensorView kv, const AttentionBatch& batch,
+                     const AttentionOptions& options, const Stream& stream) {
+  check_cache("paged_attention", kv);
+  const Device device = kv.device();
+  check_batch("paged_attention", batch, device);
+  CHECK_EQ(q.rank(), 3) << "paged_attention: q" << q.shape_text();
+  check_rows("paged_attention", "q", q, kv.dtype(), device, {batch.num_tokens, q.dim(1), kv.dim(4)});
+  check_rows("paged_attention", "out", out, kv.dtype(), device, {batch.num_tokens, q.dim(1), kv.dim(4)});
+  CHECK_LE(kv.dim(4), 256) << "paged_attention: head_dim";
+  if (q.empty()) return;
+  CHECK(kv.dim(2) > 0 && q.dim(1) % kv.dim(2) == 0) << "paged_attention: " << q.dim(1) << "query heads on" << kv.dim(2);
+  BACKEND(device, paged_attention(out, q, kv, batch, options, stream));
+}
+
+void copy_blocks(TensorView kv, TensorView pairs, const Stream& stream) {
+  check_cache("copy_blocks", kv);
+  CHECK_EQ(pairs.rank(), 2) << "copy_blocks: pairs" << pairs.shape_text();
+  check_contiguous("copy_blocks", "pairs", pairs, DType::i32, kv.device(), {pairs.dim(0), 2});
+  if (pairs.empty() || kv.empty()) return;
+  BACKEND(kv.device(), copy_blocks(kv, pairs, stream));
+}
+
+}  // namespace trireme

@@ -1,0 +1,33 @@
+// The vector loops for AVX-512 (F, BW, DQ, VL). Everything below the pragma is compiled for that target and called only where the
+// processor has it; standard headers come first, so that none of their inline functions is.
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "kernels/cpu/linear_layout.h"
+#include "kernels/cpu/loops.h"
+
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // g++ 12 warns of its own _mm512_undefined_ps()
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
+
+#define TRIREME_ISA avx512
+#include "kernels/cpu/vector_avx512.h"
+#include "kernels/cpu/vector_math.h"
+#include "kernels/cpu/row_loops.h"
+#include "kernels/cpu/linear_loops.h"
+#include "kernels/cpu/attention_loops.h"
+#include "kernels/cpu/loops_table.h"
+
+namespace trireme::cpu {
+
+const Loops& avx512_loops() { return avx512::kLoops; }
+
+}  // namespace trireme::cpu
+
+#endif

@@ -1,0 +1,157 @@
+#include "kernels/elementwise.h"
+
+#include "kernels/cuda/common/launch.cuh"
+#include "kernels/cuda/common/vector.cuh"
+
+namespace trireme::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+
+// grid: x = row, y = column tile of kThreads * kWidth.
+dim3 row_grid(int64_t rows, int64_t cols, int width) {
+  return dim3(grid_size(rows), grid_size(ceil_div(cols, kThreads * width), kMaxGridY));
+}
+template <int kWidth>
+__device__ inline int64_t first_column() {
+  return (int64_t(blockIdx.y) * kThreads + threadIdx.x) * kWidth;
+}
+
+// out = gate / (1 + exp(-gate)) * up
+template <int kWidth>
+__global__ void silu_mul_kernel(bf16* out, const bf16* gate_up, int64_t cols, int64_t out_stride, int64_t in_stride) {
+  const int64_t c = first_column<kWidth>();
+  if (c >= cols) return;
+  const bf16* row = gate_up + int64_t(blockIdx.x) * in_stride;
+  float gate[kWidth], up[kWidth];
+  load(row + c, gate);
+  load(row + cols + c, up);
+  for (int i = 0; i < kWidth; ++i) up[i] *= gate[i] / (1.0f + expf(-gate[i]));
+  store(out + int64_t(blockIdx.x) * out_stride + c, up);
+}
+
+// out = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+template <int kWidth>
+__global__ void gelu_tanh_kernel(bf16* out, const bf16* x, int64_t cols, int64_t out_stride, int64_t x_stride) {
+  const int64_t c = first_column<kWidth>();
+  if (c >= cols) return;
+  float values[kWidth];
+  load(x + int64_t(blockIdx.x) * x_stride + c, values);
+  for (int i = 0; i < kWidth; ++i) {
+    const float v = values[i];
+    values[i] = 0.5f * v * (1.0f + tanhf(0.7978845608028654f * (v + 0.044715f * v * v * v)));
+  }
+  store(out + int64_t(blockIdx.x) * out_stride + c, values);
+}
+
+// hidden += sum (+ bias), rounded once
+template <int kWidth>
+__global__ void add_partial_kernel(bf16* hidden, const bf16* sum, const bf16* bias, int64_t cols, int64_t hidden_stride,
+                                   int64_t sum_stride) {
+  const int64_t c = first_column<kWidth>();
+  if (c >= cols) return;
+  bf16* to = hidden + int64_t(blockIdx.x) * hidden_stride + c;
+  float values[kWidth], added[kWidth];
+  load(to, values);
+  load(sum + int64_t(blockIdx.x) * sum_stride + c, added);
+  for (int i = 0; i < kWidth; ++i) values[i] += added[i];
+  if (bias) {
+    load(bias + c, added);
+    for (int i = 0; i < kWidth; ++i) values[i] += added[i];
+  }
+  store(to, values);
+}
+
+// hidden[t, :] += table[positions[t], :]
+template <int kWidth>
+__global__ void add_position_kernel(bf16* hidden, const int32_t* positions, const bf16* table, int64_t cols,
+                                    int64_t hidden_stride, int64_t table_stride) {
+  const int64_t c = first_column<kWidth>();
+  if (c >= cols) return;
+  bf16* to = hidden + int64_t(blockIdx.x) * hidden_stride + c;
+  float values[kWidth], added[kWidth];
+  load(to, values);
+  load(table + int64_t(positions[blockIdx.x]) * table_stride + c, added);
+  for (int i = 0; i < kWidth; ++i) values[i] += added[i];
+  store(to, values);
+}
+
+// out[i, :] = x[indices[i], :], in pieces of sizeof(Unit) bytes; strides and row length in pieces.
+template <typename Unit>
+__global__ void gather_rows_kernel(Unit* out, const Unit* x, const int32_t* indices, int64_t row_units,
+                                   int64_t out_stride, int64_t x_stride) {
+  const int64_t c = first_column<1>();
+  if (c < row_units) out[int64_t(blockIdx.x) * out_stride + c] = x[int64_t(indices[blockIdx.x]) * x_stride + c];
+}
+
+struct GatherBytes {
+  TensorView out, x, indices;
+  int64_t row_bytes, out_stride, x_stride;
+};
+
+template <typename Unit>
+bool try_gather(const GatherBytes& g, const Stream& stream) {
+  constexpr int64_t kUnit = sizeof(Unit);
+  if (g.row_bytes % kUnit || g.out_stride % kUnit || g.x_stride % kUnit) return false;
+  if (!is_aligned(g.out.data(), kUnit) || !is_aligned(g.x.data(), kUnit)) return false;
+  gather_rows_kernel<<<row_grid(g.out.dim(0), g.row_bytes / kUnit, 1), kThreads, 0, stream.get()>>>(
+      static_cast<Unit*>(g.out.data()), static_cast<const Unit*>(g.x.data()), i32_data(g.indices), g.row_bytes / kUnit,
+      g.out_stride / kUnit, g.x_stride / kUnit);
+  check_launch();
+  return true;
+}
+
+}  // namespace
+
+void silu_mul(TensorView out, TensorView gate_up, const Stream& stream) {
+  if (out.empty()) return;
+  const int64_t cols = out.dim(1);
+  with_vector_width(rows_are_wide(out, cols) && rows_are_wide(gate_up, cols), [&](auto width) {
+    silu_mul_kernel<width()><<<row_grid(out.dim(0), cols, width()), kThreads, 0, stream.get()>>>(
+        bf16_data(out), bf16_data(gate_up), cols, out.stride(0), gate_up.stride(0));
+  });
+  check_launch();
+}
+
+void gelu_tanh(TensorView out, TensorView x, const Stream& stream) {
+  if (out.empty()) return;
+  const int64_t cols = out.dim(1);
+  with_vector_width(rows_are_wide(out, cols) && rows_are_wide(x, cols), [&](auto width) {
+    gelu_tanh_kernel<width()><<<row_grid(out.dim(0), cols, width()), kThreads, 0, stream.get()>>>(
+        bf16_data(out), bf16_data(x), cols, out.stride(0), x.stride(0));
+  });
+  check_launch();
+}
+
+void add_partial(TensorView hidden, TensorView sum, TensorView bias, const Stream& stream) {
+  if (hidden.empty()) return;
+  const int64_t cols = hidden.dim(1);
+  const bf16* bias_data = bias.empty() ? nullptr : bf16_data(bias);
+  const bool wide = rows_are_wide(hidden, cols) && rows_are_wide(sum, cols) && is_aligned(bias_data, 16);
+  with_vector_width(wide, [&](auto width) {
+    add_partial_kernel<width()><<<row_grid(hidden.dim(0), cols, width()), kThreads, 0, stream.get()>>>(
+        bf16_data(hidden), bf16_data(sum), bias_data, cols, hidden.stride(0), sum.stride(0));
+  });
+  check_launch();
+}
+
+void add_position_embedding(TensorView hidden, TensorView positions, TensorView table, const Stream& stream) {
+  if (hidden.empty()) return;
+  const int64_t cols = hidden.dim(1);
+  with_vector_width(rows_are_wide(hidden, cols) && rows_are_wide(table, cols), [&](auto width) {
+    add_position_kernel<width()><<<row_grid(hidden.dim(0), cols, width()), kThreads, 0, stream.get()>>>(
+        bf16_data(hidden), i32_data(positions), bf16_data(table), cols, hidden.stride(0), table.stride(0));
+  });
+  check_launch();
+}
+
+void gather_rows(TensorView out, TensorView x, TensorView indices, const Stream& stream) {
+  if (out.empty()) return;
+  const int64_t element = dtype_block_bytes(out.dtype());
+  const GatherBytes g{out, x, indices, out.dim(1) * element, out.stride(0) * element, x.stride(0) * element};
+  const bool done = try_gather<uint4>(g, stream) || try_gather<uint32_t>(g, stream) ||
+                    try_gather<uint16_t>(g, stream) || try_gather<uint8_t>(g, stream);
+  CHECK(done) << "gather_rows" << out.shape_text();
+}
+
+}  // namespace trireme::cuda

@@ -1,0 +1,5 @@
+#include "kernels/cuda/paged_attention/kernel.cuh"
+
+namespace trireme::cuda {
+template void launch_attention<128>(const AttentionArgs&, const Stream&);
+}

@@ -1,0 +1,23 @@
+#pragma once
+// The CUDA side of kernels/sample.h.
+
+#include "kernels/sample.h"
+
+namespace trireme::cuda {
+
+void sample_heads(SampleHead* heads, const SampleShard& shard, const Stream& stream);
+void sample_tops(SampleEntry* tops, const SampleShard& shard, const Stream& stream);
+void sample_candidates(SampleEntry* candidates, const SampleShard& shard, const Stream& stream);
+void sample_resolve(const SampleShard& shard, Gathered heads, Gathered tops, Gathered candidates, const Stream& stream);
+void sample_stats(SampleStats* stats, const SampleShard& shard, bool with_min_p, const Stream& stream);
+void sample_resolve_open(const SampleShard& shard, Gathered stats, Gathered candidates, const Stream& stream);
+void sample_search_begin(const SampleShard& shard, SampleSearch search, Gathered stats, const Stream& stream);
+void sample_histogram(uint64_t* bins, const SampleShard& shard, SampleSearch search, int pass, const Stream& stream);
+void sample_search_step(const SampleShard& shard, SampleSearch search, int pass, Gathered bins, const Stream& stream);
+void sample_draw(SampleBest* best, const SampleShard& shard, const Stream& stream);
+void sample_finish(const SampleShard& shard, Gathered best, const Stream& stream);
+void sample_rank(int32_t* greater, const SampleShard& shard, const Stream& stream);
+void sample_finish_rank(const SampleShard& shard, Gathered greater, const Stream& stream);
+void sample_ids(int32_t* ids, const SampleShard& shard, const Stream& stream);
+
+}  // namespace trireme::cuda

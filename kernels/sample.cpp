@@ -1,0 +1,84 @@
+#include "kernels/sample.h"
+
+#include "base/sampling_rule.h"
+#include "kernels/backend.h"
+#include "kernels/cpu/sample.h"
+#if TRIREME_WITH_CUDA
+#include "kernels/cuda/sample.h"
+#endif
+
+namespace trireme {
+
+static void check_shard(const SampleShard& shard) {
+  CHECK(shard.rows && shard.index && shard.states && shard.answers) << "sample: orders and state";
+  CHECK(shard.logits || shard.vocab_local == 0) << "sample: logits";
+  CHECK(shard.vocab_local >= 0 && shard.vocab_begin >= 0) << "sample: range of ids";
+  CHECK_LE(shard.vocab_begin + shard.vocab_local, shard.vocab_size) << "sample: range of ids";
+  CHECK_LE(int64_t(shard.vocab_size), kMaxSampledVocab) << "sample: vocabulary";
+  CHECK_LE(shard.num_shards, kMaxSampleShards) << "sample: shards";
+}
+
+void sample_heads(SampleHead* heads, const SampleShard& shard, const Stream& stream) {
+  check_shard(shard);
+  BACKEND(shard.device, sample_heads(heads, shard, stream));
+}
+
+void sample_tops(SampleEntry* tops, const SampleShard& shard, const Stream& stream) {
+  if (shard.num_top == 0) return;
+  BACKEND(shard.device, sample_tops(tops, shard, stream));
+}
+
+void sample_candidates(SampleEntry* candidates, const SampleShard& shard, const Stream& stream) {
+  if (shard.num_candidates == 0) return;
+  BACKEND(shard.device, sample_candidates(candidates, shard, stream));
+}
+
+void sample_resolve(const SampleShard& shard, Gathered heads, Gathered tops, Gathered candidates, const Stream& stream) {
+  check_shard(shard);
+  BACKEND(shard.device, sample_resolve(shard, heads, tops, candidates, stream));
+}
+
+void sample_stats(SampleStats* stats, const SampleShard& shard, bool with_min_p, const Stream& stream) {
+  BACKEND(shard.device, sample_stats(stats, shard, with_min_p, stream));
+}
+
+void sample_resolve_open(const SampleShard& shard, Gathered stats, Gathered candidates, const Stream& stream) {
+  BACKEND(shard.device, sample_resolve_open(shard, stats, candidates, stream));
+}
+
+void sample_search_begin(const SampleShard& shard, SampleSearch search, Gathered stats, const Stream& stream) {
+  BACKEND(shard.device, sample_search_begin(shard, search, stats, stream));
+}
+
+void sample_histogram(uint64_t* bins, const SampleShard& shard, SampleSearch search, int pass, const Stream& stream) {
+  CHECK(pass >= 0 && pass < kSearchPasses) << "sample_histogram";
+  BACKEND(shard.device, sample_histogram(bins, shard, search, pass, stream));
+}
+
+void sample_search_step(const SampleShard& shard, SampleSearch search, int pass, Gathered bins, const Stream& stream) {
+  CHECK(pass >= 0 && pass < kSearchPasses) << "sample_search_step";
+  BACKEND(shard.device, sample_search_step(shard, search, pass, bins, stream));
+}
+
+void sample_draw(SampleBest* best, const SampleShard& shard, const Stream& stream) {
+  BACKEND(shard.device, sample_draw(best, shard, stream));
+}
+
+void sample_finish(const SampleShard& shard, Gathered best, const Stream& stream) {
+  BACKEND(shard.device, sample_finish(shard, best, stream));
+}
+
+void sample_rank(int32_t* greater, const SampleShard& shard, const Stream& stream) {
+  BACKEND(shard.device, sample_rank(greater, shard, stream));
+}
+
+void sample_finish_rank(const SampleShard& shard, Gathered greater, const Stream& stream) {
+  BACKEND(shard.device, sample_finish_rank(shard, greater, stream));
+}
+
+void sample_ids(int32_t* ids, const SampleShard& shard, const Stream& stream) {
+  if (shard.num_rows == 0) return;
+  BACKEND(shard.device, sample_ids(ids, shard, stream));
+}
+
+}  // namespace trireme

@@ -1,0 +1,120 @@
+#include "launcher/attempt_directory.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+#include <vector>
+
+#include "base/check.h"
+
+namespace trireme {
+namespace {
+
+constexpr const char* kOwnerMark = "front";       // a file that only the front's own host has
+constexpr int kSweeps = 30;                       // x 100 ms: ranks that still end may still make files
+
+// Removes `path` and waits until nobody makes it again: ranks end within a second of their front.
+void sweep(const std::string& path, const std::vector<pid_t>& processes) {
+  int clean = 0;
+  for (int i = 0; i < kSweeps && clean < 10; ++i) {
+    bool alive = false;
+    for (pid_t pid : processes) {
+      ::kill(pid, SIGKILL);
+      alive = alive || ::kill(pid, 0) == 0;
+    }
+    std::error_code error;
+    const bool there = std::filesystem::exists(path, error);
+    std::filesystem::remove_all(path, error);
+    clean = there || alive ? 0 : clean + 1;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+}
+
+// Leaves the owner's session, its descriptors and its signals.
+void detach(int keep) {
+  setsid();
+  prctl(PR_SET_NAME, "trireme-janitor");
+  prctl(PR_SET_PDEATHSIG, 0);
+  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT}) ::signal(signal, SIG_IGN);
+  const int null = ::open("/dev/null", O_RDWR);
+  for (int target : {0, 1, 2}) dup2(null, target);
+  for (int descriptor = 3; descriptor < 1024; ++descriptor)
+    if (descriptor != keep) ::close(descriptor);
+  if (::chdir("/") != 0) _exit(1);
+}
+
+// Reads process ids until the owner's end of the pipe closes. A 0 says that the owner has cleaned up itself.
+[[noreturn]] void run_janitor(int pipe, const std::string& path) {
+  detach(pipe);
+  std::vector<pid_t> processes;
+  for (pid_t pid = 0; ::read(pipe, &pid, sizeof pid) == ssize_t(sizeof pid);) {
+    if (pid == 0) _exit(0);
+    processes.push_back(pid);
+  }
+  sweep(path, processes);
+  _exit(0);
+}
+
+// Returns the writing end; `child` gets the janitor's pid (it is a child of this process).
+FileDescriptor fork_janitor(const std::string& path, pid_t& child) {
+  int ends[2];
+  CHECK_EQ(pipe2(ends, O_CLOEXEC), 0) << "pipe";
+  child = fork();
+  CHECK_GE(child, 0) << "fork";
+  if (child == 0) run_janitor(ends[0], path);
+  ::close(ends[0]);
+  return FileDescriptor(ends[1]);
+}
+
+}  // namespace
+
+AttemptDirectory::AttemptDirectory() {
+  // Memory first: MPI's shared-memory segments lie here, and on a disk their pages would be written back.
+  const char* temporary = std::getenv("TMPDIR");
+  for (const std::string base : {"/dev/shm", temporary && *temporary ? temporary : "/tmp"}) {
+    std::string pattern = base + "/trireme-XXXXXX";
+    if (!mkdtemp(pattern.data())) continue;
+    path_ = pattern;
+    break;
+  }
+  if (path_.empty()) throw Error("cannot make a directory in /dev/shm or /tmp: set TMPDIR to a writable directory");
+  std::ofstream(path_ + "/" + kOwnerMark) << getpid() << "\n";
+  pipe_ = fork_janitor(path_, janitor_);
+}
+
+AttemptDirectory::~AttemptDirectory() {
+  std::error_code error;
+  std::filesystem::remove_all(path_, error);
+  const bool removed = !std::filesystem::exists(path_, error);
+  if (removed) add_process(0);
+  pipe_.close();
+  if (removed) ::waitpid(janitor_, nullptr, 0);   // else it goes on sweeping without us
+}
+
+void AttemptDirectory::add_process(pid_t pid) {
+  [[maybe_unused]] const ssize_t ignored = ::write(pipe_.get(), &pid, sizeof pid);
+}
+
+void start_host_janitor() {
+  const char* path = std::getenv(kAttemptDirectoryName);
+  const char* local_rank = std::getenv("OMPI_COMM_WORLD_LOCAL_RANK");
+  if (!path || !*path || !local_rank || std::string(local_rank) != "0") return;
+  // Only a directory of our making, and not the front's own.
+  if (std::string(path).find("/trireme-") == std::string::npos || ::access((std::string(path) + "/" + kOwnerMark).c_str(), F_OK) == 0)
+    return;
+  ::mkdir(path, 0700);   // vader's backing directory must exist; mpirun's daemon may have made it
+  pid_t child = -1;
+  static FileDescriptor pipe;   // lives as long as the process
+  pipe = fork_janitor(path, child);
+}
+
+}  // namespace trireme

@@ -1,0 +1,36 @@
+#pragma once
+// Temporary and shared-memory files of one attempt live in one directory (0700), which is removed whatever happens:
+// a janitor, a small forked process, waits at the end of a pipe and cleans up when its owner vanishes, even by SIGKILL.
+// Create it while the process has one thread.
+
+#include <sys/types.h>
+
+#include <string>
+
+#include "protocol/socket.h"
+
+namespace trireme {
+
+inline constexpr const char* kAttemptDirectoryName = "TRIREME_ATTEMPT_DIRECTORY";   // in the environment of ranks
+
+class AttemptDirectory {
+ public:
+  AttemptDirectory();                          // throws Error when no directory can be made
+  ~AttemptDirectory();                         // removes it; then lets the janitor go
+  AttemptDirectory(const AttemptDirectory&) = delete;
+
+  const std::string& path() const { return path_; }
+  // Processes that must not outlive the owner: the janitor kills them if it has to clean up.
+  void add_process(pid_t pid);
+
+ private:
+  std::string path_;
+  FileDescriptor pipe_;
+  pid_t janitor_ = -1;
+};
+
+// On a host other than the front's nobody owns the attempt's directory: the first rank there (by the environment)
+// forks a janitor that removes it once that rank has ended. Call before any thread exists.
+void start_host_janitor();
+
+}  // namespace trireme

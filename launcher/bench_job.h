@@ -1,0 +1,62 @@
+#pragma once
+// Requests of random ids, as `vllm bench latency` and `throughput` make them, and the figures they end in.
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/json.h"
+#include "gateway/front_job.h"
+#include "launcher/command_line.h"
+
+namespace trireme {
+
+struct BenchReport {
+  std::string text;        // vLLM's lines, then the memory floor
+  json::object figures;    // vLLM's keys, then ours
+};
+
+class BenchJob : public FrontJob {
+ public:
+  void start(const EngineFacts& facts, RequestPort& port, TimePoint now) final;
+  void on_events(const std::vector<EngineEvent>& events, TimePoint now) final;
+  void cancel() final { cancelled_ = true; }
+  int exit_code() const final { return failure_.empty() ? 0 : 1; }
+  const std::string& failure() const { return failure_; }
+  virtual BenchReport report() const = 0;
+
+ protected:
+  explicit BenchJob(const BenchCommand& command) : command_(command) {}
+  virtual void begin(TimePoint now) = 0;                 // the engine is ready
+  virtual void on_first_token(TimePoint) {}              // of a choice
+  virtual void on_request_done(TimePoint now) = 0;
+
+  void submit_random(TimePoint now);
+  const EngineFacts& facts() const { return facts_; }
+  const EngineStats& stats() const { return stats_; }
+  bool stopped() const { return cancelled_ || !failure_.empty(); }
+  int64_t generated_tokens() const { return generated_tokens_; }
+  TimePoint last_token() const { return last_token_; }
+
+  const BenchCommand command_;
+
+ private:
+  EngineFacts facts_;
+  RequestPort* port_ = nullptr;
+  RequestId next_id_ = 1;
+  std::unordered_map<RequestId, int> open_choices_;
+  EngineStats stats_;
+  int64_t generated_tokens_ = 0;
+  TimePoint last_token_;
+  bool cancelled_ = false;
+  std::string failure_;
+};
+
+std::unique_ptr<BenchJob> make_latency_job(const BenchCommand& command);
+std::unique_ptr<BenchJob> make_throughput_job(const BenchCommand& command);
+
+// Linear interpolation between order statistics, as numpy.percentile; `values` need not be sorted.
+double percentile(std::vector<double> values, double percent);
+
+}  // namespace trireme

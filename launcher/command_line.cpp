@@ -1,0 +1,264 @@
+#include "launcher/command_line.h"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/error.h"
+#include "launcher/engine_flags.h"
+#include "launcher/version.h"
+
+namespace trireme {
+namespace {
+
+constexpr const char* kExamples =
+    "\nExamples:\n"
+    "  trireme generate model.gguf --chat \"What is the capital of France?\" -tp 2\n"
+    "  trireme generate org/name --prompts questions.jsonl --output-format json > answers.jsonl\n"
+    "  trireme bench throughput configs/models/llama-3.1-8b.json --num-prompts 256\n"
+    "  mpirun -n 4 trireme generate model.gguf \"Once\" -tp 2 -pp 2";
+
+struct RunFlags {
+  EngineFlags engine;
+  LaunchOptions launch;
+  std::string launch_args;
+  uint64_t seed = 0;
+  bool verbose = false;
+};
+
+// Words of one --launch-args value, split at blanks; quotes keep blanks.
+std::vector<std::string> split_words(const std::string& text) {
+  std::vector<std::string> words;
+  std::string word;
+  char quote = 0;
+  bool open = false;
+  for (char c : text) {
+    if (quote ? c == quote : (c == '"' || c == '\'')) {
+      quote = quote ? 0 : c;
+      open = true;
+    } else if (!quote && (c == ' ' || c == '\t' || c == '\n')) {
+      if (open) words.push_back(std::exchange(word, ""));
+      open = false;
+    } else {
+      word += c;
+      open = true;
+    }
+  }
+  if (quote) throw ConfigError("--launch-args: a quote is not closed in " + text);
+  if (open) words.push_back(word);
+  return words;
+}
+
+void add_run_flags(CLI::App& app, RunFlags& flags, bool positional_model) {
+  add_engine_flags(app, flags.engine, positional_model);
+  const std::string launch = "Launching";
+  app.add_option("--hostfile", flags.launch.hostfile, "Hosts for the ranks, as mpirun reads them (default: this host)")->group(launch);
+  app.add_option("--launch-args", flags.launch_args, "More arguments for mpirun, in one quoted text")->group(launch);
+  app.add_option("--mpirun", flags.launch.mpirun, "The mpirun to start")->group(launch)->capture_default_str();
+  app.add_flag("-v,--verbose", flags.verbose, "Print the mpirun line, the ranks' logs and full failure reports")->group(launch);
+  app.add_option("--engine-program", flags.launch.program, "")->group("");
+}
+
+RunOptions resolve_run(const RunFlags& flags) {
+  RunOptions run;
+  run.engine = resolve(flags.engine);
+  run.engine.seed = flags.seed;
+  run.engine.verbose = run.verbose = flags.verbose;
+  run.launch = flags.launch;
+  run.launch.launch_args = split_words(flags.launch_args);
+  if (run.launch.program.empty()) run.launch.program = std::filesystem::read_symlink("/proc/self/exe");
+  return run;
+}
+
+void add_sampling_flags(CLI::App& app, SamplingFlags& flags, uint64_t& seed, bool& greedy, bool& sample) {
+  const std::string group = "Sampling (defaults: the model's generation_config.json, else temperature 1 without cuts)";
+  app.add_option("--max-new-tokens", flags.max_new_tokens, "Most tokens to generate (default: the model's, else 256)")->group(group);
+  app.add_option("--max-length", flags.max_length, "Most tokens of prompt and output")->group(group);
+  app.add_option("--min-new-tokens", flags.min_new_tokens, "No end before so many tokens")->group(group);
+  app.add_option("--min-length", flags.min_length, "No end before so many tokens of prompt and output")->group(group);
+  app.add_option("--temperature", flags.temperature, "0: greedy")->group(group);
+  app.add_option("--top-k", flags.top_k, "Draw from the k likeliest (0: all)")->group(group);
+  app.add_option("--top-p", flags.top_p, "Draw from the likeliest that together reach p")->group(group);
+  app.add_option("--min-p", flags.min_p, "Draw from those at least p times as likely as the likeliest")->group(group);
+  app.add_option("--typical-p", flags.typical_p, "Locally typical sampling")->group(group);
+  app.add_option("--repetition-penalty", flags.repetition_penalty, "Above 1: repeat less")->group(group);
+  app.add_option("--presence-penalty", flags.presence_penalty, "-2 to 2, OpenAI's")->group(group);
+  app.add_option("--frequency-penalty", flags.frequency_penalty, "-2 to 2, OpenAI's")->group(group);
+  app.add_option("--seed", seed, "The same seed gives the same output (default: a new one per prompt)")->group(group);
+  app.add_option("-n,--n", flags.n, "Outputs per prompt")->group(group);
+  app.add_option("--stop", flags.stop, "Text that ends an output; may be given several times")->group(group)->allow_extra_args(false);
+  app.add_option("--stop-token-ids", flags.stop_token_ids, "Ids that end an output")->group(group)->delimiter(',')->allow_extra_args(false);
+  app.add_flag("--greedy", greedy, "Always the likeliest token")->group(group);
+  app.add_flag("--do-sample", sample, "Draw even where the model's defaults say greedy")->group(group);
+  app.add_flag("--ignore-eos", [&flags](int64_t) { flags.ignore_eos = true; }, "Go on after the model's end token")->group(group);
+  app.add_option("--logprobs", flags.logprobs, "Log-probabilities of drawn tokens and of the K likeliest (0 to 20)")->group(group);
+}
+
+struct GenerateFlags {
+  RunFlags run;
+  GenerateCommand command;
+  std::vector<std::string> words;   // MODEL PROMPT...
+  std::string format = "text";
+  bool greedy = false, sample = false;
+};
+
+CLI::App* add_generate(CLI::App& app, GenerateFlags& flags) {
+  CLI::App* sub = app.add_subcommand("generate", "Generate text from prompts: arguments, a file, or standard input");
+  sub->add_option("MODEL PROMPT", flags.words, "The model, then prompts (with --model: prompts only)")->type_name("");
+  const std::string group = "Prompts and output";
+  sub->add_option("--prompts", flags.command.prompts_file,
+                  "File of prompts, one per line or JSON lines {\"prompt\"} / {\"messages\"} / {\"prompt_token_ids\"} "
+                  "with sampling values beside them; - is standard input")->group(group);
+  sub->add_flag("--chat", flags.command.chat, "Each prompt is a user's message: apply the model's chat template")->group(group);
+  sub->add_option("--output-format", flags.format, "text, or json: one line per prompt")->group(group)->capture_default_str();
+  sub->add_flag("--skip-tokenizer-init", flags.command.skip_tokenizer, "No tokenizer: prompts and outputs are token ids")->group(group);
+  add_run_flags(*sub, flags.run, false);
+  add_sampling_flags(*sub, flags.command.sampling, flags.run.seed, flags.greedy, flags.sample);
+  return sub;
+}
+
+GenerateCommand resolve_generate(const CLI::App& sub, GenerateFlags flags) {
+  GenerateCommand command = flags.command;
+  if (flags.run.engine.model_flag.empty() && !flags.words.empty()) {
+    flags.run.engine.model_flag = flags.words.front();
+    flags.words.erase(flags.words.begin());
+  }
+  command.prompts = flags.words;
+  command.run = resolve_run(flags.run);
+  if (sub.count("--seed") > 0) command.sampling.seed = flags.run.seed;
+  if (flags.greedy && flags.sample) throw ConfigError("--greedy and --do-sample exclude each other");
+  if (flags.greedy) command.sampling.do_sample = false;
+  if (flags.sample) command.sampling.do_sample = true;
+  if (flags.format != "text" && flags.format != "json") throw ConfigError("--output-format must be text or json, got " + flags.format);
+  command.format = flags.format == "json" ? OutputFormat::json : OutputFormat::text;
+  if (!command.prompts.empty() && !command.prompts_file.empty())
+    throw ConfigError("prompts are given twice: as arguments and by --prompts " + command.prompts_file);
+  return command;
+}
+
+struct BenchFlags {
+  RunFlags run;
+  BenchCommand command;
+};
+
+void add_common_bench_flags(CLI::App& sub, BenchFlags& flags) {
+  const std::string group = "Load";
+  BenchCommand& command = flags.command;
+  sub.add_option("--input-len", command.input_len, "Prompt tokens")->group(group)->capture_default_str();
+  sub.add_option("--output-len", command.output_len, "Generated tokens")->group(group)->capture_default_str();
+  sub.add_option("--n", command.n, "Outputs per prompt")->group(group)->capture_default_str();
+  sub.add_option("--seed", flags.run.seed, "Of prompts and dummy weights")->group(group)->capture_default_str();
+  sub.add_option("--output-json", command.output_json, "Write the figures to this file as well")->group(group);
+  flags.run.engine.load_format = "dummy";
+  add_run_flags(sub, flags.run, true);
+}
+
+BenchCommand resolve_bench(const BenchFlags& flags) {
+  BenchCommand command = flags.command;
+  command.run = resolve_run(flags.run);
+  const auto positive = [](int value, const char* flag) {
+    if (value < 1) throw ConfigError(std::string(flag) + " must be at least 1, got " + std::to_string(value));
+  };
+  positive(command.input_len, "--input-len");
+  positive(command.output_len, "--output-len");
+  positive(command.n, "--n");
+  positive(command.batch_size, "--batch-size");
+  positive(command.iterations, "--num-iters");
+  positive(command.num_prompts, "--num-prompts");
+  if (command.warmup_iterations < 0) throw ConfigError("--num-iters-warmup must be 0 or more");
+  return command;
+}
+
+std::vector<std::string> flag_names(const CLI::App& app) {
+  std::vector<std::string> names = {"--help"};
+  for (const CLI::Option* option : app.get_options())
+    for (const std::string& name : option->get_lnames())
+      if (!option->get_group().empty()) names.push_back("--" + name);
+  return names;
+}
+
+[[noreturn]] void refuse(const CLI::App& deepest, const CLI::ParseError& error) {
+  std::string text = error.what();
+  const std::vector<std::string> left = deepest.remaining(true);
+  if (!left.empty()) {
+    const std::string word = left.front().substr(0, left.front().find('='));
+    text = (word[0] == '-' ? "unknown flag " : "unexpected argument ") + word;
+    if (const auto better = nearest(word, flag_names(deepest)); better && word[0] == '-') text += ": did you mean " + *better + "?";
+  }
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  throw ConfigError(text + " (" + deepest.get_name() + (deepest.get_name().empty() ? "" : " ") + "--help lists what there is)");
+}
+
+}  // namespace
+
+std::optional<std::string> nearest(const std::string& word, const std::vector<std::string>& candidates) {
+  std::optional<std::string> best;
+  size_t best_distance = std::max<size_t>(2, word.size() / 3) + 1;
+  for (const std::string& candidate : candidates) {
+    std::vector<size_t> row(candidate.size() + 1);   // Levenshtein, one row at a time
+    for (size_t j = 0; j < row.size(); ++j) row[j] = j;
+    for (size_t i = 1; i <= word.size(); ++i) {
+      size_t diagonal = std::exchange(row[0], i);
+      for (size_t j = 1; j < row.size(); ++j) {
+        const size_t replaced = diagonal + (word[i - 1] != candidate[j - 1]);
+        diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, replaced}));
+      }
+    }
+    if (row.back() < best_distance) {
+      best_distance = row.back();
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+CommandLine parse_command_line(std::vector<std::string> arguments) {
+  arguments = normalise_arguments(std::move(arguments));
+  if (!arguments.empty() && arguments[0] == "engine")
+    return EngineCommandLine{parse_engine_arguments({arguments.begin() + 1, arguments.end()})};
+
+  CLI::App app("trireme: distributed inference for large language models", "trireme");
+  app.footer(kExamples);
+  app.require_subcommand(0, 1);
+  bool version = false;
+  app.add_flag("-V,--version", version, "What this program was built from and with");
+  GenerateFlags generate;
+  BenchFlags latency, throughput;
+  CLI::App* generate_sub = add_generate(app, generate);
+  CLI::App* bench = app.add_subcommand("bench", "Measure an engine without a server");
+  bench->require_subcommand(1);
+  CLI::App* latency_sub = bench->add_subcommand("latency", "Time of one batch from submission to its last token");
+  CLI::App* throughput_sub = bench->add_subcommand("throughput", "Tokens per second over many prompts");
+  latency_sub->add_option("--batch-size", latency.command.batch_size, "Prompts at once")->group("Load")->capture_default_str();
+  latency_sub->add_option("--num-iters-warmup", latency.command.warmup_iterations, "Batches before measuring")->group("Load")->capture_default_str();
+  latency_sub->add_option("--num-iters", latency.command.iterations, "Batches measured")->group("Load")->capture_default_str();
+  throughput.command.throughput = true;
+  throughput.command.input_len = 1024;
+  throughput_sub->add_option("--num-prompts", throughput.command.num_prompts, "Prompts in all")->group("Load")->capture_default_str();
+  latency.run.engine.options.prefix_caching = false;   // equal prompts of later batches would cost nothing
+  add_common_bench_flags(*latency_sub, latency);
+  add_common_bench_flags(*throughput_sub, throughput);
+  CLI::App* version_sub = app.add_subcommand("version", "The same as --version");
+
+  const auto deepest = [&]() -> CLI::App& {
+    for (CLI::App* sub : {generate_sub, latency_sub, throughput_sub, bench, version_sub})
+      if (sub->parsed()) return *sub;
+    return app;
+  };
+  try {
+    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());   // CLI11 takes them from the back
+    app.parse(reversed);
+  } catch (const CLI::CallForHelp&) {
+    return PrintText{deepest().help()};
+  } catch (const CLI::ParseError& error) {
+    refuse(deepest(), error);
+  }
+  if (version || version_sub->parsed()) return PrintText{version_text()};
+  if (generate_sub->parsed()) return resolve_generate(*generate_sub, std::move(generate));
+  if (latency_sub->parsed()) return resolve_bench(latency);
+  if (throughput_sub->parsed()) return resolve_bench(throughput);
+  return PrintText{app.help()};
+}
+
+}  // namespace trireme

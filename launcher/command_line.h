@@ -1,0 +1,53 @@
+#pragma once
+// trireme SUB-COMMAND FLAGS as plain values. Parsing prints nothing and starts nothing.
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "gateway/sampling_flags.h"
+#include "launcher/engine_options.h"
+#include "launcher/mpirun_command.h"
+
+namespace trireme {
+
+struct RunOptions {                      // of every sub-command that starts an engine
+  EngineOptions engine;
+  LaunchOptions launch;
+  bool verbose = false;
+};
+
+enum class OutputFormat : uint8_t { text, json };
+
+struct GenerateCommand {
+  RunOptions run;
+  SamplingFlags sampling;
+  std::vector<std::string> prompts;      // arguments
+  std::string prompts_file;              // "-": standard input
+  bool chat = false;
+  bool skip_tokenizer = false;           // prompts are ids, outputs have no text
+  OutputFormat format = OutputFormat::text;
+};
+
+struct BenchCommand {
+  RunOptions run;
+  bool throughput = false;               // else latency
+  int input_len = 32, output_len = 128, batch_size = 8, n = 1;
+  int warmup_iterations = 10, iterations = 30;
+  int num_prompts = 1000;
+  std::string output_json;
+};
+
+struct EngineCommandLine { EngineOptions options; };
+struct PrintText { std::string text; };  // --help, --version, version: to standard output, exit 0
+
+using CommandLine = std::variant<GenerateCommand, BenchCommand, EngineCommandLine, PrintText>;
+
+// Throws ConfigError: one line with the remedy (did-you-mean for unknown flags).
+CommandLine parse_command_line(std::vector<std::string> arguments);
+
+// The candidate nearest to `word`, when it is near enough to be a slip.
+std::optional<std::string> nearest(const std::string& word, const std::vector<std::string>& candidates);
+
+}  // namespace trireme

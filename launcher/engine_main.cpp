@@ -1,0 +1,165 @@
+#include "launcher/engine_main.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <optional>
+#include <sstream>
+#include <thread>
+
+#include "base/backend_traits.h"
+#include "base/log.h"
+#include "coordinator/engine.h"
+#include "kernels/bandwidth.h"
+#include "kernels/cpu/thread_pool.h"
+#include "protocol/link.h"
+#include "runtime/distributed_executor.h"
+#include "runtime/rank_runtime.h"
+
+namespace trireme {
+namespace {
+
+RankRuntimeOptions runtime_options(const EngineOptions& options) {
+  return {.max_model_len = options.max_model_len, .max_num_seqs = options.effective_max_num_seqs(),
+          .max_num_batched_tokens = options.effective_max_num_batched_tokens(), .max_logit_rows = 0, .block_size = options.block_size,
+          .num_blocks = options.num_blocks_override, .memory_utilization = options.memory_utilization, .seed = options.seed};
+}
+
+ClusterOptions cluster_options(const EngineOptions& options) {
+  return {.tp = options.tp, .pp = options.pp, .device = options.device, .expected_world = world_from_environment()};
+}
+
+std::string broadcast_text(Cluster& cluster, const std::string& text) {
+  std::vector<std::byte> bytes(text.size());
+  std::copy(text.begin(), text.end(), reinterpret_cast<char*>(bytes.data()));
+  bytes = cluster.broadcast_bytes(std::move(bytes));
+  return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+// CPU ranks share their host's cores; one thread each at least.
+void use_cpu_threads(const Cluster& cluster, int asked) {
+  const auto& hosts = cluster.hosts();
+  const auto ranks = int(std::count(hosts.begin(), hosts.end(), hosts[size_t(cluster.topology().rank())]));
+  set_cpu_threads(asked > 0 ? asked : std::max(1, int(std::thread::hardware_concurrency()) / ranks));
+}
+
+std::string dtype_text(const Checkpoint& checkpoint) {
+  if (!checkpoint.source) return "bf16 (dummy)";
+  int64_t most = -1;
+  DType dtype = checkpoint.config.dtype;
+  for (const TensorInfo& tensor : checkpoint.source->tensors())
+    if (tensor.bytes > most) std::tie(most, dtype) = std::pair(tensor.bytes, tensor.dtype);
+  return std::string(dtype_name(dtype));
+}
+
+// What every rank has to say for the facts, gathered as text on rank 0.
+EngineFacts gather_facts(Cluster& cluster, const Checkpoint& checkpoint, const RankRuntime& runtime) {
+  const RankMemory& memory = runtime.memory();
+  const int64_t used = memory.weight_bytes + memory.kv_bytes;
+  std::ostringstream own;
+  own << memory.weight_bytes << ' ' << used << ' ' << memory.kv_bytes_per_token << ' ' << measure_read_bandwidth(cluster.device());
+  const ClusterInfo& info = runtime.info();
+  EngineFacts facts;
+  facts.vocab_size = info.vocab_size;
+  facts.max_model_len = info.max_model_len;
+  facts.num_blocks = info.groups.at(0).num_blocks;
+  facts.block_size = info.groups.at(0).block_size;
+  facts.num_slots = info.num_slots;
+  facts.max_batched_tokens = info.max_batched_tokens;
+  facts.tp = info.tp;
+  facts.pp = info.pp;
+  facts.device = device_description(cluster.device());
+  facts.dtype = dtype_text(checkpoint);
+  facts.activation_dtype = std::string(dtype_name(activation_dtype(cluster.device())));
+  facts.load_seconds = memory.load_seconds;
+  for (const std::string& text : cluster.gather_text(own.str())) {
+    std::istringstream in(text);
+    int64_t weights = 0, total = 0, kv = 0;
+    double bandwidth = 0;
+    in >> weights >> total >> kv >> bandwidth;
+    facts.weight_bytes.push_back(weights);
+    facts.memory_bytes.push_back(total);
+    facts.kv_bytes_per_token.push_back(kv);
+    facts.memory_bandwidth.push_back(bandwidth);
+  }
+  return facts;
+}
+
+[[noreturn]] void fail(FrontLink& link, const std::exception& error) {
+  link.report_failure(error);
+  _exit(kExitEngineFailure);
+}
+
+void run_rank_zero(const EngineOptions& options, Cluster& cluster, RankRuntime& runtime, FrontLink& link, const EngineFacts& facts) {
+  DistributedExecutor executor(runtime.worker(), cluster.control(), runtime.info());
+  cluster.set_idle_hook([&] { executor.pump(); });
+  link.send_ready(facts);
+  SteadyClock clock;
+  SchedulerOptions scheduling;
+  scheduling.prefill_chunk = options.prefill_chunk;
+  scheduling.enable_prefix_caching = options.prefix_caching;
+  std::thread engine_thread([&] {
+    try {
+      Engine(link, executor, clock, scheduling).run();
+    } catch (const std::exception& error) {
+      fail(link, error);
+    }
+  });
+  executor.run();
+  engine_thread.join();
+  cluster.set_idle_hook(nullptr);
+}
+
+void run_rank(const EngineOptions& options, Cluster& cluster, FrontLink& link) {
+  const Topology& topology = cluster.topology();
+  const Device device = cluster.device();
+  set_current_device(device);
+  if (device.is_cuda()) link.set_gpu(to_string(device));
+  else use_cpu_threads(cluster, options.cpu_threads);
+
+  const bool dummy = options.load_format == LoadFormat::dummy;
+  Checkpoint checkpoint = open_checkpoint(options.model, {.need_weights = !dummy, .need_tokenizer = false});
+  if (dummy) checkpoint.source.reset();
+  RankRuntime runtime(cluster, checkpoint, runtime_options(options));
+  log_debug("rank {} of {}: stage {}, tp {}, weights {:.2f} GB in {:.1f} s, KV cache {:.2f} GB on {}", topology.rank(), topology.world(),
+            topology.stage(), topology.tp_rank(), double(runtime.memory().weight_bytes) / 1e9, runtime.memory().load_seconds,
+            double(runtime.memory().kv_bytes) / 1e9, device_description(device));
+  rank_progress().phase.store(Phase::warming);
+  const EngineFacts facts = gather_facts(cluster, checkpoint, runtime);
+  if (topology.rank() == 0) run_rank_zero(options, cluster, runtime, link, facts);
+  else run_worker_loop(runtime.worker(), cluster.control(), topology.rank());
+  rank_progress().phase.store(Phase::stopping);
+  cluster.barrier();   // nobody leaves MPI while a peer's last acknowledgement is on its way
+}
+
+}  // namespace
+
+int engine_main(const EngineOptions& options, const EngineHooks& hooks) {
+  initialize_logging("rank " + std::to_string(std::max(rank_from_environment(), 0)), options.verbose ? "debug" : "info");
+  const RankIdentity identity{std::max(rank_from_environment(), 0), options.world(), ""};
+  std::optional<FrontLink> link;
+  const auto dial = [&](const FrontEndpoint& front) {
+    LinkOptions link_options;
+    link_options.front = front;
+    link_options.identity = identity;
+    link.emplace(link_options);
+    link->forward_logs();
+  };
+  if (!hooks.resolve_front) dial(options.front);
+  try {
+    std::optional<Cluster> cluster;
+    rank_progress().phase.store(Phase::joining);
+    cluster.emplace(cluster_options(options));
+    if (hooks.resolve_front) dial(hooks.resolve_front([&](std::string text) { return broadcast_text(*cluster, text); }));
+    run_rank(options, *cluster, *link);
+    link->stop();
+    cluster.reset();
+  } catch (const std::exception& error) {
+    if (!link) throw;
+    fail(*link, error);
+  }
+  return 0;
+}
+
+}  // namespace trireme

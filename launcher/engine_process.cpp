@@ -1,0 +1,149 @@
+#include "launcher/engine_process.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "base/check.h"
+
+namespace trireme {
+namespace {
+
+constexpr size_t kKeptLines = 40, kLongestLine = 2000;
+constexpr Duration kKillPatience = std::chrono::seconds(3);
+
+TimePoint now() { return std::chrono::steady_clock::now(); }
+
+std::vector<char*> pointers(const std::vector<std::string>& texts) {
+  std::vector<char*> out;
+  for (const std::string& text : texts) out.push_back(const_cast<char*>(text.c_str()));
+  out.push_back(nullptr);
+  return out;
+}
+
+// After fork: only calls that are safe there.
+[[noreturn]] void run_child(char* const* arguments, char* const* environment, int output, int errors, pid_t parent) {
+  setsid();   // Ctrl-C at the terminal is the front's to answer
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(127);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) ::signal(signal, SIG_DFL);
+  dup2(::open("/dev/null", O_RDONLY), 0);
+  dup2(output, 1);
+  dup2(output, 2);
+  execvpe(arguments[0], arguments, environment);
+  const int error = errno;
+  [[maybe_unused]] const ssize_t ignored = ::write(errors, &error, sizeof error);
+  _exit(127);
+}
+
+}  // namespace
+
+EngineProcess::EngineProcess(const Command& command, AttemptDirectory& directory, bool echo)
+    : directory_(directory), echo_(echo) {
+  prctl(PR_SET_CHILD_SUBREAPER, 1);   // ranks whose mpirun is gone become ours, so that their end can be awaited
+  int output[2], errors[2];
+  CHECK_EQ(pipe2(output, O_CLOEXEC), 0) << "pipe";
+  CHECK_EQ(pipe2(errors, O_CLOEXEC), 0) << "pipe";
+  output_ = FileDescriptor(output[0]);
+  const FileDescriptor output_end(output[1]), errors_begin(errors[0]);
+  FileDescriptor errors_end(errors[1]);
+  const std::vector<char*> arguments = pointers(command.arguments), environment = pointers(command.environment);
+  const pid_t parent = getpid();
+  pid_ = fork();
+  CHECK_GE(pid_, 0) << "fork";
+  if (pid_ == 0) run_child(arguments.data(), environment.data(), output[1], errors[1], parent);
+
+  errors_end.close();
+  int error = 0;
+  if (::read(errors_begin.get(), &error, sizeof error) == ssize_t(sizeof error)) {
+    ::waitpid(pid_, nullptr, 0);
+    ended_ = true;
+    throw Error("cannot start " + command.arguments[0] + ": " + std::strerror(error) +
+                "; install Open MPI (Debian, Ubuntu: apt install openmpi-bin)");
+  }
+  fcntl(output_.get(), F_SETFL, O_NONBLOCK);
+  directory_.add_process(pid_);
+}
+
+EngineProcess::~EngineProcess() { kill(); }
+
+void EngineProcess::watch(const std::vector<RankState>& ranks) {
+  const std::string host = local_host_name();
+  for (const RankState& rank : ranks)
+    if (rank.connected && rank.hello.host == host && rank.hello.pid > 1 && !rank.ended &&
+        local_ranks_.insert(pid_t(rank.hello.pid)).second)
+      directory_.add_process(pid_t(rank.hello.pid));
+  collect();
+}
+
+void EngineProcess::collect() {
+  char buffer[4096];
+  for (int i = 0; i < 64; ++i) {
+    const ssize_t count = ::read(output_.get(), buffer, sizeof buffer);
+    if (count <= 0) return;
+    partial_.append(buffer, size_t(count));
+    for (size_t end; (end = partial_.find('\n')) != std::string::npos || partial_.size() > kLongestLine;) {
+      const size_t length = std::min(end, kLongestLine);
+      lines_.push_back(partial_.substr(0, length));
+      partial_.erase(0, end == std::string::npos ? length : end + 1);
+      if (echo_) std::fprintf(stderr, "[mpirun] %s\n", lines_.back().c_str());
+      if (lines_.size() > kKeptLines) lines_.pop_front();
+    }
+  }
+}
+
+bool EngineProcess::reap() {
+  if (!ended_ && ::waitpid(pid_, &status_, WNOHANG) == pid_) ended_ = true;
+  return ended_;
+}
+
+std::optional<std::string> EngineProcess::trouble() {
+  collect();
+  siginfo_t info{};
+  if (!ended_ && waitid(P_PID, id_t(pid_), &info, WSTOPPED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid_)
+    return "mpirun (pid " + std::to_string(pid_) + ") was stopped";
+  if (!reap()) return std::nullopt;
+  if (WIFSIGNALED(status_)) return "mpirun (pid " + std::to_string(pid_) + ") was killed by signal " + strsignal(WTERMSIG(status_));
+  return "mpirun ended with status " + std::to_string(WEXITSTATUS(status_));
+}
+
+bool EngineProcess::wait_for_end(Duration timeout) {
+  for (const TimePoint deadline = now() + timeout; now() < deadline; ::usleep(2000)) {
+    collect();
+    if (reap()) return true;
+  }
+  return false;
+}
+
+void EngineProcess::kill() {
+  if (pid_ < 0) return;
+  // mpirun first: it would start nothing again, but it must not report its ranks' deaths as news.
+  if (!reap()) ::kill(pid_, SIGKILL);
+  for (pid_t rank : local_ranks_) ::kill(rank, SIGKILL);
+  for (const TimePoint deadline = now() + kKillPatience; now() < deadline; ::usleep(2000)) {
+    bool alive = !reap();
+    for (auto rank = local_ranks_.begin(); rank != local_ranks_.end();) {
+      ::waitpid(*rank, nullptr, WNOHANG);   // ours when mpirun died first
+      const bool gone = ::kill(*rank, 0) != 0;
+      alive = alive || !gone;
+      rank = gone ? local_ranks_.erase(rank) : std::next(rank);
+    }
+    if (!alive) break;
+  }
+  collect();
+  pid_ = -1;
+}
+
+std::vector<std::string> EngineProcess::output_tail() {
+  collect();
+  return {lines_.begin(), lines_.end()};
+}
+
+}  // namespace trireme

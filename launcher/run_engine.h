@@ -1,0 +1,18 @@
+#pragma once
+// From options and a job to an exit code: the engine is started by our own mpirun, or this process is already a rank
+// of an outer mpirun or srun and holds both (embedded.h).
+
+#include <functional>
+#include <memory>
+
+#include "gateway/front_job.h"
+#include "launcher/command_line.h"
+
+namespace trireme {
+
+using MakeJob = std::function<std::unique_ptr<FrontJob>()>;   // reads files, may throw Error
+
+// Call from the main thread of a process that has started no other thread. Throws Error.
+int run_with_engine(const RunOptions& options, const MakeJob& make_job);
+
+}  // namespace trireme

@@ -1,0 +1,10 @@
+#pragma once
+// What --version prints: program, commit and build type, CUDA and GPU architectures, NCCL, MPI.
+
+#include <string>
+
+namespace trireme {
+
+std::string version_text();
+
+}  // namespace trireme

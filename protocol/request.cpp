@@ -1,0 +1,81 @@
+#include "protocol/request.h"
+
+#include <cmath>
+#include <set>
+
+#include "base/error.h"
+
+namespace trireme {
+namespace {
+
+constexpr int32_t kMaxChoices = 128;
+constexpr int32_t kMaxTopLogprobs = 20;
+constexpr size_t kMaxStopIds = 256;
+
+template <typename T>
+void require(bool holds, const char* name, const char* range, T value) {
+  if (!holds) throw RequestError(std::string(name) + " must be " + range + ", got " + std::to_string(value));
+}
+
+// Comparisons are written so that NaN fails them.
+void validate_sampling(const SamplingParams& sampling) {
+  require(sampling.temperature >= 0 && std::isfinite(sampling.temperature), "temperature", "a finite number >= 0",
+          sampling.temperature);
+  require(sampling.top_k >= 0, "top_k", ">= 0 (0 turns it off)", sampling.top_k);
+  require(sampling.top_p > 0 && sampling.top_p <= 1, "top_p", "in (0, 1]", sampling.top_p);
+  require(sampling.min_p >= 0 && sampling.min_p <= 1, "min_p", "in [0, 1]", sampling.min_p);
+  require(sampling.typical_p > 0 && sampling.typical_p <= 1, "typical_p", "in (0, 1]", sampling.typical_p);
+  require(sampling.repetition_penalty > 0 && std::isfinite(sampling.repetition_penalty), "repetition_penalty",
+          "a finite number > 0", sampling.repetition_penalty);
+  require(sampling.presence_penalty >= -2 && sampling.presence_penalty <= 2, "presence_penalty", "in [-2, 2]",
+          sampling.presence_penalty);
+  require(sampling.frequency_penalty >= -2 && sampling.frequency_penalty <= 2, "frequency_penalty", "in [-2, 2]",
+          sampling.frequency_penalty);
+  require(sampling.n >= 1 && sampling.n <= kMaxChoices, "n", "in [1, 128]", sampling.n);
+  require(sampling.max_new_tokens > 0, "max_new_tokens", "> 0", sampling.max_new_tokens);
+  require(sampling.min_new_tokens >= 0 && sampling.min_new_tokens <= sampling.max_new_tokens, "min_new_tokens",
+          "in [0, max_new_tokens]", sampling.min_new_tokens);
+  require(sampling.top_logprobs >= -1 && sampling.top_logprobs <= kMaxTopLogprobs, "top_logprobs",
+          "in [0, 20], or -1 for none", sampling.top_logprobs);
+  require(sampling.stop_token_ids.size() <= kMaxStopIds, "the number of stop_token_ids", "at most 256",
+          sampling.stop_token_ids.size());
+}
+
+void validate_ids(const std::vector<int32_t>& ids, const char* name, int64_t vocab_size) {
+  for (int32_t id : ids) {
+    if (id < 0 || id >= vocab_size) {
+      throw RequestError(std::string(name) + " holds token id " + std::to_string(id) + "; this model's ids are 0 to " +
+                         std::to_string(vocab_size - 1));
+    }
+  }
+}
+
+void validate_emitted(const Request& request, int64_t vocab_size) {
+  std::set<int32_t> seen;
+  for (const EmittedChoice& emitted : request.emitted) {
+    require(emitted.choice >= 0 && emitted.choice < request.sampling.n, "an emitted choice", "in [0, n)", emitted.choice);
+    require(seen.insert(emitted.choice).second, "an emitted choice", "named once", emitted.choice);
+    require(emitted.ids.size() <= size_t(request.sampling.max_new_tokens), "the number of emitted ids",
+            "at most max_new_tokens", emitted.ids.size());
+    validate_ids(emitted.ids, "an emitted choice", vocab_size);
+  }
+}
+
+}  // namespace
+
+void validate(const Request& request, int64_t vocab_size, int64_t max_model_len) {
+  if (request.prompt.empty()) throw RequestError("the prompt is empty: send at least one token");
+  if (int64_t(request.prompt.size()) >= max_model_len) {
+    throw RequestError("the prompt has " + std::to_string(request.prompt.size()) + " tokens, and the model holds " +
+                       std::to_string(max_model_len) +
+                       " of prompt and output together: shorten the prompt or raise --max-model-len");
+  }
+  validate_sampling(request.sampling);
+  require(request.adapter >= 0, "adapter", ">= 0 (0: none)", request.adapter);
+  validate_ids(request.prompt, "the prompt", vocab_size);
+  validate_ids(request.sampling.stop_token_ids, "stop_token_ids", vocab_size);
+  validate_ids(request.eos_token_ids, "eos_token_ids", vocab_size);
+  validate_emitted(request, vocab_size);
+}
+
+}  // namespace trireme

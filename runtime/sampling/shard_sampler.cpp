@@ -1,0 +1,212 @@
+#include "runtime/sampling/shard_sampler.h"
+
+#include <algorithm>
+
+#include "kernels/sample_rows.h"
+#include "runtime/sampling/step_buffers.h"
+
+namespace trireme {
+namespace {
+
+// This rank's part of one round and, with several shards, everybody's.
+struct Exchange {
+  Exchange(Device device, size_t bytes, int shards) : local(DType::u8, {int64_t(std::max<size_t>(bytes, 16))}, device) {
+    if (shards > 1) all = Tensor(DType::u8, {shards, local.dim(0)}, device);
+  }
+
+  template <typename T>
+  T* as() const { return reinterpret_cast<T*>(local.data()); }
+
+  // The first `bytes` of every shard.
+  Gathered gather(size_t bytes, Communicator& group, Device device, const Stream& stream) const {
+    if (group.size() == 1) return {static_cast<const char*>(local.data()), 0};
+    const int64_t count = int64_t(bytes);
+    group.all_gather(TensorView(all.data(), DType::u8, {group.size(), count}, device),
+                     TensorView(local.data(), DType::u8, {count}, device), stream);
+    return {static_cast<const char*>(all.data()), count};
+  }
+
+  Tensor local, all;
+};
+
+Gathered at_offset(Gathered gathered, size_t bytes) { return {gathered.data + bytes, gathered.shard_bytes}; }
+
+size_t first_round_bytes(int max_rows) {
+  return size_t(max_rows) * (sizeof(SampleHead) + (kMaxTopLogprobs + kSampleCandidates) * sizeof(SampleEntry)) + 64;
+}
+
+void check_row(const SampleRow& row, const SampleBatch& batch, int64_t slots) {
+  CHECK(row.slot >= 0 && (is_score(row) || row.slot < slots)) << "ShardSampler: slot";
+  CHECK(row.top_logprobs >= 0 && row.top_logprobs <= kMaxTopLogprobs) << "ShardSampler: top_logprobs";
+  CHECK(row.suppress_begin >= 0 && row.suppress_count >= 0) << "ShardSampler: suppressed ids";
+  CHECK_LE(size_t(row.suppress_begin) + size_t(row.suppress_count), batch.suppressed.size()) << "ShardSampler: suppressed ids";
+  CHECK(row.bias_begin >= 0 && row.bias_count >= 0) << "ShardSampler: bias";
+  CHECK_LE(size_t(row.bias_begin) + size_t(row.bias_count), batch.bias_ids.size()) << "ShardSampler: bias";
+}
+
+}  // namespace
+
+struct ShardSampler::State {
+  State(Device device, Communicator& group, const ShardSamplerOptions& options);
+
+  void enqueue(StepBuffers& buffers, const SampleBatch& batch, TensorView logits, const SlotState& slots, const Stream& stream);
+
+ private:
+  void check(const SampleBatch& batch, const TensorView& logits, const SlotState& slots) const;
+  void upload(StepBuffers& buffers, const SampleBatch& batch, const Stream& stream);
+  void cut_and_draw(Gathered candidates, const Stream& stream);
+  Gathered gather_stats(bool with_min_p, const Stream& stream);
+  void search(SampleSearch search, Gathered stats, const Stream& stream);
+  void count_ranks(const Stream& stream);
+
+  Device device_;
+  Communicator& group_;
+  ShardSamplerOptions options_;
+  Exchange first_round_, small_, bins_;
+  Tensor z_, states_;
+  SampleLayout layout_;
+  SampleShard shard_;   // of the step being enqueued
+
+ public:
+  std::vector<std::unique_ptr<StepBuffers>> ring;
+};
+
+ShardSampler::State::State(Device device, Communicator& group, const ShardSamplerOptions& options)
+    : device_(device),
+      group_(group),
+      options_(options),
+      first_round_(device, first_round_bytes(options.max_rows), group.size()),
+      small_(device, size_t(options.max_rows) * std::max(sizeof(SampleStats), sizeof(SampleBest)), group.size()),
+      bins_(device, size_t(options.max_rows) * kSampleBins * sizeof(uint64_t), group.size()),
+      z_(DType::f32, {std::max<int64_t>(1, options.max_rows * options.vocab.size())}, device),
+      states_(DType::u8, {options.max_rows * int64_t(sizeof(SampleState))}, device) {
+  CHECK(options.max_rows > 0 && options.ring > 0) << "ShardSampler: sizes";
+  CHECK_LE(options.vocab_size, kMaxSampledVocab) << "ShardSampler: the fixed-point masses hold this many ids";
+  CHECK_LE(group.size(), kMaxSampleShards) << "ShardSampler: shards";
+  CHECK(options.vocab.begin >= 0 && options.vocab.end <= options.vocab_size) << "ShardSampler: range of ids";
+  layout_.index.reserve(size_t(options.max_rows));
+  for (int i = 0; i < options.ring; ++i) ring.push_back(std::make_unique<StepBuffers>(device, options.max_rows));
+}
+
+void ShardSampler::State::check(const SampleBatch& batch, const TensorView& logits, const SlotState& slots) const {
+  const int64_t rows = int64_t(batch.rows.size());
+  CHECK_LE(rows, options_.max_rows) << "ShardSampler: rows";
+  CHECK(logits.rank() == 2 && logits.dim(0) >= rows) << "ShardSampler: logits" << logits.shape_text();
+  CHECK_EQ(logits.dim(1), options_.vocab.size()) << "ShardSampler: logits";
+  CHECK(logits.dtype() == DType::f32 && logits.device() == device_) << "ShardSampler: logits" << logits.shape_text();
+  CHECK_EQ(batch.bias_ids.size(), batch.bias_values.size()) << "ShardSampler: bias";
+  const int64_t words = (options_.vocab_size + 31) / 32;
+  for (const SampleRow& row : batch.rows) {
+    check_row(row, batch, slots.length.elements());
+    CHECK_LE((row.mask_row + 1) * words, int64_t(batch.masks.size())) << "ShardSampler: masks";
+  }
+  if (!layout_.penalties) return;
+  CHECK(slots.counts.rank() == 2 && slots.counts.contiguous()) << "ShardSampler: penalties need the slots' counts";
+  CHECK_EQ(slots.counts.dim(1), options_.vocab.size()) << "ShardSampler: counts";
+}
+
+void ShardSampler::State::upload(StepBuffers& buffers, const SampleBatch& batch, const Stream& stream) {
+  const auto bytes = [](const auto& values) { return values.size() * sizeof(values[0]); };
+  UploadBuffer& upload = buffers.upload;
+  upload.begin(UploadBuffer::padded(bytes(batch.rows)) + UploadBuffer::padded(bytes(layout_.index)) +
+               UploadBuffer::padded(bytes(batch.suppressed)) + UploadBuffer::padded(bytes(batch.masks)) +
+               UploadBuffer::padded(bytes(batch.bias_ids)) + UploadBuffer::padded(bytes(batch.bias_values)));
+  const auto add = [&]<typename T>(const std::vector<T>& values) {
+    return static_cast<const T*>(upload.add(values.data(), values.size() * sizeof(T)));
+  };
+  shard_.rows = add(batch.rows);
+  shard_.index = add(layout_.index);
+  shard_.suppressed = add(batch.suppressed);
+  shard_.masks = add(batch.masks);
+  shard_.bias_ids = add(batch.bias_ids);
+  shard_.bias_values = add(batch.bias_values);
+  upload.send(stream);
+}
+
+void ShardSampler::State::enqueue(StepBuffers& buffers, const SampleBatch& batch, TensorView logits, const SlotState& slots,
+                                  const Stream& stream) {
+  if (batch.rows.empty()) return;
+  layout_.plan(batch, options_.vocab_size);
+  check(batch, logits, slots);
+  shard_ = SampleShard{
+      .states = reinterpret_cast<SampleState*>(states_.data()), .answers = buffers.device_answers(),
+      .num_rows = int32_t(batch.rows.size()), .num_top = layout_.num_top, .num_candidates = layout_.num_candidates,
+      .num_open = layout_.num_open, .num_rank = layout_.num_rank, .shard = group_.rank(), .num_shards = group_.size(),
+      .vocab_begin = int32_t(options_.vocab.begin), .vocab_local = int32_t(options_.vocab.size()),
+      .vocab_size = int32_t(options_.vocab_size), .logits = static_cast<const float*>(logits.data()),
+      .logits_stride = logits.stride(0), .z = z_.as<float>(), .mask_words = int32_t((options_.vocab_size + 31) / 32),
+      .length = static_cast<const int32_t*>(slots.length.data()),
+      .counts = static_cast<const uint16_t*>(layout_.penalties ? slots.counts.data() : nullptr), .device = device_};
+  upload(buffers, batch, stream);
+
+  const size_t heads = size_t(shard_.num_rows) * sizeof(SampleHead);
+  const size_t tops = size_t(shard_.num_top) * kMaxTopLogprobs * sizeof(SampleEntry);
+  const size_t candidates = size_t(shard_.num_candidates) * kSampleCandidates * sizeof(SampleEntry);
+  char* part = first_round_.as<char>();
+  sample_heads(reinterpret_cast<SampleHead*>(part), shard_, stream);
+  sample_tops(reinterpret_cast<SampleEntry*>(part + heads), shard_, stream);
+  sample_candidates(reinterpret_cast<SampleEntry*>(part + heads + tops), shard_, stream);
+  const Gathered first = first_round_.gather(heads + tops + candidates, group_, device_, stream);
+  const Gathered all_candidates = at_offset(first, heads + tops);
+  sample_resolve(shard_, first, at_offset(first, heads), all_candidates, stream);
+  if (shard_.num_open > 0) cut_and_draw(all_candidates, stream);
+  if (shard_.num_rank > 0) count_ranks(stream);
+  sample_ids(buffers.ids.as<int32_t>(), shard_, stream);
+  copy_async(buffers.host_answers, buffers.answers.data(), size_t(shard_.num_rows) * sizeof(SampleAnswer), device_, stream);
+}
+
+// Rows whose cut candidates may not prove. Which searches run depends on the orders alone; a row that is
+// answered already takes no part.
+void ShardSampler::State::cut_and_draw(Gathered candidates, const Stream& stream) {
+  Gathered stats = gather_stats(false, stream);
+  sample_resolve_open(shard_, stats, candidates, stream);
+  if (layout_.search_top_k) search(SampleSearch::count, stats, stream);
+  if (layout_.search_top_p) {
+    if (layout_.after_top_k) stats = gather_stats(false, stream);
+    search(SampleSearch::mass, stats, stream);
+  }
+  if (layout_.search_typical) {
+    stats = gather_stats(true, stream);
+    search(SampleSearch::typical, stats, stream);
+  }
+  sample_draw(small_.as<SampleBest>(), shard_, stream);
+  sample_finish(shard_, small_.gather(size_t(shard_.num_open) * sizeof(SampleBest), group_, device_, stream), stream);
+}
+
+Gathered ShardSampler::State::gather_stats(bool with_min_p, const Stream& stream) {
+  sample_stats(small_.as<SampleStats>(), shard_, with_min_p, stream);
+  return small_.gather(size_t(shard_.num_open) * sizeof(SampleStats), group_, device_, stream);
+}
+
+void ShardSampler::State::search(SampleSearch search, Gathered stats, const Stream& stream) {
+  sample_search_begin(shard_, search, stats, stream);
+  for (int pass = 0; pass < kSearchPasses; ++pass) {
+    sample_histogram(bins_.as<uint64_t>(), shard_, search, pass, stream);
+    const size_t bytes = size_t(shard_.num_open) * kSampleBins * sizeof(uint64_t);
+    sample_search_step(shard_, search, pass, bins_.gather(bytes, group_, device_, stream), stream);
+  }
+}
+
+void ShardSampler::State::count_ranks(const Stream& stream) {
+  sample_rank(small_.as<int32_t>(), shard_, stream);
+  sample_finish_rank(shard_, small_.gather(size_t(shard_.num_rank) * sizeof(int32_t), group_, device_, stream), stream);
+}
+
+ShardSampler::ShardSampler(Device device, Communicator& tp_group, const ShardSamplerOptions& options)
+    : state_(std::make_unique<State>(device, tp_group, options)) {}
+
+ShardSampler::~ShardSampler() = default;
+
+void ShardSampler::enqueue(int entry, const SampleBatch& batch, TensorView logits, const SlotState& state,
+                           const Stream& stream) {
+  CHECK(entry >= 0 && entry < int(state_->ring.size())) << "ShardSampler: ring entry";
+  state_->enqueue(*state_->ring[size_t(entry)], batch, logits, state, stream);
+}
+
+TensorView ShardSampler::drawn_ids(int entry, int64_t rows) const {
+  return state_->ring.at(size_t(entry))->ids.view().slice(0, 0, rows);
+}
+
+const SampleAnswer* ShardSampler::answers(int entry) const { return state_->ring.at(size_t(entry))->host_answers; }
+
+}  // namespace trireme

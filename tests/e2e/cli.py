@@ -1,0 +1,60 @@
+"""Runs the trireme program as a user would, for the end-to-end tests. Standard library only."""
+
+import glob
+import json
+import os
+import subprocess
+
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def model(name):
+    return os.path.join(SOURCE, "tests", "models", name)
+
+
+def generate(trireme, arguments, lines=None, timeout=300, check=True):
+    """`trireme generate --output-format json`; `lines` are JSONL prompts for standard input. Returns the output lines."""
+    command = [trireme, "generate", "--output-format", "json", *map(str, arguments)]
+    text = None
+    if lines is not None:
+        command += ["--prompts", "-"]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=timeout, check=False)
+    if check and done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)}\nexit code {done.returncode}\n{done.stderr[-3000:]}")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def temporary_files(roots=("/tmp", "/dev/shm")):
+    """What a run may leave behind: every name directly below the temporary folders."""
+    return {path for root in roots for path in glob.glob(os.path.join(root, "*")) + glob.glob(os.path.join(root, ".trireme*"))}
+
+
+def descendants(pid):
+    """Pids of a process's children, theirs, and so on."""
+    found = []
+    for task in glob.glob(f"/proc/{pid}/task/*/children"):
+        try:
+            with open(task, encoding="ascii") as file:
+                children = [int(child) for child in file.read().split()]
+        except OSError:
+            continue
+        for child in children:
+            found += [child, *descendants(child)]
+    return found
+
+
+def command_line(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().decode(errors="replace").replace("\0", " ").strip()
+    except OSError:
+        return ""
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,0 +1,104 @@
+#include "kernels/attention.h"
+
+#include "tests/support/attention_batch.h"
+#include "tests/support/backend.h"
+
+namespace trireme::test {
+namespace {
+
+class AttentionTest : public BackendTest {
+ public:
+  void check(AttentionShape shape, const std::vector<AttentionRow>& rows, AttentionOptions options) {
+    SCOPED_TRACE(testing::Message() << shape.q_heads << "/" << shape.kv_heads << " heads of " << shape.head_dim << ", blocks of "
+                                    << shape.block_size << ", window " << options.window << ", cap " << options.soft_cap);
+    PagedCache cache(shape, rows, stream());
+    const Tensor q = to_device(cache.row_queries(), {cache.num_tokens(), shape.q_heads, shape.head_dim}, activation(), stream());
+    Tensor out(activation(), {cache.num_tokens(), shape.q_heads, shape.head_dim}, device());
+    paged_attention(out, q, cache.kv(), cache.batch(), options, stream());
+    expect_close(to_host(out, stream()), cache.reference(options), tolerance());
+  }
+};
+
+TEST_P(AttentionTest, MatchesReferenceForPrefillAndDecode) {
+  check({9, 3, 64, 16}, {{130, 0, 130}}, {0.125f});
+  check({9, 3, 64, 16}, {{130, 129, 1}}, {0.125f});
+  check({1, 1, 1, 1}, {{1, 0, 1}}, {1});
+  check({2, 2, 7, 5}, {{9, 0, 9}, {20, 17, 3}}, {0.5f});
+  check({8, 1, 80, 32}, {{70, 60, 10}}, {0.1f});
+  check({4, 2, 128, 16}, {{65, 64, 1}, {64, 63, 1}, {63, 62, 1}, {300, 299, 1}}, {0.09f});
+  check({2, 1, 256, 8}, {{40, 0, 40}}, {0.06f});
+}
+
+TEST_P(AttentionTest, MixesManyRowsInOneBatch) {
+  check({9, 3, 64, 16}, {{1, 0, 1}, {100, 99, 1}, {33, 10, 23}, {200, 64, 136}, {17, 16, 1}, {64, 0, 64}}, {0.125f});
+}
+
+TEST_P(AttentionTest, MoreQueryHeadsThanFitOneTask) { check({100, 1, 16, 16}, {{70, 66, 4}}, {0.25f}); }
+
+TEST_P(AttentionTest, WindowHidesWhatIsFarBack) {
+  for (int32_t window : {1, 5, 64, 70, 1000}) check({4, 2, 32, 16}, {{150, 0, 150}, {200, 199, 1}}, {0.2f, window});
+}
+
+TEST_P(AttentionTest, SoftCapBendsScores) { check({4, 2, 32, 16}, {{90, 60, 30}}, {2.0f, 0, 5.0f}); }
+
+TEST_P(AttentionTest, AppendsKeysAndValuesWhereTheTableSays) {
+  const AttentionShape shape{4, 2, 24, 5};
+  PagedCache cache(shape, {{13, 9, 4}, {1, 0, 1}}, stream());
+  const auto before = to_host(cache.kv().reshape({cache.kv().elements()}), stream());
+  const int64_t row = shape.kv_heads * shape.head_dim;
+  const Values k = rounded(random_values(5 * row, 50), activation()), v = rounded(random_values(5 * row, 51), activation());
+  Tensor owner;
+  const TensorView joint = strided(owner, 5, 2 * row, 0, activation(), stream());  // k and v side by side in each row
+  const TensorView k_view = joint.slice(1, 0, row), v_view = joint.slice(1, row, 2 * row);
+  upload_rows(k_view, k, stream());
+  upload_rows(v_view, v, stream());
+  kv_append(cache.kv(), k_view.reshape({5, 2, 24}), v_view.reshape({5, 2, 24}), cache.batch(), stream());
+  std::vector<double> expected = before;
+  for (int64_t t = 0; t < 5; ++t) {
+    for (int64_t h = 0; h < 2; ++h) {
+      for (int64_t d = 0; d < 24; ++d) {
+        expected[size_t(cache.offset(t, 0, h) + d)] = double(k[size_t(t * row + h * 24 + d)]);
+        expected[size_t(cache.offset(t, 1, h) + d)] = double(v[size_t(t * row + h * 24 + d)]);
+      }
+    }
+  }
+  expect_close(to_host(cache.kv().reshape({cache.kv().elements()}), stream()), expected, 0);
+}
+
+TEST_P(AttentionTest, CopiesBlocks) {
+  const Values values = rounded(random_values(5 * 2 * 3 * 4 * 6, 1), activation());
+  const Tensor kv = to_device(values, {5, 2, 3, 4, 6}, activation(), stream());
+  copy_blocks(kv, to_device({0, 3, 4, 1}, {2, 2}, stream()), stream());
+  Values expected = values;
+  const int64_t block = 2 * 3 * 4 * 6;
+  std::copy_n(values.begin(), block, expected.begin() + 3 * block);
+  std::copy_n(values.begin() + 4 * block, block, expected.begin() + block);
+  expect_close(to_host(kv.view().reshape({5 * block}), stream()), expected, 0);
+  copy_blocks(kv, Tensor(DType::i32, {0, 2}, device()), stream());
+}
+
+TEST_P(AttentionTest, NoTokensIsFine) {
+  PagedCache cache({4, 2, 8, 4}, {}, stream());
+  const Tensor q(activation(), {0, 4, 8}, device()), k(activation(), {0, 2, 8}, device());
+  paged_attention(q, q, cache.kv(), cache.batch(), {}, stream());
+  kv_append(cache.kv(), k, k, cache.batch(), stream());
+}
+
+TEST_P(AttentionTest, WrongShapesThrow) {
+  PagedCache cache({4, 2, 8, 4}, {{3, 0, 3}}, stream());
+  const Tensor q(activation(), {3, 4, 8}, device()), odd(activation(), {3, 3, 8}, device()), wide(activation(), {3, 4, 9}, device());
+  const Tensor k(activation(), {3, 3, 8}, device()), pairs(DType::i32, {2, 3}, device());
+  EXPECT_THROW(paged_attention(odd, odd, cache.kv(), cache.batch(), {}, stream()), InternalError);
+  EXPECT_THROW(paged_attention(wide, wide, cache.kv(), cache.batch(), {}, stream()), InternalError);
+  EXPECT_THROW(paged_attention(odd, q, cache.kv(), cache.batch(), {}, stream()), InternalError);
+  EXPECT_THROW(kv_append(cache.kv(), k, k, cache.batch(), stream()), InternalError);
+  EXPECT_THROW(copy_blocks(cache.kv(), pairs, stream()), InternalError);
+  AttentionBatch short_batch = cache.batch();
+  short_batch.num_tokens = 2;
+  EXPECT_THROW(paged_attention(q, q, cache.kv(), short_batch, {}, stream()), InternalError);
+}
+
+INSTANTIATE_BACKENDS(AttentionTest);
+
+}  // namespace
+}  // namespace trireme::test

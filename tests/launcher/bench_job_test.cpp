@@ -1,0 +1,128 @@
+#include "launcher/bench_job.h"
+
+#include <gtest/gtest.h>
+
+#include "launcher/bench_floor.h"
+
+namespace trireme {
+namespace {
+
+constexpr double kMs = 1e-3;
+
+class RecordingPort final : public RequestPort {
+ public:
+  void submit(Request request) override { requests.push_back(std::move(request)); }
+  void cancel(RequestId) override {}
+  std::vector<Request> requests;
+};
+
+EngineFacts facts() {
+  EngineFacts facts;
+  facts.vocab_size = 50;
+  facts.max_model_len = 1000;
+  facts.num_slots = 2;
+  facts.weight_bytes = {1000};
+  facts.kv_bytes_per_token = {10};
+  facts.memory_bandwidth = {1e6};
+  return facts;
+}
+
+TimePoint at(double seconds) { return TimePoint(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(100 + seconds))); }
+
+// Answers every open request, one token per step of 10 ms; returns the time of the last.
+double serve(BenchJob& job, RecordingPort& port, double now) {
+  while (!port.requests.empty()) {
+    const std::vector<Request> batch = std::exchange(port.requests, {});
+    const int length = batch[0].sampling.max_new_tokens;
+    for (int i = 0; i < length; ++i) {
+      now += 10 * kMs;
+      std::vector<EngineEvent> events;
+      for (const Request& request : batch) {
+        TokenEvent event;
+        event.request = request.id;
+        event.index = i;
+        event.token.id = 1;
+        event.finish = i + 1 == length ? FinishReason::length : FinishReason::none;
+        events.push_back(event);
+      }
+      job.on_events(events, at(now));
+    }
+  }
+  return now;
+}
+
+TEST(BenchLatency, TimesMeasuredBatchesOnly) {
+  BenchCommand command;
+  command.batch_size = 2;
+  command.output_len = 11;
+  command.warmup_iterations = 1;
+  command.iterations = 3;
+  const auto job = make_latency_job(command);
+  RecordingPort port;
+  job->start(facts(), port, at(0));
+  EXPECT_EQ(port.requests.size(), 2u);
+  EXPECT_EQ(port.requests[0].prompt.size(), 32u);
+  EXPECT_TRUE(port.requests[0].sampling.ignore_eos);
+  serve(*job, port, 0);
+  ASSERT_TRUE(job->done());
+  const BenchReport report = job->report();
+  EXPECT_NEAR(report.figures.at("avg_latency").get_double(), 0.11, 1e-9);
+  EXPECT_EQ(report.figures.at("latencies").get_array().size(), 3u);
+  EXPECT_NEAR(report.figures.at("decode_step_ms").get_double(), 10, 1e-6);
+  EXPECT_NE(report.text.find("Avg latency: "), std::string::npos);
+  EXPECT_NE(report.text.find("99% percentile latency: "), std::string::npos);
+  // 10 steps x 1000 bytes, and 2 sequences' 33..42 cached tokens x 10 bytes, at 1 MB/s.
+  EXPECT_NEAR(report.figures.at("floor_step_ms").get_double(), (1000 + 2 * 37.5 * 10) / 1e6 * 1e3, 1e-9);
+}
+
+TEST(BenchThroughput, CountsRequestsAndTokens) {
+  BenchCommand command;
+  command.throughput = true;
+  command.input_len = 5;
+  command.output_len = 2;
+  command.num_prompts = 9;
+  const auto job = make_throughput_job(command);
+  RecordingPort port;
+  job->start(facts(), port, at(0));
+  EXPECT_EQ(port.requests.size(), 4u);   // twice the slots
+  const double end = serve(*job, port, 0);
+  ASSERT_TRUE(job->done());
+  const BenchReport report = job->report();
+  EXPECT_EQ(report.figures.at("num_requests").get_int64(), 9);
+  EXPECT_EQ(report.figures.at("total_num_tokens").get_int64(), 9 * 7);
+  EXPECT_NEAR(report.figures.at("elapsed_time").get_double(), end, 1e-9);
+  EXPECT_NE(report.text.find(" requests/s, "), std::string::npos);
+}
+
+TEST(Bench, RefusesLengthsBeyondTheContext) {
+  BenchCommand command;
+  command.input_len = 990;
+  const auto job = make_latency_job(command);
+  RecordingPort port;
+  job->start(facts(), port, at(0));
+  EXPECT_TRUE(job->done());
+  EXPECT_EQ(job->exit_code(), 1);
+  EXPECT_NE(job->failure().find("--max-model-len"), std::string::npos);
+}
+
+TEST(BenchFloor, AddsStagesOneAfterTheOtherAndTakesTheSlowestRankOfEach) {
+  EngineFacts two;
+  two.tp = 2;
+  two.pp = 2;
+  two.weight_bytes = {100, 200, 300, 400};
+  two.kv_bytes_per_token = {0, 0, 0, 0};
+  two.memory_bandwidth = {100, 100, 100, 100};
+  EXPECT_DOUBLE_EQ(floor_seconds(two, 1, 0, false), 2 + 4);
+  EXPECT_DOUBLE_EQ(floor_seconds(two, 1, 0, true), 4);
+  two.memory_bandwidth.pop_back();
+  EXPECT_DOUBLE_EQ(floor_seconds(two, 1, 0, true), 0);
+}
+
+TEST(Percentile, InterpolatesAsNumpyDoes) {
+  EXPECT_DOUBLE_EQ(percentile({4, 1, 3, 2}, 50), 2.5);
+  EXPECT_DOUBLE_EQ(percentile({1, 2, 3, 4}, 90), 3.7);
+  EXPECT_DOUBLE_EQ(percentile({7}, 99), 7);
+}
+
+}  // namespace
+}  // namespace trireme

@@ -1,0 +1,87 @@
+#pragma once
+// Runs a body against a real cluster of this test's MPI ranks: rank 0's body submits plans to the executor, all
+// ranks carry them out. Collective over the world.
+
+#include <functional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "checkpoint/checkpoint.h"
+#include "parallel/cluster.h"
+#include "runtime/distributed_executor.h"
+#include "runtime/rank_runtime.h"
+
+namespace trireme::testing {
+
+struct Shape { int tp = 1, pp = 1; };
+
+// Every tp x pp of exactly this world.
+inline std::vector<Shape> shapes_of(int world) {
+  std::vector<Shape> shapes;
+  for (int tp = 1; tp <= world; ++tp)
+    if (world % tp == 0) shapes.push_back({tp, world / tp});
+  return shapes;
+}
+
+// Submits plans one after the other and numbers them.
+class PlanRunner {
+ public:
+  explicit PlanRunner(Executor& executor) : executor_(executor) {}
+  StepResult run(StepPlan plan) {
+    plan.step = ++step_;
+    plan.draws_needed = plan.step - 1;
+    executor_.submit(std::move(plan));
+    return executor_.wait(step_);
+  }
+  const ClusterInfo& info() const { return executor_.info(); }
+  Executor& executor() { return executor_; }
+  StepId last_step() const { return step_; }
+
+ private:
+  Executor& executor_;
+  StepId step_ = -1;
+};
+
+inline std::string model_path(const std::string& name) { return std::string(TRIREME_SOURCE_DIR) + "/tests/models/" + name; }
+
+// `body` runs on rank 0, in a thread of its own, and returns the number of the next step.
+inline void run_executor(const std::string& model, Shape shape, DeviceKind device, const RankRuntimeOptions& options,
+                         const std::function<StepId(Executor&)>& body) {
+  Cluster cluster({.tp = shape.tp, .pp = shape.pp, .device = device, .expected_world = 0});
+  const Checkpoint checkpoint = open_checkpoint(model_path(model), {.need_weights = true, .need_tokenizer = false});
+  RankRuntime runtime(cluster, checkpoint, options);
+  if (cluster.topology().rank() != 0) {
+    run_worker_loop(runtime.worker(), cluster.control(), cluster.topology().rank());
+    cluster.set_idle_hook(nullptr);
+    cluster.barrier();
+    return;
+  }
+  DistributedExecutor executor(runtime.worker(), cluster.control(), runtime.info());
+  cluster.set_idle_hook([&] { executor.pump(); });
+  std::thread engine([&] {
+    StepPlan shutdown;
+    shutdown.shutdown = true;
+    shutdown.step = body(executor);
+    shutdown.draws_needed = shutdown.step - 1;
+    const StepId last = shutdown.step;
+    executor.submit(std::move(shutdown));
+    executor.wait(last);
+  });
+  executor.run();
+  engine.join();
+  cluster.set_idle_hook(nullptr);
+  cluster.barrier();
+}
+
+inline void run_cluster(const std::string& model, Shape shape, DeviceKind device, const RankRuntimeOptions& options,
+                        const std::function<void(PlanRunner&)>& body) {
+  run_executor(model, shape, device, options, [&](Executor& executor) {
+    PlanRunner runner(executor);
+    body(runner);
+    return runner.last_step() + 1;
+  });
+}
+
+}  // namespace trireme::testing

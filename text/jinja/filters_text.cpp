@@ -1,0 +1,246 @@
+// Filters whose result is a string, a number or the like. Lists are in filters_list.cpp.
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "text/jinja/format.h"
+#include "text/jinja/functions.h"
+#include "text/jinja/operations.h"
+#include "text/jinja/text_functions.h"
+#include "text/unicode.h"
+
+namespace trireme::jinja {
+namespace {
+
+Value trim(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
+  const BoundArguments bound("trim", arguments, {"chars"});
+  const bool has_set = bound[0] && !bound[0]->is_none();
+  const std::string set = has_set ? bound.text(0, "") : "";
+  return strip(to_text(evaluator.budget(), input), has_set ? &set : nullptr, true, true);
+}
+
+template <std::string (*map)(std::string_view)>
+Value map_case(Evaluator& evaluator, const Value& input, const Arguments&) {
+  return Value(map(to_text(evaluator.budget(), input).bytes()));
+}
+
+// Jinja's own rule, unlike str.title: words begin after blanks, hyphens and opening brackets only.
+std::string title_words(std::string_view text) {
+  std::string out;
+  size_t begin = 0;
+  bool previous_begins_word = true;
+  for (size_t at = 0; at <= text.size();) {
+    const bool end = at == text.size();
+    const DecodedChar c = end ? DecodedChar{0, 1} : decode_char(text, at);
+    const bool begins_word = !end && (is_python_space(c.code) || std::u32string_view(U"-({[<").find(c.code) != std::u32string_view::npos);
+    if (end || begins_word != previous_begins_word) {
+      const std::string_view run = text.substr(begin, at - begin);
+      if (!run.empty()) {
+        const size_t first = decode_char(run, 0).bytes;
+        out += to_upper(run.substr(0, first)) + to_lower(run.substr(first));
+      }
+      begin = at;
+      previous_begins_word = begins_word;
+    }
+    at += c.bytes;
+  }
+  return out;
+}
+
+Value to_string_filter(Evaluator& evaluator, const Value& input, const Arguments&) { return to_text(evaluator.budget(), input); }
+
+Value replace_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
+  const BoundArguments bound("replace", arguments, {"old", "new", "count"});
+  const auto text = [&](size_t index) { return to_text(evaluator.budget(), bound.required(index)); };
+  const bool limited = bound[2] && !bound[2]->is_none();
+  return replace_all(evaluator.budget(), to_text(evaluator.budget(), input), text(0), text(1), limited ? bound.integer(2, -1) : -1);
+}
+
+Value indent_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
+  const BoundArguments bound("indent", arguments, {"width", "first", "blank"});
+  Budget& budget = evaluator.budget();
+  const bool by_text = bound[0] && bound[0]->if_text();
+  const int64_t width = by_text ? 0 : std::clamp<int64_t>(bound.integer(0, 4), 0, 10'000);
+  const std::string indention = by_text ? bound.text(0, "") : std::string(size_t(width), ' ');
+  Text source = to_text(budget, input);
+  source.append("\n");
+  const Values lines = split_lines(budget, source, false);
+  Text out;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const Text& line = *lines[i].if_text();
+    if (i > 0) out.append("\n");
+    if (i == 0 ? bound.flag(1, false) : (line.size() > 0 || bound.flag(2, false))) out.append(indention);
+    out.append(line);
+    budget.check_text(out.size() > kMaxTextBytes ? out.size() : indention.size());
+  }
+  return out;
+}
+
+Value center_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
+  const BoundArguments bound("center", arguments, {"width"});
+  return pad(evaluator.budget(), to_text(evaluator.budget(), input), bound.integer(0, 80), U' ', true, true);
+}
+
+Value escape_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
+  const Text source = to_text(evaluator.budget(), input);
+  Text out;
+  for (size_t at = 0; at < source.size(); ++at) {
+    switch (source.bytes()[at]) {
+      case '&': out.append("&amp;"); break;
+      case '<': out.append("&lt;"); break;
+      case '>': out.append("&gt;"); break;
+      case '"': out.append("&#34;"); break;
+      case '\'': out.append("&#39;"); break;
+      default: out.append(source.bytes().substr(at, 1));
+    }
+  }
+  evaluator.budget().check_text(out.size());
+  return out;
+}
+
+Value format_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
+  const Value values = arguments.positional.empty() ? Value::tuple({}) : Value::tuple(arguments.positional);
+  return percent_format(evaluator.budget(), to_text(evaluator.budget(), input), values);
+}
+
+Value tojson_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
+  const BoundArguments bound("tojson", arguments, {"ensure_ascii", "indent", "separators", "sort_keys"});
+  JsonStyle style;
+  style.ensure_ascii = bound.flag(0, false);
+  style.sort_keys = bound.flag(3, false);
+  if (bound[1] && !bound[1]->is_none()) {
+    const bool by_text = bound[1]->if_text();
+    style.indent = by_text ? bound.text(1, "") : std::string(size_t(std::clamp<int64_t>(bound.integer(1, 0), 0, 100)), ' ');
+    style.item_separator = ",";
+  }
+  if (bound[2] && !bound[2]->is_none()) {
+    const List* pair = bound[2]->if_list();
+    if (!pair || pair->items.size() != 2) fail("tojson's separators must be a pair");
+    style.item_separator = require_text(pair->items[0], "a separator").bytes();
+    style.key_separator = require_text(pair->items[1], "a separator").bytes();
+  }
+  return Value(to_json(evaluator.budget(), input, style));
+}
+
+// What int() and float() read: white space around it and "_" inside do not matter.
+std::string number_text(const Text& text) {
+  std::string digits = strip(text, nullptr, true, true).bytes();
+  std::erase(digits, '_');
+  if (digits.starts_with('+')) digits.erase(0, 1);
+  return digits;
+}
+
+std::optional<double> parse_real(const Text& text) {
+  const std::string digits = number_text(text);
+  double real = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), real);
+  if (error != std::errc() || end != digits.data() + digits.size() || digits.empty()) return std::nullopt;
+  return real;
+}
+
+std::optional<int64_t> parse_int(const Text& text, int base) {
+  std::string digits = number_text(text);
+  if (base == 16 && (digits.starts_with("0x") || digits.starts_with("0X"))) digits.erase(0, 2);
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number, base);
+  if (error != std::errc() || end != digits.data() + digits.size() || digits.empty()) return std::nullopt;
+  return number;
+}
+
+std::optional<int64_t> truncate_real(std::optional<double> real) {
+  if (!real || !(std::fabs(*real) < 9.2e18)) return std::nullopt;
+  return int64_t(*real);
+}
+
+Value int_filter(Evaluator&, const Value& input, const Arguments& arguments) {
+  const BoundArguments bound("int", arguments, {"default", "base"});
+  const int64_t base = bound.integer(1, 10);
+  if (base < 2 || base > 36) fail("int's base must be from 2 to 36");
+  std::optional<int64_t> number = as_int(input);
+  if (!number && input.if_real()) number = truncate_real(*input.if_real());
+  if (!number && input.if_text()) number = parse_int(*input.if_text(), int(base));
+  if (!number && input.if_text()) number = truncate_real(parse_real(*input.if_text()));
+  return number ? Value(*number) : bound[0] ? *bound[0] : Value(int64_t(0));
+}
+
+Value float_filter(Evaluator&, const Value& input, const Arguments& arguments) {
+  const BoundArguments bound("float", arguments, {"default"});
+  std::optional<double> real = as_real(input);
+  if (!real && input.if_text()) real = parse_real(*input.if_text());
+  return real ? Value(*real) : bound[0] ? *bound[0] : Value(0.0);
+}
+
+Value round_filter(Evaluator&, const Value& input, const Arguments& arguments) {
+  const BoundArguments bound("round", arguments, {"precision", "method"});
+  const auto value = as_real(input);
+  if (!value) fail(std::string("round needs a number, not '") + input.type_name() + "'");
+  const int64_t precision = std::clamp<int64_t>(bound.integer(0, 0), -300, 300);
+  const std::string method = bound.text(1, "common");
+  const double scale = std::pow(10.0, double(precision));
+  if (method == "ceil") return std::ceil(*value * scale) / scale;
+  if (method == "floor") return std::floor(*value * scale) / scale;
+  if (method != "common") fail("round's method must be common, ceil or floor");
+  if (input.if_int() && precision >= 0) return input;
+  if (precision < 0) return std::nearbyint(*value * scale) / scale;
+  char buffer[768];
+  std::snprintf(buffer, sizeof(buffer), "%.*f", int(precision), *value);  // exact decimal, half to even
+  return std::strtod(buffer, nullptr);
+}
+
+Value abs_filter(Evaluator&, const Value& input, const Arguments&) {
+  if (const auto number = as_int(input)) return *number < 0 ? negate(*number) : Value(*number);
+  if (const auto real = as_real(input)) return std::fabs(*real);
+  fail(std::string("bad operand type for abs(): '") + input.type_name() + "'");
+}
+
+Value default_filter(Evaluator&, const Value& input, const Arguments& arguments) {
+  const BoundArguments bound("default", arguments, {"default_value", "boolean"});
+  const bool replace = input.is_undefined() || (bound.flag(1, false) && !input.truthy());
+  return !replace ? input : bound[0] ? *bound[0] : Value("");
+}
+
+Value length_filter(Evaluator&, const Value& input, const Arguments&) {
+  const auto length = length_of(input);
+  if (!length) fail(std::string("object of type '") + input.type_name() + "' has no len()");
+  return *length;
+}
+
+Value wordcount_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
+  const Text text = to_text(evaluator.budget(), input);
+  int64_t words = 0;
+  bool in_word = false;
+  for (size_t at = 0; at < text.size(); at += decode_char(text.bytes(), at).bytes) {
+    const bool word = is_word(decode_char(text.bytes(), at).code);
+    words += word && !in_word;
+    in_word = word;
+  }
+  return words;
+}
+
+Value attr_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
+  const BoundArguments bound("attr", arguments, {"name"});
+  const std::string name = bound.text(0, "");
+  if (const Method* method = find_method(input, name)) return make_method_value(input, *method);
+  return input.if_object() ? evaluator.attribute_of(input, name) : Value::undefined("there is no attribute '" + name + "'");
+}
+
+Value same(Evaluator&, const Value& input, const Arguments&) { return input; }
+
+constexpr Filter kFilters[] = {
+    {"trim", trim}, {"upper", map_case<to_upper>}, {"lower", map_case<to_lower>}, {"title", map_case<title_words>},
+    {"capitalize", map_case<to_capitalized>}, {"string", to_string_filter}, {"replace", replace_filter}, {"indent", indent_filter},
+    {"center", center_filter}, {"escape", escape_filter}, {"e", escape_filter}, {"safe", same}, {"format", format_filter},
+    {"tojson", tojson_filter}, {"int", int_filter}, {"float", float_filter}, {"round", round_filter}, {"abs", abs_filter},
+    {"default", default_filter}, {"d", default_filter}, {"length", length_filter}, {"count", length_filter},
+    {"wordcount", wordcount_filter}, {"attr", attr_filter},
+};
+
+}  // namespace
+
+const Filter* find_text_filter(std::string_view name) {
+  for (const Filter& filter : kFilters)
+    if (filter.name == name) return &filter;
+  return nullptr;
+}
+
+}  // namespace trireme::jinja

@@ -1,0 +1,336 @@
+// Methods of strings, dicts and lists.
+#include <algorithm>
+
+#include "text/jinja/format.h"
+#include "text/jinja/functions.h"
+#include "text/jinja/operations.h"
+#include "text/jinja/text_functions.h"
+#include "text/unicode.h"
+
+namespace trireme::jinja {
+namespace {
+
+const Text& self_text(const Value& self) { return *self.if_text(); }
+
+template <bool left, bool right>
+Value strip_method(Evaluator&, const Value& self, const Arguments& arguments) {
+  const BoundArguments bound("strip()", arguments, {"chars"});
+  const bool has_set = bound[0] && !bound[0]->is_none();
+  return strip(self_text(self), has_set ? &require_text(*bound[0], "strip()'s argument").bytes() : nullptr, left, right);
+}
+
+template <std::string (*map)(std::string_view)>
+Value map_method(Evaluator&, const Value& self, const Arguments& arguments) {
+  const BoundArguments bound("this method", arguments, {});
+  return Value(map(self_text(self).bytes()));
+}
+
+Values split_on_blanks(Evaluator& evaluator, const Text& text, int64_t limit) {
+  const std::string& bytes = text.bytes();
+  Values parts;
+  size_t at = 0;
+  const auto skip = [&](bool blanks) {
+    while (at < bytes.size() && is_python_space(decode_char(bytes, at).code) == blanks) at += decode_char(bytes, at).bytes;
+  };
+  for (skip(true); at < bytes.size(); skip(true)) {
+    const size_t begin = at;
+    evaluator.budget().step();
+    if (limit >= 0 && int64_t(parts.size()) == limit) {
+      parts.emplace_back(strip(text.slice(begin, bytes.size()), nullptr, false, true));
+      break;
+    }
+    skip(false);
+    parts.emplace_back(text.slice(begin, at));
+  }
+  return parts;
+}
+
+Values split_on(Evaluator& evaluator, const Text& text, const std::string& separator, int64_t limit) {
+  Values parts;
+  size_t at = 0;
+  for (size_t found = text.bytes().find(separator); found != std::string::npos && limit != 0; found = text.bytes().find(separator, at), --limit) {
+    evaluator.budget().step();
+    parts.emplace_back(text.slice(at, found));
+    at = found + separator.size();
+  }
+  parts.emplace_back(text.slice(at, text.size()));
+  return parts;
+}
+
+Values split_from_right(Evaluator& evaluator, const Text& text, const std::string& separator, int64_t limit) {
+  Values parts;
+  size_t end = text.size();
+  while (limit-- != 0 && end >= separator.size()) {
+    const size_t found = text.bytes().rfind(separator, end - separator.size());
+    if (found == std::string::npos) break;
+    evaluator.budget().step();
+    parts.emplace_back(text.slice(found + separator.size(), end));
+    end = found;
+  }
+  parts.emplace_back(text.slice(0, end));
+  std::reverse(parts.begin(), parts.end());
+  return parts;
+}
+
+template <bool from_right>
+Value split_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
+  const BoundArguments bound("split()", arguments, {"sep", "maxsplit"});
+  const int64_t limit = bound.integer(1, -1);
+  if (!bound[0] || bound[0]->is_none()) {
+    if (from_right && limit >= 0) fail("rsplit() on white space with a limit is not supported");
+    return Value::list(split_on_blanks(evaluator, self_text(self), limit));
+  }
+  const std::string separator = bound.text(0, "");
+  if (separator.empty()) fail("empty separator");
+  return Value::list((from_right ? split_from_right : split_on)(evaluator, self_text(self), separator, limit));
+}
+
+template <bool from_right>
+Value partition_method(Evaluator&, const Value& self, const Arguments& arguments) {
+  const BoundArguments bound("partition()", arguments, {"sep"});
+  const std::string separator = require_text(bound.required(0), "the separator").bytes();
+  if (separator.empty()) fail("empty separator");
+  const Text& text = self_text(self);
+  const size_t found = from_right ? text.bytes().rfind(separator) : text.bytes().find(separator);
+  if (found == std::string::npos)
+    return from_right ? Value::tuple({Value(""), Value(""), self}) : Value::tuple({self, Value(""), Value("")});
+  return Value::tuple({text.slice(0, found), text.slice(found, found + separator.size()), text.slice(found + separator.size(), text.size())});
+}
+
+// The affix may be a tuple of alternatives; optional bounds count characters.
+template <bool at_end>
+Value affix_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
+  const BoundArguments bound(at_end ? "endswith()" : "startswith()", arguments, {"affix", "start", "end"});
+  const Value none(nullptr);
+  const Value part = bound[1] ? slice_of(evaluator.budget(), self, *bound[1], bound[2] ? *bound[2] : none, none) : self;
+  const std::string& bytes = self_text(part).bytes();
+  const auto matches = [&](const Value& affix) {
+    const std::string& wanted = require_text(affix, "a prefix or suffix").bytes();
+    return at_end ? bytes.ends_with(wanted) : bytes.starts_with(wanted);
+  };
+  const Value& affix = bound.required(0);
+  if (const List* list = affix.if_list()) return std::any_of(list->items.begin(), list->items.end(), matches);
+  return matches(affix);
+}
+
+template <bool from_right, bool must_exist>
+Value find_method_of_text(Evaluator&, const Value& self, const Arguments& arguments) {
+  const BoundArguments bound("find()", arguments, {"sub", "start"});
+  const std::string& bytes = self_text(self).bytes();
+  const std::string& wanted = require_text(bound.required(0), "find()'s argument").bytes();
+  const int64_t length = int64_t(count_chars(bytes));
+  const int64_t start = bound.integer(1, 0) < 0 ? std::max<int64_t>(0, bound.integer(1, 0) + length) : bound.integer(1, 0);
+  const size_t from = char_offset(bytes, size_t(start));
+  size_t found = start > length ? std::string::npos : from_right ? bytes.rfind(wanted) : bytes.find(wanted, from);
+  if (found != std::string::npos && found < from) found = std::string::npos;
+  if (found == std::string::npos && must_exist) fail("substring not found");
+  return found == std::string::npos ? int64_t(-1) : int64_t(count_chars(std::string_view(bytes).substr(0, found)));
+}
+
+Value replace_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
+  const BoundArguments bound("replace()", arguments, {"old", "new", "count"});
+  return replace_all(evaluator.budget(), self_text(self), require_text(bound.required(0), "replace()'s first argument"),
+                     require_text(bound.required(1), "replace()'s second argument"), bound.integer(2, -1));
+}
+
+Value join_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
+  const BoundArguments bound("join()", arguments, {"iterable"});
+  Text out;
+  bool first = true;
+  for (const Value& item : items_of(evaluator.budget(), bound.required(0))) {
+    if (!std::exchange(first, false)) out.append(self_text(self));
+    out.append(require_text(item, "every item that join() joins"));
+    evaluator.budget().step();
+    evaluator.budget().check_text(out.size() > kMaxTextBytes ? out.size() : 0);
+  }
+  evaluator.budget().check_text(out.size());
+  return out;
+}
+
+Value count_method(Evaluator&, const Value& self, const Arguments& arguments) {
+  const BoundArguments bound("count()", arguments, {"sub"});
+  const std::string& bytes = self_text(self).bytes();
+  const std::string& wanted = require_text(bound.required(0), "count()'s argument").bytes();
+  if (wanted.empty()) return int64_t(count_chars(bytes)) + 1;
+  int64_t count = 0;
+  for (size_t at = bytes.find(wanted); at != std::string::npos; at = bytes.find(wanted, at + wanted.size())) ++count;
+  return count;
+}
+
+Value splitlines_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
+  const BoundArguments bound("splitlines()", arguments, {"keepends"});
+  return Value::list(split_lines(evaluator.budget(), self_text(self), bound.flag(0, false)));
+}
+
+template <bool suffix>
+Value remove_affix_method(Evaluator&, const Value& self, const Arguments& arguments) {
+  const BoundArguments bound(suffix ? "removesuffix()" : "removeprefix()", arguments, {"affix"});
+  const Text& text = self_text(self);
+  const std::string& affix = require_text(bound.required(0), "a prefix or suffix").bytes();
+  if (suffix) return text.bytes().ends_with(affix) ? text.slice(0, text.size() - affix.size()) : text;
+  return text.bytes().starts_with(affix) ? text.slice(affix.size(), text.size()) : text;
+}
+
+template <bool left, bool right>
+Value pad_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
+  const BoundArguments bound("this method", arguments, {"width", "fillchar"});
+  const std::string fill = bound.text(1, " ");
+  if (count_chars(fill) != 1) fail("the fill character must be exactly one character long");
+  return pad(evaluator.budget(), self_text(self), require_int(bound.required(0), "the width"), decode_char(fill, 0).code, left, right);
+}
+
+// Every character satisfies the predicate, and there is one.
+template <bool (*predicate)(char32_t)>
+Value all_method(Evaluator&, const Value& self, const Arguments&) {
+  const std::string& bytes = self_text(self).bytes();
+  for (size_t at = 0; at < bytes.size(); at += decode_char(bytes, at).bytes)
+    if (!predicate(decode_char(bytes, at).code)) return false;
+  return !bytes.empty();
+}
+
+bool is_digit_char(char32_t code) { return category(code) == Category::Nd; }
+bool is_alphanumeric(char32_t code) { return is_letter(code) || is_number(code); }
+
+template <std::string (*own)(std::string_view), std::string (*other)(std::string_view)>
+Value case_test_method(Evaluator&, const Value& self, const Arguments&) {
+  const std::string& bytes = self_text(self).bytes();
+  return own(bytes) == bytes && other(bytes) != bytes;
+}
+
+// "{} {0} {name}" without format specifications.
+Value format_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
+  const Text& text = self_text(self);
+  const std::string& bytes = text.bytes();
+  Text out;
+  size_t automatic = 0;
+  for (size_t at = 0; at < bytes.size();) {
+    const size_t brace = std::min(bytes.find_first_of("{}", at), bytes.size());
+    out.append(text.slice(at, brace));
+    if (brace == bytes.size()) break;
+    at = brace + 1;
+    if (at < bytes.size() && bytes[at] == bytes[brace]) {
+      out.append(text.slice(brace, at++));
+      continue;
+    }
+    const size_t end = bytes.find('}', at);
+    if (bytes[brace] == '}' || end == std::string::npos) fail("format(): a single brace in the format string");
+    const std::string field = bytes.substr(at, end - at);
+    at = end + 1;
+    const bool numbered = field.find_first_not_of("0123456789") == std::string::npos && field.size() < 6;
+    const auto named = std::find_if(arguments.named.begin(), arguments.named.end(), [&](const auto& n) { return n.first == field; });
+    const size_t index = !numbered ? 0 : field.empty() ? automatic++ : size_t(std::stoul(field));
+    if (numbered ? index >= arguments.positional.size() : named == arguments.named.end())
+      fail("format(): the field '" + field + "' is missing or has a form that is not supported");
+    out.append(to_text(evaluator.budget(), numbered ? arguments.positional[index] : named->second));
+    evaluator.budget().check_text(out.size());
+  }
+  return out;
+}
+
+Value items_method(Evaluator&, const Value& self, const Arguments&) {
+  Values pairs;
+  for (const auto& [key, value] : self.if_dict()->entries()) pairs.push_back(Value::tuple({key, value}));
+  return Value::list(std::move(pairs));
+}
+
+Value keys_method(Evaluator& evaluator, const Value& self, const Arguments&) { return Value::list(items_of(evaluator.budget(), self)); }
+
+Value values_method(Evaluator&, const Value& self, const Arguments&) {
+  Values values;
+  for (const auto& entry : self.if_dict()->entries()) values.push_back(entry.second);
+  return Value::list(std::move(values));
+}
+
+Value get_method(Evaluator&, const Value& self, const Arguments& arguments) {
+  const BoundArguments bound("get()", arguments, {"key", "default"});
+  const Value* found = self.if_dict()->find(bound.required(0));
+  return found ? *found : bound[1] ? *bound[1] : Value(nullptr);
+}
+
+Value copy_method(Evaluator&, const Value& self, const Arguments&) { return self; }
+
+Value index_of_item(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
+  const BoundArguments bound("index()", arguments, {"value"});
+  const Values& items = self.if_list()->items;
+  for (size_t i = 0; i < items.size(); ++i)
+    if (equal(evaluator.budget(), items[i], bound.required(0))) return int64_t(i);
+  fail("index(): the value is not in the list");
+}
+
+Value count_of_item(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
+  const BoundArguments bound("count()", arguments, {"value"});
+  int64_t count = 0;
+  for (const Value& item : self.if_list()->items) count += equal(evaluator.budget(), item, bound.required(0));
+  return count;
+}
+
+constexpr Method kTextMethods[] = {
+    {"strip", strip_method<true, true>}, {"lstrip", strip_method<true, false>}, {"rstrip", strip_method<false, true>},
+    {"upper", map_method<to_upper>}, {"lower", map_method<to_lower>}, {"title", map_method<to_title>},
+    {"capitalize", map_method<to_capitalized>}, {"split", split_method<false>}, {"rsplit", split_method<true>},
+    {"partition", partition_method<false>}, {"rpartition", partition_method<true>},
+    {"startswith", affix_method<false>}, {"endswith", affix_method<true>}, {"replace", replace_method}, {"join", join_method},
+    {"find", find_method_of_text<false, false>}, {"rfind", find_method_of_text<true, false>},
+    {"index", find_method_of_text<false, true>}, {"rindex", find_method_of_text<true, true>},
+    {"count", count_method}, {"splitlines", splitlines_method}, {"format", format_method},
+    {"removeprefix", remove_affix_method<false>}, {"removesuffix", remove_affix_method<true>},
+    {"ljust", pad_method<false, true>}, {"rjust", pad_method<true, false>}, {"center", pad_method<true, true>},
+    {"isdigit", all_method<is_digit_char>}, {"isdecimal", all_method<is_digit_char>}, {"isnumeric", all_method<is_number>},
+    {"isalpha", all_method<is_letter>}, {"isalnum", all_method<is_alphanumeric>}, {"isspace", all_method<is_python_space>},
+    {"islower", case_test_method<to_lower, to_upper>}, {"isupper", case_test_method<to_upper, to_lower>},
+};
+constexpr Method kDictMethods[] = {
+    {"items", items_method}, {"keys", keys_method}, {"values", values_method}, {"get", get_method}, {"copy", copy_method},
+};
+constexpr Method kListMethods[] = {{"index", index_of_item}, {"count", count_of_item}, {"copy", copy_method}};
+
+template <size_t n>
+const Method* find_in(const Method (&table)[n], std::string_view name) {
+  for (const Method& method : table)
+    if (method.name == name) return &method;
+  return nullptr;
+}
+
+// A method taken as a value: {% set f = "x".upper %}{{ f() }}.
+class MethodValue final : public Object {
+ public:
+  MethodValue(Value self, const Method& method) : self_(std::move(self)), method_(method) {}
+  const char* type_name() const override { return "builtin_function_or_method"; }
+  bool callable() const override { return true; }
+  Value call(Evaluator& evaluator, const Arguments& arguments) override {
+    evaluator.budget().spend_value(self_);
+    return method_.call(evaluator, self_, arguments);
+  }
+
+ private:
+  Value self_;
+  const Method& method_;
+};
+
+}  // namespace
+
+const Method* find_method(const Value& self, std::string_view name) {
+  if (self.if_text()) return find_in(kTextMethods, name);
+  if (self.if_dict()) return find_in(kDictMethods, name);
+  if (const List* list = self.if_list()) {
+    const Method* method = find_in(kListMethods, name);
+    return method && list->is_tuple && name == "copy" ? nullptr : method;
+  }
+  return nullptr;
+}
+
+bool is_refused_method(const Value& self, std::string_view name) {
+  constexpr std::string_view kOfLists[] = {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"};
+  constexpr std::string_view kOfDicts[] = {"clear", "pop", "popitem", "setdefault", "update", "fromkeys"};
+  const auto is_in = [&](const auto& names) { return std::find(std::begin(names), std::end(names), name) != std::end(names); };
+  if (const List* list = self.if_list()) return !list->is_tuple && is_in(kOfLists);
+  return self.if_dict() && is_in(kOfDicts);
+}
+
+// Holds values that never change, so that it cannot be part of a circle; the nesting of `self` stays countable
+// because it is no container.
+Value make_method_value(const Value& self, const Method& method) {
+  return Value(std::shared_ptr<Object>(std::make_shared<MethodValue>(self, method)));
+}
+
+}  // namespace trireme::jinja

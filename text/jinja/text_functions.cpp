@@ -1,0 +1,85 @@
+#include "text/jinja/text_functions.h"
+
+#include <algorithm>
+
+#include "text/jinja/operations.h"
+#include "text/unicode.h"
+
+namespace trireme::jinja {
+
+Text strip(const Text& text, const std::string* set, bool left, bool right) {
+  const std::string& bytes = text.bytes();
+  std::vector<char32_t> codes;
+  for (size_t at = 0; set && at < set->size(); at += decode_char(*set, at).bytes) codes.push_back(decode_char(*set, at).code);
+  const auto goes = [&](char32_t code) {
+    return set ? std::find(codes.begin(), codes.end(), code) != codes.end() : is_python_space(code);
+  };
+  size_t begin = 0, end = bytes.size();
+  while (left && begin < end && goes(decode_char(bytes, begin).code)) begin += decode_char(bytes, begin).bytes;
+  while (right && end > begin) {
+    size_t last = end - 1;
+    while (last > begin && (uint8_t(bytes[last]) & 0xC0) == 0x80) --last;
+    if (!goes(decode_char(bytes, last).code)) break;
+    end = last;
+  }
+  return text.slice(begin, end);
+}
+
+Text replace_all(Budget& budget, const Text& text, const Text& old, const Text& replacement, int64_t count) {
+  const std::string& bytes = text.bytes();
+  Text out;
+  size_t at = 0;
+  for (size_t from = 0; count != 0; --count) {
+    const size_t found = bytes.find(old.bytes(), from);
+    if (found == std::string::npos) break;
+    out.append(text.slice(at, found));
+    out.append(replacement);
+    budget.step();
+    budget.check_text(out.size() > kMaxTextBytes ? out.size() : replacement.size());
+    at = found + old.size();
+    from = at;
+    if (old.size() > 0) continue;
+    if (at == bytes.size()) break;  // an empty string matches before every character and at the end
+    from = at + decode_char(bytes, at).bytes;
+  }
+  out.append(text.slice(at, bytes.size()));
+  budget.check_text(out.size());
+  return out;
+}
+
+Values split_lines(Budget& budget, const Text& text, bool keep_ends) {
+  const auto ends_line = [](char32_t c) {
+    return (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
+  };
+  const std::string& bytes = text.bytes();
+  Values lines;
+  size_t begin = 0;
+  for (size_t at = 0; at < bytes.size();) {
+    const auto [code, length] = decode_char(bytes, at);
+    const size_t line_end = at;
+    at += length;
+    if (!ends_line(code)) continue;
+    if (code == '\r' && at < bytes.size() && bytes[at] == '\n') ++at;
+    budget.step();
+    lines.emplace_back(text.slice(begin, keep_ends ? at : line_end));
+    begin = at;
+  }
+  if (begin < bytes.size()) lines.emplace_back(text.slice(begin, bytes.size()));
+  return lines;
+}
+
+Text pad(Budget& budget, const Text& text, int64_t width, char32_t fill, bool left, bool right) {
+  const int64_t missing = width - int64_t(count_chars(text.bytes()));
+  if (missing <= 0) return text;
+  budget.check_text(text.size() + size_t(std::min<int64_t>(missing, kMaxTextBytes)) * 4);
+  const int64_t on_left = !left ? 0 : right ? missing / 2 + (missing & width & 1) : missing;  // as str.center deals them out
+  std::string before, after;
+  for (int64_t i = 0; i < missing; ++i) append_utf8(i < on_left ? before : after, fill);
+  Text out;
+  out.append(before);
+  out.append(text);
+  out.append(after);
+  return out;
+}
+
+}  // namespace trireme::jinja

@@ -1,0 +1,18 @@
+#pragma once
+// Python's string operations that both methods ("x".strip()) and filters (x | trim) use. All keep valid UTF-8.
+
+#include <string_view>
+
+#include "text/jinja/budget.h"
+#include "text/jinja/value.h"
+
+namespace trireme::jinja {
+
+// Without the characters of `set` (null: white space) at its ends.
+Text strip(const Text& text, const std::string* set, bool left, bool right);
+// count < 0: all.
+Text replace_all(Budget& budget, const Text& text, const Text& old, const Text& replacement, int64_t count);
+Values split_lines(Budget& budget, const Text& text, bool keep_ends);
+Text pad(Budget& budget, const Text& text, int64_t width, char32_t fill, bool left, bool right);
+
+}  // namespace trireme::jinja

@@ -1,0 +1,114 @@
+#include "text/jinja/value.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+
+namespace trireme::jinja {
+namespace {
+
+constexpr int kMaxNesting = 96;
+
+int nesting_above(int inner) {
+  if (inner >= kMaxNesting) fail("values are nested more than " + std::to_string(kMaxNesting) + " deep");
+  return inner + 1;
+}
+
+List make_list(Values items, bool is_tuple) {
+  int inner = 0;
+  for (const Value& item : items) inner = std::max(inner, item.nesting());
+  return {std::move(items), is_tuple, nesting_above(inner)};
+}
+
+// Equal keys have equal spellings: 1, 1.0 and true are one key.
+std::string key_spelling(const Value& key) {
+  if (const Text* text = key.if_text()) return "s" + text->bytes();
+  if (const bool* flag = key.if_bool()) return "i" + std::to_string(int(*flag));
+  if (const int64_t* number = key.if_int()) return "i" + std::to_string(*number);
+  if (const double* real = key.if_real()) {
+    const bool whole = std::trunc(*real) == *real && std::fabs(*real) < 9e18;
+    return whole ? "i" + std::to_string(int64_t(*real)) : "f" + std::to_string(*real);
+  }
+  if (key.is_none()) return "n";
+  fail(std::string("unhashable type: '") + key.type_name() + "'");
+}
+
+}  // namespace
+
+void fail(const std::string& problem) { throw RequestError("chat template: " + problem); }
+
+Value Object::attribute(const std::string& name) const {
+  return Value::undefined(std::string("'") + type_name() + " object' has no attribute '" + name + "'");
+}
+bool Object::set_attribute(const std::string&, const Value&) { return false; }
+Value Object::call(Evaluator&, const Arguments&) { fail(std::string("'") + type_name() + "' object is not callable"); }
+
+Value Value::undefined(std::string reason) {
+  Value value;
+  value.storage_ = Undefined{std::make_shared<const std::string>(std::move(reason))};
+  return value;
+}
+
+Value Value::list(Values items) {
+  Value value;
+  value.storage_ = std::make_shared<const List>(make_list(std::move(items), false));
+  return value;
+}
+
+Value Value::tuple(Values items) {
+  Value value;
+  value.storage_ = std::make_shared<const List>(make_list(std::move(items), true));
+  return value;
+}
+
+Value Value::dict(Dict dict) { return Value(std::make_shared<const Dict>(std::move(dict))); }
+
+std::string Value::undefined_reason() const {
+  const auto* hint = std::get_if<Undefined>(&storage_);
+  return hint && hint->reason ? *hint->reason : "a value is undefined";
+}
+
+const char* Value::type_name() const {
+  constexpr const char* kNames[] = {"Undefined", "NoneType", "bool", "int", "float", "str"};
+  if (storage_.index() < std::size(kNames)) return kNames[storage_.index()];
+  if (const List* list = if_list()) return list->is_tuple ? "tuple" : "list";
+  return if_dict() ? "dict" : if_object()->type_name();
+}
+
+bool Value::truthy() const {
+  if (is_undefined() || is_none()) return false;
+  if (const bool* flag = if_bool()) return *flag;
+  if (const int64_t* number = if_int()) return *number != 0;
+  if (const double* real = if_real()) return *real != 0;
+  if (const Text* text = if_text()) return text->size() > 0;
+  if (const List* list = if_list()) return !list->items.empty();
+  if (const Dict* dict = if_dict()) return dict->size() > 0;
+  return true;
+}
+
+int Value::nesting() const {
+  if (const List* list = if_list()) return list->nesting;
+  if (const Dict* dict = if_dict()) return dict->nesting();
+  return 0;
+}
+
+void Dict::set(const Value& key, Value value) {
+  nesting_ = std::max(nesting_, nesting_above(value.nesting()));
+  const auto [slot, is_new] = index_.try_emplace(key_spelling(key), entries_.size());
+  if (is_new) entries_.emplace_back(key, std::move(value));
+  else entries_[slot->second].second = std::move(value);
+}
+
+const Value* Dict::find(const Value& key) const {
+  if (key.is_undefined() || key.if_list() || key.if_dict() || key.if_object()) return nullptr;
+  const auto slot = index_.find(key_spelling(key));
+  return slot == index_.end() ? nullptr : &entries_[slot->second].second;
+}
+
+const Value* Dict::find(std::string_view key) const {
+  const auto slot = index_.find("s" + std::string(key));
+  return slot == index_.end() ? nullptr : &entries_[slot->second].second;
+}
+
+}  // namespace trireme::jinja
