@@ -14,14 +14,14 @@
 #if defined(__CUDACC__)
 #define TRIREME_HD __host__ __device__ __forceinline__
 #else
-#define TRIREME_HD __attribute__((always_inline)) inline   // so that it is compiled for its caller's instruction set
+#define TRIREME_HD __attribute__((always_inline)) inline  // so that it is compiled for its caller's instruction set
 #endif
 
 namespace trireme {
 
 inline constexpr int kMassBits = 45;
 inline constexpr int64_t kMaxSampledVocab = int64_t(1) << 18;
-inline constexpr uint32_t kMinusInfinityKey = 0x007fffffu;   // order_key(-inf)
+inline constexpr uint32_t kMinusInfinityKey = 0x007fffffu;  // order_key(-inf)
 
 TRIREME_HD uint32_t float_bits(float value) {
 #ifdef __CUDA_ARCH__
@@ -39,7 +39,7 @@ TRIREME_HD float bits_float(uint32_t bits) {
 #endif
 }
 
-TRIREME_HD float fused(float a, float b, float c) {   // a * b + c, rounded once
+TRIREME_HD float fused(float a, float b, float c) {  // a * b + c, rounded once
 #ifdef __CUDA_ARCH__
   return __fmaf_rn(a, b, c);
 #else
@@ -47,7 +47,7 @@ TRIREME_HD float fused(float a, float b, float c) {   // a * b + c, rounded once
 #endif
 }
 
-TRIREME_HD float product(float a, float b) {          // a * b, never fused into what follows
+TRIREME_HD float product(float a, float b) {  // a * b, never fused into what follows
 #ifdef __CUDA_ARCH__
   return __fmul_rn(a, b);
 #else
@@ -92,7 +92,7 @@ TRIREME_HD float log_near_one(float r) {
   return fused(product(r, r), p, r);
 }
 
-inline constexpr float kLn2High = 0.693145752f;      // 17 bits; with kLn2Low 5.5e-14 from log(2)
+inline constexpr float kLn2High = 0.693145752f;  // 17 bits; with kLn2Low 5.5e-14 from log(2)
 inline constexpr float kLn2Low = 1.42860677e-6f;
 
 // 2^exponent * mantissa, mantissa in [sqrt(1/2), sqrt(2)). x: positive and normal.
@@ -112,7 +112,7 @@ TRIREME_HD float rule_log(float x) {
 
 // exp(x) for x <= 0; 0 for x < -87 and for NaN; exactly 1 at 0.
 TRIREME_HD float rule_exp(float x) {
-  const float magic = 12582912.0f;                    // 1.5 * 2^23: adding it rounds to an integer
+  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   const float clamped = choose(x >= -87.0f, x, -87.0f);
   const float shifted = fused(clamped, 1.44269502f, magic);
   const float n = shifted - magic;
@@ -137,7 +137,7 @@ TRIREME_HD uint64_t fixed_mass(float e) {
   return uint64_t(mantissa) << (kMassBits - 23) >> (right < 63 ? right : 63);
 }
 
-TRIREME_HD uint64_t mass_below(float distance) { return fixed_mass(rule_exp(-distance)); }   // distance = z_max - z
+TRIREME_HD uint64_t mass_below(float distance) { return fixed_mass(rule_exp(-distance)); }  // distance = z_max - z
 
 // The least integer >= share * total, at least 1: ids are kept while the mass before them is less than this.
 TRIREME_HD uint64_t needed_mass(float share, uint64_t total) {
@@ -154,7 +154,7 @@ TRIREME_HD uint64_t needed_mass(float share, uint64_t total) {
 struct NoiseKey {
   uint64_t seed = 0;
   uint32_t choice = 0;
-  uint32_t position = 0;    // of the token that is drawn
+  uint32_t position = 0;  // of the token that is drawn
 };
 
 // Philox4x32 (Salmon et al., SC 2011): ten rounds on the counter (a, b, c, d), the key moving on after each.
@@ -184,18 +184,18 @@ TRIREME_HD uint32_t noise_bits(const NoiseKey& key, int32_t id) {
   return word == 0 ? a : word == 1 ? b : word == 2 ? c : d;
 }
 
-TRIREME_HD float uint32_float(uint32_t x) {            // rounded once
+TRIREME_HD float uint32_float(uint32_t x) {  // rounded once
   return fused(float(int32_t(x >> 16)), 65536.0f, float(int32_t(x & 0xffffu)));
 }
 
 // -log(-log(u)) with 1 - u = (bits + 1/2) / 2^32. Both tails keep a float's full relative precision.
 TRIREME_HD float gumbel(uint32_t bits) {
-  const float scale = 2.32830644e-10f, half = 1.16415322e-10f;   // 2^-32, 2^-33
-  const float tail = fused(uint32_float(bits), scale, half);     // 1 - u
+  const float scale = 2.32830644e-10f, half = 1.16415322e-10f;  // 2^-32, 2^-33
+  const float tail = fused(uint32_float(bits), scale, half);    // 1 - u
   const float u = fused(uint32_float(~bits), scale, half);
   float exponent, mantissa;
   split_float(u, exponent, mantissa);
-  const bool small = bits < 0x40000000u;                         // log(1 - tail), tail < 1/4
+  const bool small = bits < 0x40000000u;  // log(1 - tail), tail < 1/4
   const float e = choose(small, 0.0f, exponent);
   const float r = choose(small, -tail, mantissa - 1.0f);
   const float log_u = fused(e, kLn2High, fused(e, kLn2Low, log_near_one(r)));

@@ -34,6 +34,8 @@ endif()
 add_library(trireme_cuda INTERFACE)
 if(TRIREME_WITH_CUDA)
   set(CMAKE_CUDA_STANDARD 20)
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")    # CMake 3.25 does not know nvcc 13
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
   target_include_directories(trireme_cuda SYSTEM INTERFACE ${NCCL_INCLUDE})
   target_link_libraries(trireme_cuda INTERFACE CUDA::cudart_static CUDA::cublasLt ${NCCL_LIBRARY})
   set(TRIREME_CUDA_ARCHS "90a" CACHE STRING "GPU architectures to compile for, e.g. 80;90a")

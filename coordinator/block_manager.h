@@ -3,7 +3,7 @@
 // hands out ids and never touches memory. One thread only (the engine's).
 //
 //   free ──allocate──► owned ──last release──► retiring ──its plans retired──► cached (in the prefix index) or free
-//                        ▲─────── prefix hit ─────┴────────────────────────────────┘     cached ──allocate, oldest first──► owned
+//   retiring or cached ──prefix hit──► owned        cached ──allocate, longest unused first──► owned
 //
 // Invariant: free + owned + cached + retiring == total; a block is owned exactly while it has references.
 
@@ -50,20 +50,20 @@ class BlockManager final {
   struct Block {
     State state = State::free;
     int32_t references = 0;
-    StepId retires_at = -1;               // retiring: reusable once this plan has retired
-    StepId touched = -1;                  // last plan known to touch it
-    BlockId older = -1, newer = -1;       // cached: neighbours in order of use
+    StepId retires_at = -1;          // retiring: reusable once this plan has retired
+    StepId touched = -1;             // last plan known to touch it
+    BlockId older = -1, newer = -1;  // cached: neighbours in order of use
   };
   const Block& at(BlockId block) const;
   Block& at(BlockId block) { return const_cast<Block&>(std::as_const(*this).at(block)); }
   void move_to(BlockId block, State state);
-  void settle(BlockId block);             // nobody can touch it any more: cached or free
+  void settle(BlockId block);  // nobody can touch it any more: cached or free
   void link_newest(BlockId block);
   void unlink(BlockId block);
 
   std::vector<Block> blocks_;
-  std::vector<BlockId> free_;             // a stack
-  BlockId oldest_ = -1, newest_ = -1;     // cached blocks
+  std::vector<BlockId> free_;          // a stack
+  BlockId oldest_ = -1, newest_ = -1;  // cached blocks
   std::deque<std::pair<StepId, BlockId>> retiring_;
   int32_t counts_[4] = {};
   StepId retired_ = -1;

@@ -21,7 +21,8 @@ Engine::Engine(EnginePort& port, Executor& executor, const Clock& clock, const S
       next_stats_(clock.now() + kStatsPeriod) {}
 
 void Engine::run() {
-  while (step()) {}
+  while (step()) {
+  }
 }
 
 // Plans are submitted until the pipeline is full or nothing more can run; only then does the loop wait for the

@@ -57,8 +57,8 @@ bool KvBlocks::has_room_to_admit(const Sequence& sequence, const CachedPrefix& p
   for (size_t group = 0; group < managers_.size(); ++group) {
     const auto& matches = prefix.matches[group];
     const auto live = std::span(matches).subspan(size_t(first_live(group, prefix.tokens)));
-    const auto evictable =
-        std::ranges::count_if(live, [&](const PrefixMatch& match) { return managers_[group].is_evictable(match.block); });
+    const auto evictable = std::ranges::count_if(
+        live, [&](const PrefixMatch& match) { return managers_[group].is_evictable(match.block); });
     const int32_t missing = ceil_div(int32_t(sequence.tokens.size()), block_size(group)) - int32_t(matches.size());
     const int32_t needed = std::min(missing, most_blocks(group, sequence.max_length) - int32_t(live.size()));
     if (managers_[group].available() - int32_t(evictable) < needed + spare) return false;

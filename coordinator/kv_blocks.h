@@ -53,7 +53,10 @@ class KvBlocks final {
   void verify(const std::vector<SequencePtr>& holders) const;
 
  private:
-  struct Need { int32_t blocks = 0; bool copies = false; };
+  struct Need {
+    int32_t blocks = 0;
+    bool copies = false;
+  };
   Need need(size_t group, const Sequence& sequence, int32_t end) const;
   // Index of the first block that a query at position `next` or later can read.
   int32_t first_live(size_t group, int32_t next) const;
@@ -61,7 +64,7 @@ class KvBlocks final {
 
   std::vector<KvGroupInfo> infos_;
   std::vector<BlockManager> managers_;
-  int32_t hit_granule_ = 1;               // tokens: a multiple of every group's block size
+  int32_t hit_granule_ = 1;  // tokens: a multiple of every group's block size
   int32_t max_chunk_ = 1;
   PlantedFault fault_;
 };

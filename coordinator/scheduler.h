@@ -25,9 +25,9 @@
 namespace trireme {
 
 struct SchedulerOptions {
-  int32_t prefill_chunk = 512;          // tokens of one prompt per plan; 0: as many as the plan takes
+  int32_t prefill_chunk = 512;  // tokens of one prompt per plan; 0: as many as the plan takes
   bool enable_prefix_caching = true;
-  int32_t max_waiting = 10000;          // sequences not running; a request that comes then is refused
+  int32_t max_waiting = 10000;  // sequences not running; a request that comes then is refused
 };
 
 class Scheduler final {
@@ -37,21 +37,21 @@ class Scheduler final {
   // The request must have passed validate(). One that can never run is answered with a RequestFailedEvent.
   void add(Request request);
   void refuse(RequestId id, const std::string& message, bool client_fault);  // answers a request that is not added
-  void cancel(RequestId id);            // ends its choices with FinishReason::abort; unknown ids have ended already
+  void cancel(RequestId id);  // ends its choices with FinishReason::abort; unknown ids have ended already
   void cancel_all();
 
   // The next plan, already counted as submitted; nothing when no row can run before a result arrives. Never more
   // than cluster.max_in_flight() plans without their result.
   std::optional<StepPlan> next_plan();
   const std::vector<RequestId>& planned_requests() const { return planned_requests_; }  // of that plan, ascending
-  void on_result(const StepResult& result);                                              // in step order
+  void on_result(const StepResult& result);                                             // in step order
   std::vector<EngineEvent> take_events();
 
   bool has_unfinished() const { return !requests_.empty(); }
   int in_flight() const { return int(in_flight_.size()); }
   StepId next_step() const { return next_step_; }
   EngineStats stats() const;
-  void verify() const;                  // CHECKs the invariants of docs/design.md 5; for tests, O(blocks)
+  void verify() const;  // CHECKs the invariants of docs/design.md 5; for tests, O(blocks)
   const KvBlocks& blocks() const { return blocks_; }
 
  private:
@@ -65,16 +65,16 @@ class Scheduler final {
     StepId step;
     std::vector<PlannedOutput> outputs;
   };
-  struct Draft {                        // a plan under construction and what is left of its budgets
+  struct Draft {  // a plan under construction and what is left of its budgets
     StepPlan plan;
     std::vector<PlannedOutput> outputs;
-    std::vector<SequencePtr> sequences; // with a row or forked here
+    std::vector<SequencePtr> sequences;  // with a row or forked here
     int32_t tokens_left = 0, outputs_left = 0;
   };
   struct AcceptedRequest {
     std::vector<SequencePtr> choices;
     int32_t unfinished = 0;
-    bool started = false;               // counted in the prompt's statistics
+    bool started = false;  // counted in the prompt's statistics
   };
 
   // scheduler_requests.cpp: the life of requests and sequences
@@ -123,8 +123,8 @@ class Scheduler final {
   std::map<RequestId, AcceptedRequest> requests_;
   std::map<SequenceOrder, SequencePtr> waiting_;
   std::map<SequenceOrder, SequencePtr> running_;
-  std::map<SlotId, SequencePtr> slot_owners_;      // of running sequences
-  std::vector<SlotOrder> closes_;                  // for the next plan
+  std::map<SlotId, SequencePtr> slot_owners_;  // of running sequences
+  std::vector<SlotOrder> closes_;              // for the next plan
   std::deque<InFlightPlan> in_flight_;
   std::vector<RequestId> planned_requests_;
   std::vector<EngineEvent> events_;

@@ -9,13 +9,29 @@
 namespace trireme {
 
 const char* planted_fault_name(PlantedFault fault) {
-  constexpr std::array names = {
-      "none",                "block_freed_early",       "block_evicted_while_read", "double_free",
-      "block_leaked_on_cancel", "copy_missed",          "shared_block_written",     "salt_ignored",
-      "adapter_ignored",     "enrolled_before_computed", "parent_ignored",          "slot_reused_early",
-      "retired_early",       "stale_result_applied",    "result_index_shifted", "preempted_without_results", "draws_needed_too_small",
-      "cancel_lost",         "last_chunk_off_by_one",   "history_cut",              "window_dropped_early",
-      "minimum_ignored",     "result_after_end"};
+  constexpr std::array names = {"none",
+                                "block_freed_early",
+                                "block_evicted_while_read",
+                                "double_free",
+                                "block_leaked_on_cancel",
+                                "copy_missed",
+                                "shared_block_written",
+                                "salt_ignored",
+                                "adapter_ignored",
+                                "enrolled_before_computed",
+                                "parent_ignored",
+                                "slot_reused_early",
+                                "retired_early",
+                                "stale_result_applied",
+                                "result_index_shifted",
+                                "preempted_without_results",
+                                "draws_needed_too_small",
+                                "cancel_lost",
+                                "last_chunk_off_by_one",
+                                "history_cut",
+                                "window_dropped_early",
+                                "minimum_ignored",
+                                "result_after_end"};
   static_assert(names.size() == size_t(PlantedFault::count));
   return names.at(size_t(fault));
 }
@@ -35,9 +51,9 @@ std::optional<std::string> Scheduler::why_never(const Request& request) const {
     const int32_t entries = (length - 1 + info.block_size - 1) / info.block_size;
     const bool table_fits = cluster_.max_blocks_per_slot == 0 || entries <= cluster_.max_blocks_per_slot;
     if (blocks <= info.num_blocks && table_fits) continue;
-    return std::to_string(length) + " tokens of prompt and output need " + std::to_string(table_fits ? blocks : entries) +
-           " KV blocks of " + std::to_string(info.block_size) + " tokens, and the cache has " +
-           std::to_string(table_fits ? info.num_blocks : cluster_.max_blocks_per_slot) +
+    return std::to_string(length) + " tokens of prompt and output need " +
+           std::to_string(table_fits ? blocks : entries) + " KV blocks of " + std::to_string(info.block_size) +
+           " tokens, and the cache has " + std::to_string(table_fits ? info.num_blocks : cluster_.max_blocks_per_slot) +
            " for a sequence: shorten the prompt, lower max_new_tokens, or give the KV cache more memory "
            "(--gpu-memory-utilization)";
   }

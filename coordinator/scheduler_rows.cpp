@@ -53,7 +53,8 @@ void Scheduler::open(Draft& draft, const SequencePtr& sequence, const CachedPref
   order.sampling = slot_sampling(*sequence);
   order.history = sequence->tokens;
   order.suppressed = suppressed_ids(*sequence);
-  if (fault_ == PlantedFault::history_cut) order.history.erase(order.history.begin(), order.history.begin() + prefix.tokens);
+  if (fault_ == PlantedFault::history_cut)
+    order.history.erase(order.history.begin(), order.history.begin() + prefix.tokens);
   draft.plan.slots.push_back(std::move(order));
 
   stats_.prefix_queries += int64_t(sequence->tokens.size());
@@ -163,7 +164,8 @@ void Scheduler::add_scores(Draft& draft, const SequencePtr& sequence, int32_t st
 
 void Scheduler::add_draw(Draft& draft, const SequencePtr& sequence, int32_t row, int32_t offset) {
   const int32_t position = sequence->submitted_length();
-  const int32_t minimum = sequence->request->sampling.min_new_tokens - (fault_ == PlantedFault::minimum_ignored ? 1 : 0);
+  const int32_t minimum =
+      sequence->request->sampling.min_new_tokens - (fault_ == PlantedFault::minimum_ignored ? 1 : 0);
   draft.plan.outputs.push_back({.kind = OutputKind::draw,
                                 .slot = sequence->slot,
                                 .row = row,

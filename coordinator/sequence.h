@@ -27,33 +27,33 @@ struct SequenceOrder {
 
 // The blocks of one sequence in one KV group. `sent_*` is what the slot's table on the ranks holds.
 struct BlockTable {
-  std::vector<BlockId> blocks;       // [first, size): the sequence has a reference to each; before: -1, behind the window
+  std::vector<BlockId> blocks;  // [first, size): the sequence has a reference to each; before: -1, behind the window
   int32_t first = 0;
   int32_t sent_blocks = 0, sent_first = 0;
-  int32_t enrolled = 0;              // leading blocks whose contents are in the prefix cache
-  ChainKey chain;                    // of the last of these
-  bool enrollable = true;            // false once a block of the chain could not enter
+  int32_t enrolled = 0;    // leading blocks whose contents are in the prefix cache
+  ChainKey chain;          // of the last of these
+  bool enrollable = true;  // false once a block of the chain could not enter
 };
 
 struct Sequence {
   std::shared_ptr<const Request> request;
   SequenceOrder order;
   SequenceState state = SequenceState::waiting;
-  std::vector<TokenId> tokens;       // prompt and drawn ids, as far as the host knows them
-  int32_t max_length = 0;            // of prompt and output
-  int32_t emitted_before = 0;        // drawn ids the request came with
-  int32_t cached_tokens = -1;        // prompt tokens the first admission's prefix hit spared
-  int32_t score_next = 0;            // next position to score; prompt_length() when none is left
+  std::vector<TokenId> tokens;  // prompt and drawn ids, as far as the host knows them
+  int32_t max_length = 0;       // of prompt and output
+  int32_t emitted_before = 0;   // drawn ids the request came with
+  int32_t cached_tokens = -1;   // prompt tokens the first admission's prefix hit spared
+  int32_t score_next = 0;       // next position to score; prompt_length() when none is left
   int32_t outputs_in_flight = 0, draws_in_flight = 0;
   std::vector<std::shared_ptr<Sequence>> forks;  // choices that will start from this one's prompt
 
   // Of the slot the sequence has while it runs.
   SlotId slot = -1;
-  int32_t computed = 0;              // positions whose keys and values are submitted
-  bool drew = false;                 // its next id is on the device: decoding, no longer prefill
-  StepId last_draw = -1;             // the plan of its latest draw
-  StepId last_row = -1;              // the last plan that touches its slot and blocks
-  std::vector<BlockTable> tables;    // by KV group
+  int32_t computed = 0;            // positions whose keys and values are submitted
+  bool drew = false;               // its next id is on the device: decoding, no longer prefill
+  StepId last_draw = -1;           // the plan of its latest draw
+  StepId last_row = -1;            // the last plan that touches its slot and blocks
+  std::vector<BlockTable> tables;  // by KV group
 
   int32_t choice() const { return order.choice; }
   int32_t prompt_length() const { return int32_t(request->prompt.size()); }

@@ -58,7 +58,7 @@ class SlotPool final {
     return slot;
   }
 
-  std::vector<SlotId> free_;                       // a stack
+  std::vector<SlotId> free_;  // a stack
   std::deque<std::pair<StepId, SlotId>> retiring_;
   int32_t total_ = 0, reserved_ = 0;
   StepId retired_ = -1;

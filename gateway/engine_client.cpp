@@ -25,7 +25,7 @@ struct Connection {
   FileDescriptor socket;
   FrameReader<RankMessage> reader;
   std::string outgoing;
-  int rank = -1;             // -1: has not proved itself
+  int rank = -1;  // -1: has not proved itself
   TimePoint since;
   bool closed = false;
 };
@@ -39,7 +39,8 @@ size_t event_weight(const ClientEvent& event) {
 
 struct EngineClient::State {
   State(const EngineClientOptions& client_options, FileDescriptor listening)
-      : options(client_options), listener(std::move(listening)),
+      : options(client_options),
+        listener(std::move(listening)),
         watch(options.world, options.limits, now(), [host = local_host_name()](const Hello& hello) {
           return hello.host == host ? read_run_queue_delay(hello.pid) : Duration{};
         }) {}
@@ -60,18 +61,18 @@ struct EngineClient::State {
   FrontEndpoint endpoint;
   FileDescriptor listener;
   Wakeup wakeup;
-  std::vector<std::unique_ptr<Connection>> connections;   // I/O thread
-  TimePoint next_keepalive = now();                       // I/O thread
-  std::optional<EngineFault> fault;                       // I/O thread: the first one
+  std::vector<std::unique_ptr<Connection>> connections;  // I/O thread
+  TimePoint next_keepalive = now();                      // I/O thread
+  std::optional<EngineFault> fault;                      // I/O thread: the first one
 
-  mutable std::mutex mutex;                               // guards what follows
+  mutable std::mutex mutex;  // guards what follows
   std::condition_variable changed;
   RankWatch watch;
   std::deque<ClientEvent> events;
   size_t queued_events = 0;
-  std::string commands;                                   // frames for rank 0
+  std::string commands;  // frames for rank 0
   std::vector<RequestId> suspects;
-  bool over = false;                                      // a fault or the clean end: nothing more is read
+  bool over = false;  // a fault or the clean end: nothing more is read
   bool closing = false;
 
   std::thread thread;
@@ -93,10 +94,11 @@ void EngineClient::State::accept_strangers() {
   for (;;) {
     FileDescriptor socket = accept_connection(listener);
     if (!socket.valid()) return;
-    const auto strangers = std::count_if(connections.begin(), connections.end(), [](const auto& c) { return c->rank < 0; });
-    if (size_t(strangers) >= kMostStrangers) continue;   // closed by the destructor; a rank dials again
-    connections.push_back(std::make_unique<Connection>(
-        Connection{std::move(socket), FrameReader<RankMessage>(options.attempt, kMaxHelloBytes), {}, -1, now(), false}));
+    const auto strangers =
+        std::count_if(connections.begin(), connections.end(), [](const auto& c) { return c->rank < 0; });
+    if (size_t(strangers) >= kMostStrangers) continue;  // closed by the destructor; a rank dials again
+    connections.push_back(std::make_unique<Connection>(Connection{
+        std::move(socket), FrameReader<RankMessage>(options.attempt, kMaxHelloBytes), {}, -1, now(), false}));
   }
 }
 
@@ -104,7 +106,7 @@ void EngineClient::State::accept_strangers() {
 void EngineClient::State::greet(Connection& connection, const Hello& hello) {
   std::lock_guard lock(mutex);
   const bool proved = keys_equal(hello.key, endpoint.key);
-  if (proved && connection.rank == hello.rank) return watch.on_hello(hello.rank, hello, now());   // its GPU, told later
+  if (proved && connection.rank == hello.rank) return watch.on_hello(hello.rank, hello, now());  // its GPU, told later
   if (!proved || connection.rank >= 0 || hello.rank < 0 || hello.rank >= options.world ||
       watch.ranks()[size_t(hello.rank)].connected) {
     connection.closed = true;
@@ -152,8 +154,10 @@ void EngineClient::State::read(Connection& connection) {
       watch.on_heard(connection.rank, now());
     }
     while (!connection.closed && !fault)
-      if (auto message = connection.reader.next()) handle(connection, std::move(*message));
-      else break;
+      if (auto message = connection.reader.next())
+        handle(connection, std::move(*message));
+      else
+        break;
   } catch (const Error& error) {
     connection.closed = true;
     std::lock_guard lock(mutex);
@@ -187,7 +191,7 @@ void EngineClient::State::write_all() {
       connection->outgoing += commands;
       commands.clear();
     }
-    write_available(connection->socket, connection->outgoing);   // a broken one shows as its end when read
+    write_available(connection->socket, connection->outgoing);  // a broken one shows as its end when read
   }
 }
 
@@ -209,8 +213,10 @@ void EngineClient::State::run() {
       full = queued_events > kMostEvents;
     }
     accept_strangers();
-    if (full) std::this_thread::sleep_for(std::chrono::milliseconds(5));   // the caller is behind: read nobody, judge nobody
-    else read_all();
+    if (full)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));  // the caller is behind: read nobody, judge nobody
+    else
+      read_all();
     write_all();
     std::unique_lock lock(mutex);
     if (!fault && !full) fault = watch.judge(now());
@@ -219,7 +225,7 @@ void EngineClient::State::run() {
       ClientEvent last = fault ? ClientEvent(*fault) : ClientEvent(EngineStopped{});
       lock.unlock();
       push(std::move(last));
-      connections.clear();   // ranks that still live see the end and leave
+      connections.clear();  // ranks that still live see the end and leave
       listener.close();
       return;
     }

@@ -21,8 +21,8 @@
 namespace trireme {
 
 struct EngineClientOptions {
-  std::string listen_address;          // "unix:/path" or "tcp:0.0.0.0:0"
-  std::string advertised_host;         // TCP: the name ranks reach this host by
+  std::string listen_address;   // "unix:/path" or "tcp:0.0.0.0:0"
+  std::string advertised_host;  // TCP: the name ranks reach this host by
   uint32_t attempt = 1;
   int world = 1;
   WatchLimits limits;
@@ -32,7 +32,7 @@ struct RankLog {
   int rank = 0;
   LogLine line;
 };
-struct EngineStopped {};               // every rank said so
+struct EngineStopped {};  // every rank said so
 
 using ClientEvent = std::variant<EngineFacts, std::vector<EngineEvent>, RankLog, EngineStopped, EngineFault>;
 
@@ -46,11 +46,11 @@ class RequestPort {
 
 class EngineClient final : public RequestPort {
  public:
-  explicit EngineClient(const EngineClientOptions& options);   // listens when it returns
+  explicit EngineClient(const EngineClientOptions& options);  // listens when it returns
   ~EngineClient() override;
   EngineClient(const EngineClient&) = delete;
 
-  const FrontEndpoint& endpoint() const;      // what the ranks need to know
+  const FrontEndpoint& endpoint() const;  // what the ranks need to know
 
   // Events since the last call, in order; waits up to `timeout` for the first. One thread.
   std::vector<ClientEvent> poll(std::chrono::milliseconds timeout);
@@ -60,9 +60,9 @@ class EngineClient final : public RequestPort {
   void cancel(RequestId request) override;
   void shutdown(bool drain);
 
-  std::vector<RankState> ranks() const;       // a copy, for reports and progress
-  bool output_outstanding() const;            // undelivered events are waiting
-  std::vector<RequestId> suspects() const;    // requests of the last plan announced
+  std::vector<RankState> ranks() const;     // a copy, for reports and progress
+  bool output_outstanding() const;          // undelivered events are waiting
+  std::vector<RequestId> suspects() const;  // requests of the last plan announced
 
  private:
   struct State;

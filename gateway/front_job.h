@@ -11,13 +11,13 @@ namespace trireme {
 class FrontJob {
  public:
   virtual ~FrontJob() = default;
-  virtual void start(const EngineFacts& facts, RequestPort& port, TimePoint now) = 0;   // the engine is ready
+  virtual void start(const EngineFacts& facts, RequestPort& port, TimePoint now) = 0;  // the engine is ready
   virtual void on_events(const std::vector<EngineEvent>& events, TimePoint now) = 0;
-  virtual void on_tick(TimePoint) {}        // some 20 times a second: progress bars
-  virtual void cancel() = 0;                // the user has had enough: nothing more is submitted
+  virtual void on_tick(TimePoint) {}  // some 20 times a second: progress bars
+  virtual void cancel() = 0;          // the user has had enough: nothing more is submitted
   virtual bool done() const = 0;
-  virtual int exit_code() const = 0;        // once done
-  virtual void finish(TimePoint) {}         // after the engine has stopped cleanly: summaries
+  virtual int exit_code() const = 0;  // once done
+  virtual void finish(TimePoint) {}   // after the engine has stopped cleanly: summaries
 };
 
 }  // namespace trireme

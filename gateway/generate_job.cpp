@@ -29,7 +29,9 @@ json::value logprobs_json(const ChoiceRecord& record) {
   for (size_t i = 0; i < record.ids.size(); ++i) {
     json::array top;
     for (const TokenScore& score : record.top[i]) top.push_back({{"token_id", score.id}, {"logprob", score.logprob}});
-    list.push_back({{"token_id", record.ids[i]}, {"logprob", record.logprobs[i]}, {"rank", record.ranks[i]},
+    list.push_back({{"token_id", record.ids[i]},
+                    {"logprob", record.logprobs[i]},
+                    {"rank", record.ranks[i]},
                     {"top", std::move(top)}});
   }
   return list;
@@ -83,7 +85,7 @@ void GenerateJob::submit_more(TimePoint now) {
 
 void GenerateJob::submit(size_t index, TimePoint now) {
   const PromptLine& line = prompts_[index];
-  FinishedPrompt refused;   // what is handed on when the prompt cannot become a request
+  FinishedPrompt refused;  // what is handed on when the prompt cannot become a request
   refused.index = index;
   refused.prompt = line.text;
   try {
@@ -98,7 +100,8 @@ void GenerateJob::submit(size_t index, TimePoint now) {
     }
     refused.prompt_ids = request.prompt;
     const SamplingFlags flags = merged(line.sampling, options_.sampling);
-    request.sampling = resolve(flags, assets_.checkpoint.defaults, int64_t(request.prompt.size()), facts_.max_model_len);
+    request.sampling =
+        resolve(flags, assets_.checkpoint.defaults, int64_t(request.prompt.size()), facts_.max_model_len);
     request.eos_token_ids = assets_.eos_token_ids();
     validate(request, facts_.vocab_size, facts_.max_model_len);
     for (const std::string& stop : flags.stop)
@@ -122,8 +125,9 @@ void GenerateJob::on_events(const std::vector<EngineEvent>& events, TimePoint no
     if (const auto* failed = std::get_if<RequestFailedEvent>(&event)) on_failed(*failed);
     if (const auto* stats = std::get_if<EngineStats>(&event))
       if (stats->blocks_total > 0)
-        summary_.most_kv_use = std::max(summary_.most_kv_use,
-            double(stats->blocks_total - stats->blocks_free - stats->blocks_cached) / double(stats->blocks_total));
+        summary_.most_kv_use =
+            std::max(summary_.most_kv_use, double(stats->blocks_total - stats->blocks_free - stats->blocks_cached) /
+                                               double(stats->blocks_total));
   }
   submit_more(now);
 }
@@ -139,18 +143,20 @@ void GenerateJob::on_token(const TokenEvent& event, TimePoint now) {
     summary_.last_token = now;
     // The id that ended the choice is part of its ids, not of its text.
     if (event.stop_id != event.token.id || event.finish != FinishReason::stop)
-      if (const std::string fresh = text.add(event.token.id); !fresh.empty()) sink_.on_text(active.index, event.choice, fresh);
+      if (const std::string fresh = text.add(event.token.id); !fresh.empty())
+        sink_.on_text(active.index, event.choice, fresh);
   }
   if (event.finish != FinishReason::none)
     if (const std::string rest = text.end(event.finish); !rest.empty()) sink_.on_text(active.index, event.choice, rest);
   const bool all = std::all_of(active.texts.begin(), active.texts.end(), [](const auto& t) { return t.finished(); });
   if (!all) return;
-  if (!record->ended()) port_->cancel(event.request);   // ended by its text: the engine need not go on
+  if (!record->ended()) port_->cancel(event.request);  // ended by its text: the engine need not go on
   complete(event.request, "", now);
 }
 
 void GenerateJob::on_failed(const RequestFailedEvent& event) {
-  if (ledger_.fail(event)) complete(event.request, event.message.empty() ? "the engine gave no reason" : event.message, {});
+  if (ledger_.fail(event))
+    complete(event.request, event.message.empty() ? "the engine gave no reason" : event.message, {});
 }
 
 void GenerateJob::complete(RequestId id, const std::string& error, TimePoint) {

@@ -17,38 +17,38 @@
 namespace trireme {
 
 struct FinishedChoice {
-  ChoiceRecord record;             // cut to the tokens that count
+  ChoiceRecord record;  // cut to the tokens that count
   std::string text;
   FinishReason finish = FinishReason::none;
 };
 
 struct FinishedPrompt {
   size_t index = 0;
-  std::string prompt;              // as given; the rendered text of a chat
+  std::string prompt;  // as given; the rendered text of a chat
   std::vector<int32_t> prompt_ids;
   std::vector<FinishedChoice> choices;
-  std::string error;               // not empty: this prompt failed, and why
+  std::string error;  // not empty: this prompt failed, and why
 };
 
 class OutputSink {
  public:
   virtual ~OutputSink() = default;
-  virtual void on_text(size_t index, int choice, const std::string& text) = 0;   // as it becomes final
-  virtual void on_finished(const FinishedPrompt& prompt) = 0;                    // in the order of the prompts
+  virtual void on_text(size_t index, int choice, const std::string& text) = 0;  // as it becomes final
+  virtual void on_finished(const FinishedPrompt& prompt) = 0;                   // in the order of the prompts
 };
 
 struct GenerateSummary {
   size_t prompts = 0, finished = 0, failed = 0;
   int64_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
-  std::vector<double> first_token_seconds;   // per finished prompt, from its submission
+  std::vector<double> first_token_seconds;  // per finished prompt, from its submission
   TimePoint started, first_token, last_token;
-  double most_kv_use = 0;                    // 0..1, of the statistics heard
+  double most_kv_use = 0;  // 0..1, of the statistics heard
 };
 
 struct GenerateOptions {
   SamplingFlags sampling;
-  bool chat = false;                         // a plain prompt is one user message
-  bool want_logprobs = false;                // --logprobs
+  bool chat = false;           // a plain prompt is one user message
+  bool want_logprobs = false;  // --logprobs
 };
 
 class GenerateJob final : public FrontJob {
@@ -67,7 +67,7 @@ class GenerateJob final : public FrontJob {
   struct Active {
     size_t index;
     std::string prompt;
-    std::vector<TextAssembler> texts;        // by choice
+    std::vector<TextAssembler> texts;  // by choice
   };
 
   void submit_more(TimePoint now);

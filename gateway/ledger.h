@@ -14,24 +14,24 @@ namespace trireme {
 
 struct ChoiceRecord {
   std::vector<int32_t> ids;
-  std::vector<float> logprobs;                     // by token; of the raw logits
-  std::vector<int32_t> ranks;                      // 1-based among the raw logits
-  std::vector<std::vector<TokenScore>> top;        // by token; as many as asked for
-  FinishReason finish = FinishReason::none;        // the engine's word; the front may have ended it earlier by text
+  std::vector<float> logprobs;               // by token; of the raw logits
+  std::vector<int32_t> ranks;                // 1-based among the raw logits
+  std::vector<std::vector<TokenScore>> top;  // by token; as many as asked for
+  FinishReason finish = FinishReason::none;  // the engine's word; the front may have ended it earlier by text
   int32_t stop_id = -1;
   double cumulative_logprob() const;
 };
 
 struct RequestRecord {
   Request request;
-  std::vector<ChoiceRecord> choices;               // request.sampling.n
+  std::vector<ChoiceRecord> choices;  // request.sampling.n
   int32_t cached_tokens = 0;
   bool failed = false;
   bool client_fault = false;
   std::string error;
-  bool cancelled = false;                          // by the front: what still arrives is dropped
+  bool cancelled = false;  // by the front: what still arrives is dropped
   TimePoint admitted, first_token;
-  bool ended() const;                              // every choice, or failed
+  bool ended() const;  // every choice, or failed
 };
 
 class Ledger {

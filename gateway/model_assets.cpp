@@ -56,7 +56,7 @@ std::string ModelAssets::render_chat(const json::value& messages) const {
 }
 
 std::vector<int32_t> ModelAssets::encode_chat(const json::value& messages) const {
-  const std::string text = render_chat(messages);   // writes bos itself where the model wants it
+  const std::string text = render_chat(messages);  // writes bos itself where the model wants it
   return tokenizer->encode(text, {.add_special_tokens = false, .parse_special = true});
 }
 

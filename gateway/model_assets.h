@@ -15,7 +15,7 @@ namespace trireme {
 
 struct ModelAssets {
   Checkpoint checkpoint;
-  std::unique_ptr<Tokenizer> tokenizer;          // null: prompts are ids, outputs have no text
+  std::unique_ptr<Tokenizer> tokenizer;  // null: prompts are ids, outputs have no text
   std::optional<ChatTemplate> chat_template;
 
   std::vector<int32_t> eos_token_ids() const;

@@ -11,7 +11,8 @@ std::vector<int32_t> parse_ids(const json::value& value) {
   for (const json::value& item : value.get_array()) {
     json::error_code error;
     ids.push_back(item.is_number() ? item.to_number<int32_t>(error) : -1);
-    if (error || ids.back() < 0) throw RequestError("prompt_token_ids must be a list of ids, got " + json::serialize(item));
+    if (error || ids.back() < 0)
+      throw RequestError("prompt_token_ids must be a list of ids, got " + json::serialize(item));
   }
   return ids;
 }

@@ -12,9 +12,9 @@
 namespace trireme {
 
 struct PromptLine {
-  std::string text;                        // of a plain prompt, or the one user message of a chat
+  std::string text;  // of a plain prompt, or the one user message of a chat
   std::optional<json::value> messages;
-  std::vector<int32_t> ids;                // given as ids: not tokenized
+  std::vector<int32_t> ids;  // given as ids: not tokenized
   SamplingFlags sampling;
 };
 

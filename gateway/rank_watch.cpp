@@ -23,8 +23,8 @@ bool is_start_phase(Phase phase) { return phase <= Phase::warming || phase == Ph
 std::string rank_text(int rank, const RankState& state) {
   if (!state.connected) return fmt::format("rank {} (never called)", rank);
   const std::string gpu = state.hello.gpu.empty() ? "" : ", " + state.hello.gpu;
-  return fmt::format("rank {} on {} (pid {}{}), {}, step {}, last operation {}", rank, state.hello.host, state.hello.pid,
-                     gpu, phase_name(state.beat.phase), state.beat.step, state.beat.operation);
+  return fmt::format("rank {} on {} (pid {}{}), {}, step {}, last operation {}", rank, state.hello.host,
+                     state.hello.pid, gpu, phase_name(state.beat.phase), state.beat.step, state.beat.operation);
 }
 
 Duration read_run_queue_delay(int64_t pid) {
@@ -40,7 +40,10 @@ Duration read_run_queue_delay(int64_t pid) {
 }
 
 RankWatch::RankWatch(int world, const WatchLimits& limits, TimePoint start, RunQueueDelay run_queue_delay)
-    : limits_(limits), start_(start), last_moved_(start), run_queue_delay_(std::move(run_queue_delay)),
+    : limits_(limits),
+      start_(start),
+      last_moved_(start),
+      run_queue_delay_(std::move(run_queue_delay)),
       ranks_(size_t(world)) {}
 
 void RankWatch::on_hello(int rank, const Hello& hello, TimePoint now) {
@@ -102,7 +105,7 @@ EngineFault RankWatch::fault(FaultKind kind, int rank, const std::string& text, 
 }
 
 EngineFault RankWatch::failed(const Failure& failure, TimePoint now) const {
-  RankWatch told = *this;   // the failure's step and operation are newer than the last beat's
+  RankWatch told = *this;  // the failure's step and operation are newer than the last beat's
   RankState& state = told.ranks_.at(size_t(failure.rank));
   state.beat.step = failure.step;
   state.beat.operation = failure.operation;
@@ -116,8 +119,10 @@ Duration RankWatch::run_queue_credit() {
   Duration credit{};
   for (size_t i = 0; i < ranks_.size(); ++i) {
     const Duration delay = ranks_[i].connected && run_queue_delay_ ? run_queue_delay_(ranks_[i].hello) : Duration{};
-    if (begin) delay_baseline_.push_back(delay);
-    else credit = std::max(credit, delay - delay_baseline_[i]);
+    if (begin)
+      delay_baseline_.push_back(delay);
+    else
+      credit = std::max(credit, delay - delay_baseline_[i]);
   }
   return std::min(credit, limits_.most_credit);
 }
@@ -125,7 +130,7 @@ Duration RankWatch::run_queue_credit() {
 std::optional<EngineFault> RankWatch::judge_progress(TimePoint now) {
   const Duration still = now - last_moved_;
   if (still < kStallBegins) return std::nullopt;
-  int stepping = -1, starting = -1;   // of each kind the rank that has stood still the longest
+  int stepping = -1, starting = -1;  // of each kind the rank that has stood still the longest
   for (size_t i = 0; i < ranks_.size(); ++i) {
     const RankState& state = ranks_[i];
     if (!state.connected || state.stopped) continue;

@@ -22,18 +22,18 @@ struct WatchLimits {
   Duration hang = std::chrono::milliseconds(1500);
   Duration startup = std::chrono::seconds(60);
   Duration connect = std::chrono::seconds(60);
-  Duration most_credit = std::chrono::seconds(30);   // of run-queue delay
+  Duration most_credit = std::chrono::seconds(30);  // of run-queue delay
 };
 
 enum class FaultKind : uint8_t { ended, silent, hung, late, failed, protocol };
 
 struct EngineFault {
   FaultKind kind = FaultKind::ended;
-  FailureKind cause = FailureKind::internal;   // failed: whose fault; otherwise internal
-  int rank = -1;                               // -1: no rank in particular
-  std::string text;                            // for failed: the rank's own words, bare
-  std::string summary;                         // one line: rank, host, step, last operation
-  std::vector<std::string> details;            // one line per rank
+  FailureKind cause = FailureKind::internal;  // failed: whose fault; otherwise internal
+  int rank = -1;                              // -1: no rank in particular
+  std::string text;                           // for failed: the rank's own words, bare
+  std::string summary;                        // one line: rank, host, step, last operation
+  std::vector<std::string> details;           // one line per rank
 };
 
 struct RankState {
@@ -51,9 +51,9 @@ class RankWatch {
   RankWatch(int world, const WatchLimits& limits, TimePoint start, RunQueueDelay run_queue_delay);
 
   void on_hello(int rank, const Hello& hello, TimePoint now);
-  void on_heard(int rank, TimePoint now);             // any bytes
+  void on_heard(int rank, TimePoint now);  // any bytes
   void on_beat(int rank, const Beat& beat, TimePoint now);
-  void on_output(int rank, TimePoint now);            // tokens: movement as well
+  void on_output(int rank, TimePoint now);  // tokens: movement as well
   void on_stopped(int rank);
   void on_ended(int rank);
 
@@ -73,7 +73,7 @@ class RankWatch {
   TimePoint start_, last_moved_;
   RunQueueDelay run_queue_delay_;
   std::vector<RankState> ranks_;
-  std::vector<Duration> delay_baseline_;              // by rank, taken when a stall begins; empty: none
+  std::vector<Duration> delay_baseline_;  // by rank, taken when a stall begins; empty: none
 };
 
 // "rank 2 on host b (pid 71, cuda:1), step 18, attention"

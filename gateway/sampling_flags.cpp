@@ -32,13 +32,15 @@ void take_stop(json::object& object, std::vector<std::string>& stop) {
   if (entry == object.end()) return;
   const json::value value = entry->value();
   object.erase(entry);
-  if (value.is_string()) stop.emplace_back(value.get_string());
+  if (value.is_string())
+    stop.emplace_back(value.get_string());
   else if (value.is_array())
     for (const json::value& item : value.get_array()) {
       if (!item.is_string()) throw RequestError("stop must be a text or a list of texts");
       stop.emplace_back(item.get_string());
     }
-  else if (!value.is_null()) throw RequestError("stop must be a text or a list of texts");
+  else if (!value.is_null())
+    throw RequestError("stop must be a text or a list of texts");
 }
 
 void take_stop_ids(json::object& object, std::vector<int32_t>& ids) {
@@ -48,16 +50,20 @@ void take_stop_ids(json::object& object, std::vector<int32_t>& ids) {
   for (const json::value& item : entry->value().get_array()) {
     json::error_code error;
     ids.push_back(item.is_number() ? item.to_number<int32_t>(error) : -1);
-    if (error || ids.back() < 0) throw RequestError("stop_token_ids must be a list of ids, got " + json::serialize(item));
+    if (error || ids.back() < 0)
+      throw RequestError("stop_token_ids must be a list of ids, got " + json::serialize(item));
   }
   object.erase(entry);
 }
 
 template <typename T>
-std::optional<T> either(const std::optional<T>& first, const std::optional<T>& second) { return first ? first : second; }
+std::optional<T> either(const std::optional<T>& first, const std::optional<T>& second) {
+  return first ? first : second;
+}
 
 int32_t narrow(int64_t value, const char* name) {
-  if (value < INT32_MIN || value > INT32_MAX) throw RequestError(std::string(name) + " is out of range: " + std::to_string(value));
+  if (value < INT32_MIN || value > INT32_MAX)
+    throw RequestError(std::string(name) + " is out of range: " + std::to_string(value));
   return int32_t(value);
 }
 
@@ -122,8 +128,9 @@ SamplingParams resolve(const SamplingFlags& flags, const GenerationDefaults& def
                        int64_t max_model_len) {
   const int64_t room = max_model_len - prompt_tokens;
   if (room < 1)
-    throw RequestError("the prompt has " + std::to_string(prompt_tokens) + " tokens, which leaves no room for output in " +
-                       "the context of " + std::to_string(max_model_len) + "; shorten it or raise --max-model-len");
+    throw RequestError("the prompt has " + std::to_string(prompt_tokens) +
+                       " tokens, which leaves no room for output in " + "the context of " +
+                       std::to_string(max_model_len) + "; shorten it or raise --max-model-len");
   SamplingParams params;
   const bool sample = flags.do_sample.value_or(flags.temperature ? true : defaults.do_sample.value_or(true));
   params.temperature = sample ? float(flags.temperature.value_or(defaults.temperature.value_or(1.0))) : 0.0f;
@@ -146,8 +153,11 @@ SamplingParams resolve(const SamplingFlags& flags, const GenerationDefaults& def
   if (flags.max_length) most = *flags.max_length - prompt_tokens;
   if (flags.max_new_tokens) most = *flags.max_new_tokens;
   if (most < 1)
-    throw RequestError("nothing to generate: " + (flags.max_new_tokens ? "max_new_tokens is " + std::to_string(most)
-                       : "max_length leaves " + std::to_string(most) + " tokens after the prompt") + "; it must be at least 1");
+    throw RequestError("nothing to generate: " +
+                       (flags.max_new_tokens
+                            ? "max_new_tokens is " + std::to_string(most)
+                            : "max_length leaves " + std::to_string(most) + " tokens after the prompt") +
+                       "; it must be at least 1");
   int64_t least = flags.min_new_tokens.value_or(0);
   if (flags.min_length && !flags.min_new_tokens) least = std::max<int64_t>(*flags.min_length - prompt_tokens, 0);
   params.max_new_tokens = narrow(std::min(most, room), "max_new_tokens");

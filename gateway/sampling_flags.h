@@ -13,7 +13,7 @@
 
 namespace trireme {
 
-inline constexpr int64_t kDefaultMaxNewTokens = 256;   // where neither flags nor the model say
+inline constexpr int64_t kDefaultMaxNewTokens = 256;  // where neither flags nor the model say
 
 struct SamplingFlags {
   std::optional<double> temperature, top_p, min_p, typical_p, repetition_penalty, presence_penalty, frequency_penalty;

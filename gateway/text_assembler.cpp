@@ -27,7 +27,7 @@ std::string TextAssembler::take(const std::string& fresh, bool last) {
   const std::string* found = nullptr;
   for (const std::string& stop : options_.stop) {
     const size_t position = held_.find(stop);
-    if (position < at) {   // the earliest; of two at one place the first given
+    if (position < at) {  // the earliest; of two at one place the first given
       at = position;
       found = &stop;
     }

@@ -13,8 +13,8 @@
 namespace trireme {
 
 struct TextOptions {
-  std::vector<std::string> stop;        // none empty
-  bool include_stop = false;            // leave the stop string in the text
+  std::vector<std::string> stop;  // none empty
+  bool include_stop = false;      // leave the stop string in the text
   bool skip_special = true;
 };
 
@@ -28,18 +28,18 @@ class TextAssembler {
   // The engine's end of the choice: what was held back.
   std::string end(FinishReason reason);
 
-  FinishReason finish() const { return finish_; }    // stop as soon as a stop string is complete
+  FinishReason finish() const { return finish_; }  // stop as soon as a stop string is complete
   bool finished() const { return finish_ != FinishReason::none; }
   const std::string& text() const { return text_; }  // everything returned so far
   const std::string& matched_stop() const { return matched_stop_; }
-  int num_tokens() const { return num_tokens_; }     // ids up to the end
+  int num_tokens() const { return num_tokens_; }  // ids up to the end
 
  private:
   std::string take(const std::string& fresh, bool last);
 
   TextOptions options_;
   std::optional<Detokenizer> detokenizer_;
-  std::string held_;                                  // shorter than the longest stop string
+  std::string held_;  // shorter than the longest stop string
   std::string text_, matched_stop_;
   FinishReason finish_ = FinishReason::none;
   int num_tokens_ = 0;

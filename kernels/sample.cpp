@@ -33,13 +33,14 @@ void sample_candidates(SampleEntry* candidates, const SampleShard& shard, const 
   BACKEND(shard.device, sample_candidates(candidates, shard, stream));
 }
 
-void sample_resolve(const SampleShard& shard, Gathered heads, Gathered tops, Gathered candidates, const Stream& stream) {
+void sample_resolve(const SampleShard& shard, Gathered heads, Gathered tops, Gathered candidates,
+                    const Stream& stream) {
   check_shard(shard);
   BACKEND(shard.device, sample_resolve(shard, heads, tops, candidates, stream));
 }
 
-void sample_stats(SampleStats* stats, const SampleShard& shard, bool with_min_p, const Stream& stream) {
-  BACKEND(shard.device, sample_stats(stats, shard, with_min_p, stream));
+void sample_stats(SampleStats* stats, const SampleShard& shard, bool for_typical, const Stream& stream) {
+  BACKEND(shard.device, sample_stats(stats, shard, for_typical, stream));
 }
 
 void sample_resolve_open(const SampleShard& shard, Gathered stats, Gathered candidates, const Stream& stream) {

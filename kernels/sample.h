@@ -24,20 +24,20 @@
 namespace trireme {
 
 inline constexpr int kMaxTopLogprobs = 20;
-inline constexpr float kMinTemperature = 1e-5f;   // below it a row is greedy
+inline constexpr float kMinTemperature = 1e-5f;  // below it a row is greedy
 
 enum class SampleKind : int32_t { draw = 0, score = 1 };
 
 // One row's orders; copied to the device as it is. Values out of range are the caller's to refuse; here top_k
 // beyond the vocabulary, top_p, typical_p >= 1 and min_p <= 0 are off, and one id always survives a cut.
 struct SampleRow {
-  int32_t kind = 0;            // SampleKind
-  int32_t slot = 0;            // whose counts and length apply
-  int32_t target = -1;         // score: the id whose log-probability is asked
+  int32_t kind = 0;     // SampleKind
+  int32_t slot = 0;     // whose counts and length apply
+  int32_t target = -1;  // score: the id whose log-probability is asked
   int32_t choice = 0;
   uint64_t seed = 0;
-  float temperature = 1;       // 0: greedy
-  int32_t top_k = 0;           // 0: off
+  float temperature = 1;  // 0: greedy
+  int32_t top_k = 0;      // 0: off
   float top_p = 1;
   float min_p = 0;
   float typical_p = 1;
@@ -47,20 +47,20 @@ struct SampleRow {
   int32_t top_logprobs = 0;    // 0..kMaxTopLogprobs
   int32_t suppress_begin = 0;  // ids in SampleBatch::suppressed that may not be drawn
   int32_t suppress_count = 0;
-  int32_t mask_row = -1;       // row of SampleBatch::masks, -1: none
-  int32_t bias_begin = 0;      // entries of SampleBatch::bias_ids / bias_values; ids distinct within a row
+  int32_t mask_row = -1;   // row of SampleBatch::masks, -1: none
+  int32_t bias_begin = 0;  // entries of SampleBatch::bias_ids / bias_values; ids distinct within a row
   int32_t bias_count = 0;
-  int32_t want_rank = 0;       // 1: the rank of the drawn id is asked (score rows and top_logprobs > 0 always have it)
-  int32_t position_offset = 0; // the draw is of position length[slot] + this (checking drafts)
+  int32_t want_rank = 0;        // 1: the rank of the drawn id is asked (score rows and top_logprobs > 0 always have it)
+  int32_t position_offset = 0;  // the draw is of position length[slot] + this (checking drafts)
 };
 static_assert(sizeof(SampleRow) == 88);
 
 // One row's answer; copied to the host as it is. Log-probabilities are of the raw logits.
 struct SampleAnswer {
-  int32_t id = -1;             // drawn; target for score; -1 where nothing could be drawn (all -inf or non-finite)
+  int32_t id = -1;  // drawn; target for score; -1 where nothing could be drawn (all -inf or non-finite)
   float logprob = 0;
-  int32_t rank = 0;            // 1 + how many raw logits are greater than that of `id`; 0: not asked
-  int32_t non_finite = 0;      // a raw logit was NaN or +inf: fail this request only
+  int32_t rank = 0;        // 1 + how many raw logits are greater than that of `id`; 0: not asked
+  int32_t non_finite = 0;  // a raw logit was NaN or +inf: fail this request only
   int32_t top_count = 0;
   int32_t top_ids[kMaxTopLogprobs] = {};
   float top_logprobs[kMaxTopLogprobs] = {};
@@ -68,90 +68,90 @@ struct SampleAnswer {
 
 // ---- what the rounds exchange. Every struct is copied between ranks as it is.
 
-inline constexpr int kSampleCandidates = 64;   // per shard and row
-inline constexpr int kMaxMergedCandidates = 512;   // of all shards, best first
+inline constexpr int kSampleCandidates = 64;      // per shard and row
+inline constexpr int kMaxMergedCandidates = 512;  // of all shards, best first
 inline constexpr int kMaxSampleShards = 64;
-inline constexpr int kSampleBins = 2048;       // of one pass of the threshold search
-inline constexpr int kSearchPasses = 3;        // 11, 11 and 10 bits of the key
+inline constexpr int kSampleBins = 2048;  // of one pass of the threshold search
+inline constexpr int kSearchPasses = 3;   // 11, 11 and 10 bits of the key
 
-struct SampleHead {            // one shard's part of one row
-  uint64_t raw_mass;           // sum of masses of the raw logits relative to raw_max
-  double best_score;           // of best_id; greedy: z; score: 0
-  float raw_max;               // -inf where the shard is empty
-  float z_max;                 // of rows with a cut
-  int32_t best_id;             // global; -1: none here
-  float best_raw;              // its raw logit
+struct SampleHead {   // one shard's part of one row
+  uint64_t raw_mass;  // sum of masses of the raw logits relative to raw_max
+  double best_score;  // of best_id; greedy: z; score: 0
+  float raw_max;      // -inf where the shard is empty
+  float z_max;        // of rows with a cut
+  int32_t best_id;    // global; -1: none here
+  float best_raw;     // its raw logit
   int32_t non_finite;
   int32_t reserved;
 };
 
-struct SampleEntry {           // an id of a list, best first
-  float value;                 // z (candidates) or the raw logit (top log-probabilities)
-  int32_t id;                  // global; -1: the list ended before
+struct SampleEntry {  // an id of a list, best first
+  float value;        // z (candidates) or the raw logit (top log-probabilities)
+  int32_t id;         // global; -1: the list ended before
   float raw;
 };
 
-struct SampleStats {           // over one shard's survivors so far
+struct SampleStats {  // over one shard's survivors so far
   uint64_t mass;
-  uint64_t moment;             // sum of floor(exp(z - z_max) * (z_max - z) * 2^45): for typical-p's entropy
+  uint64_t moment;  // for typical-p: sum of floor(exp(z - z_max) * (z_max - z) * 2^45); else 0
   uint64_t count;
 };
 
-struct SampleBest {            // one shard's best survivor
+struct SampleBest {  // one shard's best survivor
   double score;
-  int32_t id;                  // -1: none
+  int32_t id;  // -1: none
   float raw;
 };
 
 // Where a row's pieces lie in the rounds' buffers; -1: it has none.
 struct SampleIndex {
-  int32_t top = -1;            // asks for top log-probabilities
-  int32_t candidates = -1;     // has a cut
-  int32_t open = -1;           // has a cut that 64 candidates per shard may not prove
-  int32_t rank = -1;           // asks for the rank
+  int32_t top = -1;         // asks for top log-probabilities
+  int32_t candidates = -1;  // has a cut
+  int32_t open = -1;        // has a cut that 64 candidates per shard may not prove
+  int32_t rank = -1;        // asks for the rank
 };
 
 // One row's cut as known so far. The same on every rank, but for cut_id.
 struct SampleState {
-  uint64_t mass = 0;           // of the survivors so far, over all shards
+  uint64_t mass = 0;  // of the survivors so far, over all shards
   uint64_t count = 0;
-  uint64_t need = 0;           // search: ids are kept while what lies before them is less
+  uint64_t need = 0;  // search: ids are kept while what lies before them is less
   uint64_t before = 0;
-  double log_sum = 0;          // of the raw logits, relative to raw_max
+  double log_sum = 0;  // of the raw logits, relative to raw_max
   float raw_max = 0;
   float z_max = 0;
-  float drawn_raw = 0;         // the raw logit of the answer's id
-  uint32_t prefix = 0;         // search: the key's bits found so far
-  uint32_t cut_key = 0;        // kept: key > cut_key, or key == cut_key and id <= cut_id
+  float drawn_raw = 0;   // the raw logit of the answer's id
+  uint32_t prefix = 0;   // search: the key's bits found so far
+  uint32_t cut_key = 0;  // kept: key > cut_key, or key == cut_key and id <= cut_id
   int32_t cut_id = -1;
-  float max_distance = 0;      // min-p: kept while z_max - z <= this
-  float center = 0;            // typical-p: kept while |z_max - z - center| <= spread
+  float max_distance = 0;  // min-p: kept while z_max - z <= this
+  float center = 0;        // typical-p: kept while |z_max - z - center| <= spread
   float spread = 0;
-  int32_t pending = 0;         // 1: no answer yet
-  int32_t searching = 0;       // 1: takes part in the search under way
+  int32_t pending = 0;    // 1: no answer yet
+  int32_t searching = 0;  // 1: takes part in the search under way
 };
 
-enum class SampleSearch : int32_t { count, mass, typical };   // top-k, top-p, typical-p
+enum class SampleSearch : int32_t { count, mass, typical };  // top-k, top-p, typical-p
 
 // One step on one shard, on the device of the logits.
 struct SampleShard {
-  const SampleRow* rows = nullptr;       // [num_rows]
-  const SampleIndex* index = nullptr;    // [num_rows]
-  SampleState* states = nullptr;         // [num_rows]
-  SampleAnswer* answers = nullptr;       // [num_rows]
+  const SampleRow* rows = nullptr;     // [num_rows]
+  const SampleIndex* index = nullptr;  // [num_rows]
+  SampleState* states = nullptr;       // [num_rows]
+  SampleAnswer* answers = nullptr;     // [num_rows]
   int32_t num_rows = 0, num_top = 0, num_candidates = 0, num_open = 0, num_rank = 0;
-  int32_t shard = 0, num_shards = 1;     // shards hold ascending ranges of ids
+  int32_t shard = 0, num_shards = 1;  // shards hold ascending ranges of ids
   int32_t vocab_begin = 0, vocab_local = 0, vocab_size = 0;
-  const float* logits = nullptr;         // [num_rows, vocab_local] raw, never written
+  const float* logits = nullptr;  // [num_rows, vocab_local] raw, never written
   int64_t logits_stride = 0;
-  float* z = nullptr;                    // [num_rows, vocab_local] scratch
+  float* z = nullptr;  // [num_rows, vocab_local] scratch
   const int32_t* suppressed = nullptr;
-  const uint32_t* masks = nullptr;       // [mask rows, mask_words]
+  const uint32_t* masks = nullptr;  // [mask rows, mask_words]
   int32_t mask_words = 0;
   const int32_t* bias_ids = nullptr;
   const float* bias_values = nullptr;
-  const int32_t* length = nullptr;       // SlotState::length
-  const uint16_t* counts = nullptr;      // SlotState::counts; null: no row has a penalty
+  const int32_t* length = nullptr;   // SlotState::length
+  const uint16_t* counts = nullptr;  // SlotState::counts; null: no row has a penalty
   Device device;
 };
 
@@ -169,8 +169,8 @@ void sample_candidates(SampleEntry* candidates, const SampleShard& shard, const 
 // sets the states of the others.
 void sample_resolve(const SampleShard& shard, Gathered heads, Gathered tops, Gathered candidates, const Stream& stream);
 
-// stats: [num_open], over the survivors so far (with_min_p: of min-p too).
-void sample_stats(SampleStats* stats, const SampleShard& shard, bool with_min_p, const Stream& stream);
+// stats: [num_open], over the survivors of top-k and top-p so far (for_typical: of min-p too, with the moment).
+void sample_stats(SampleStats* stats, const SampleShard& shard, bool for_typical, const Stream& stream);
 // Answers the open rows that the candidates prove.
 void sample_resolve_open(const SampleShard& shard, Gathered stats, Gathered candidates, const Stream& stream);
 

@@ -36,8 +36,9 @@ TRIREME_HD bool must_count_rank(const SampleRow& row) {
 }
 
 TRIREME_HD bool takes_part(const SampleRow& row, SampleSearch search, int32_t vocab_size) {
-  return search == SampleSearch::count ? has_top_k(row, vocab_size)
-         : search == SampleSearch::mass ? has_top_p(row) : has_typical_p(row);
+  return search == SampleSearch::count  ? has_top_k(row, vocab_size)
+         : search == SampleSearch::mass ? has_top_p(row)
+                                        : has_typical_p(row);
 }
 
 TRIREME_HD NoiseKey noise_key(const SampleRow& row, const SampleShard& shard) {
@@ -75,7 +76,7 @@ TRIREME_HD bool survives(const SampleState& state, float z, int32_t id) {
          typical_shift(state, distance) <= state.spread;
 }
 
-TRIREME_HD uint64_t moment_mass(float distance) {   // distance is finite
+TRIREME_HD uint64_t moment_mass(float distance) {  // distance is finite
   return fixed_mass(product(rule_exp(-distance), distance));
 }
 
@@ -84,10 +85,10 @@ TRIREME_HD uint32_t search_key(const SampleState& state, SampleSearch search, fl
   return search == SampleSearch::typical ? ~float_bits(typical_shift(state, state.z_max - z)) : order_key(z);
 }
 
-struct SearchDigit {   // the bits of the key that one pass looks at
+struct SearchDigit {  // the bits of the key that one pass looks at
   int shift;
   uint32_t mask;
-  int above;           // shift of the bits found by earlier passes; 32: none
+  int above;  // shift of the bits found by earlier passes; 32: none
 };
 TRIREME_HD SearchDigit search_digit(int pass) {
   return pass == 0 ? SearchDigit{21, 2047, 32} : pass == 1 ? SearchDigit{10, 2047, 21} : SearchDigit{0, 1023, 10};

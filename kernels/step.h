@@ -27,7 +27,7 @@ void fork_slots(const SlotState& state, TensorView pairs, const Stream& stream);
 // counts += 1 where id is in this shard's vocabulary.
 void apply_draws(const SlotState& state, TensorView slots, TensorView ids, int64_t vocab_begin, const Stream& stream);
 
-// block_table[update[0], update[1]] = update[2].   updates: [n, 3] i32; block_table: [slots, max_blocks] i32.
+// block_table[update[0], update[1]] = update[2].   updates: [n, 3] i32, no entry twice; block_table: [slots, max_blocks] i32.
 void update_block_table(TensorView block_table, TensorView updates, const Stream& stream);
 // block_table[new, :blocks] = block_table[source, :blocks].  forks: [n, 3] i32 (source, new, blocks).
 void fork_block_table(TensorView block_table, TensorView forks, const Stream& stream);

@@ -19,8 +19,8 @@
 namespace trireme {
 namespace {
 
-constexpr const char* kOwnerMark = "front";       // a file that only the front's own host has
-constexpr int kSweeps = 30;                       // x 100 ms: ranks that still end may still make files
+constexpr const char* kOwnerMark = "front";  // a file that only the front's own host has
+constexpr int kSweeps = 30;                  // x 100 ms: ranks that still end may still make files
 
 // Removes `path` and waits until nobody makes it again: ranks end within a second of their front.
 void sweep(const std::string& path, const std::vector<pid_t>& processes) {
@@ -97,7 +97,7 @@ AttemptDirectory::~AttemptDirectory() {
   const bool removed = !std::filesystem::exists(path_, error);
   if (removed) add_process(0);
   pipe_.close();
-  if (removed) ::waitpid(janitor_, nullptr, 0);   // else it goes on sweeping without us
+  if (removed) ::waitpid(janitor_, nullptr, 0);  // else it goes on sweeping without us
 }
 
 void AttemptDirectory::add_process(pid_t pid) {
@@ -109,11 +109,12 @@ void start_host_janitor() {
   const char* local_rank = std::getenv("OMPI_COMM_WORLD_LOCAL_RANK");
   if (!path || !*path || !local_rank || std::string(local_rank) != "0") return;
   // Only a directory of our making, and not the front's own.
-  if (std::string(path).find("/trireme-") == std::string::npos || ::access((std::string(path) + "/" + kOwnerMark).c_str(), F_OK) == 0)
+  if (std::string(path).find("/trireme-") == std::string::npos ||
+      ::access((std::string(path) + "/" + kOwnerMark).c_str(), F_OK) == 0)
     return;
-  ::mkdir(path, 0700);   // vader's backing directory must exist; mpirun's daemon may have made it
+  ::mkdir(path, 0700);  // vader's backing directory must exist; mpirun's daemon may have made it
   pid_t child = -1;
-  static FileDescriptor pipe;   // lives as long as the process
+  static FileDescriptor pipe;  // lives as long as the process
   pipe = fork_janitor(path, child);
 }
 

@@ -11,12 +11,12 @@
 
 namespace trireme {
 
-inline constexpr const char* kAttemptDirectoryName = "TRIREME_ATTEMPT_DIRECTORY";   // in the environment of ranks
+inline constexpr const char* kAttemptDirectoryName = "TRIREME_ATTEMPT_DIRECTORY";  // in the environment of ranks
 
 class AttemptDirectory {
  public:
-  AttemptDirectory();                          // throws Error when no directory can be made
-  ~AttemptDirectory();                         // removes it; then lets the janitor go
+  AttemptDirectory();   // throws Error when no directory can be made
+  ~AttemptDirectory();  // removes it; then lets the janitor go
   AttemptDirectory(const AttemptDirectory&) = delete;
 
   const std::string& path() const { return path_; }

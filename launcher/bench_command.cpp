@@ -48,10 +48,11 @@ class BenchRun final : public FrontJob {
       return values.empty() ? 0.0 : double(*std::max_element(values.begin(), values.end())) / 1e9;
     };
     const double bandwidth = facts_.memory_bandwidth.empty() ? 0 : facts_.memory_bandwidth[0] / 1e9;
-    report.text += fmt::format("Engine: tp {}, pp {}, {}, weights {}, activations {}; per rank {:.2f} GB used, {:.2f} GB weights "
-                               "read per step, memory {:.1f} GB/s measured\n",
-                               facts_.tp, facts_.pp, facts_.device, facts_.dtype, facts_.activation_dtype,
-                               largest(facts_.memory_bytes), largest(facts_.weight_bytes), bandwidth);
+    report.text += fmt::format(
+        "Engine: tp {}, pp {}, {}, weights {}, activations {}; per rank {:.2f} GB used, {:.2f} GB weights "
+        "read per step, memory {:.1f} GB/s measured\n",
+        facts_.tp, facts_.pp, facts_.device, facts_.dtype, facts_.activation_dtype, largest(facts_.memory_bytes),
+        largest(facts_.weight_bytes), bandwidth);
     json::object& figures = report.figures;
     figures["tensor_parallel_size"] = facts_.tp;
     figures["pipeline_parallel_size"] = facts_.pp;

@@ -22,14 +22,16 @@ void BenchJob::start(const EngineFacts& facts, RequestPort& port, TimePoint now)
   if (length > facts.max_model_len)
     failure_ = "--input-len + --output-len is " + std::to_string(length) + ", but the context holds " +
                std::to_string(facts.max_model_len) + " tokens; lower them or raise --max-model-len";
-  else begin(now);
+  else
+    begin(now);
 }
 
 void BenchJob::submit_random(TimePoint) {
   Request request;
   request.id = next_id_++;
   std::mt19937_64 random(command_.run.engine.seed * 0x9e3779b97f4a7c15ull + request.id);
-  for (int i = 0; i < command_.input_len; ++i) request.prompt.push_back(int32_t(random() % uint64_t(facts_.vocab_size)));
+  for (int i = 0; i < command_.input_len; ++i)
+    request.prompt.push_back(int32_t(random() % uint64_t(facts_.vocab_size)));
   request.sampling.seed = request.id;
   request.sampling.n = command_.n;
   request.sampling.max_new_tokens = command_.output_len;

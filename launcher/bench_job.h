@@ -13,8 +13,8 @@
 namespace trireme {
 
 struct BenchReport {
-  std::string text;        // vLLM's lines, then the memory floor
-  json::object figures;    // vLLM's keys, then ours
+  std::string text;      // vLLM's lines, then the memory floor
+  json::object figures;  // vLLM's keys, then ours
 };
 
 class BenchJob : public FrontJob {
@@ -28,8 +28,8 @@ class BenchJob : public FrontJob {
 
  protected:
   explicit BenchJob(const BenchCommand& command) : command_(command) {}
-  virtual void begin(TimePoint now) = 0;                 // the engine is ready
-  virtual void on_first_token(TimePoint) {}              // of a choice
+  virtual void begin(TimePoint now) = 0;     // the engine is ready
+  virtual void on_first_token(TimePoint) {}  // of a choice
   virtual void on_request_done(TimePoint now) = 0;
 
   void submit_random(TimePoint now);

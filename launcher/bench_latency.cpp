@@ -66,23 +66,28 @@ class LatencyJob final : public BenchJob {
     if (steps_.empty()) return;
     const double step = percentile(steps_, 50), sequences = double(command_.batch_size) * command_.n;
     const double steps = command_.output_len - 1;
-    const double floor = floor_seconds(facts(), steps, decode_kv_tokens(sequences, command_.input_len, command_.output_len), false) / steps;
+    const double floor =
+        floor_seconds(facts(), steps, decode_kv_tokens(sequences, command_.input_len, command_.output_len), false) /
+        steps;
     report.text += fmt::format("Decode step: {:.3f} ms ({:.1f} tok/s)\n", step * 1e3, sequences / step);
     report.figures["decode_step_ms"] = step * 1e3;
     report.figures["decode_tokens_per_second"] = sequences / step;
     if (floor <= 0) return;
-    report.text += fmt::format("Memory floor of a decode step: {:.3f} ms; reached {:.1f} % of it\n", floor * 1e3, floor / step * 100);
+    report.text += fmt::format("Memory floor of a decode step: {:.3f} ms; reached {:.1f} % of it\n", floor * 1e3,
+                               floor / step * 100);
     report.figures["floor_step_ms"] = floor * 1e3;
     report.figures["floor_fraction"] = floor / step;
   }
 
   int iteration_ = 0, left_ = 0, first_tokens_ = 0;
   TimePoint begun_, all_begun_;
-  std::vector<double> latencies_, steps_;   // seconds, per measured iteration
+  std::vector<double> latencies_, steps_;  // seconds, per measured iteration
 };
 
 }  // namespace
 
-std::unique_ptr<BenchJob> make_latency_job(const BenchCommand& command) { return std::make_unique<LatencyJob>(command); }
+std::unique_ptr<BenchJob> make_latency_job(const BenchCommand& command) {
+  return std::make_unique<LatencyJob>(command);
+}
 
 }  // namespace trireme

@@ -22,9 +22,10 @@ class ThroughputJob final : public BenchJob {
     const int64_t prompt_tokens = int64_t(finished_) * command_.input_len, output_tokens = generated_tokens();
     const double total = double(prompt_tokens + output_tokens);
     BenchReport report;
-    report.text = fmt::format("Throughput: {:.2f} requests/s, {:.2f} total tokens/s, {:.2f} output tokens/s\n", finished_ / elapsed,
-                              total / elapsed, double(output_tokens) / elapsed);
-    report.text += fmt::format("Total num prompt tokens:  {}\nTotal num output tokens:  {}\n", prompt_tokens, output_tokens);
+    report.text = fmt::format("Throughput: {:.2f} requests/s, {:.2f} total tokens/s, {:.2f} output tokens/s\n",
+                              finished_ / elapsed, total / elapsed, double(output_tokens) / elapsed);
+    report.text +=
+        fmt::format("Total num prompt tokens:  {}\nTotal num output tokens:  {}\n", prompt_tokens, output_tokens);
     report.figures["elapsed_time"] = elapsed;
     report.figures["num_requests"] = finished_;
     report.figures["total_num_tokens"] = int64_t(total);
@@ -50,7 +51,8 @@ class ThroughputJob final : public BenchJob {
  private:
   void submit_more(TimePoint now) {
     const int window = std::max(2 * facts().num_slots / std::max(command_.n, 1), 1);
-    for (; !stopped() && submitted_ < command_.num_prompts && submitted_ - finished_ < window; ++submitted_) submit_random(now);
+    for (; !stopped() && submitted_ < command_.num_prompts && submitted_ - finished_ < window; ++submitted_)
+      submit_random(now);
   }
 
   // Every step reads the weights once; prefill computes more than it reads, so this floor is for decode alone.
@@ -60,7 +62,8 @@ class ThroughputJob final : public BenchJob {
     const double kv = decode_kv_tokens(double(finished_) * command_.n, command_.input_len, command_.output_len);
     const double floor = floor_seconds(facts(), steps, kv, true);
     if (floor <= 0) return;
-    report.text += fmt::format("Memory floor: {:.2f} s for {:.0f} steps; reached {:.1f} % of it\n", floor, steps, floor / elapsed * 100);
+    report.text += fmt::format("Memory floor: {:.2f} s for {:.0f} steps; reached {:.1f} % of it\n", floor, steps,
+                               floor / elapsed * 100);
     report.figures["floor_seconds"] = floor;
     report.figures["floor_fraction"] = floor / elapsed;
   }
@@ -71,6 +74,8 @@ class ThroughputJob final : public BenchJob {
 
 }  // namespace
 
-std::unique_ptr<BenchJob> make_throughput_job(const BenchCommand& command) { return std::make_unique<ThroughputJob>(command); }
+std::unique_ptr<BenchJob> make_throughput_job(const BenchCommand& command) {
+  return std::make_unique<ThroughputJob>(command);
+}
 
 }  // namespace trireme

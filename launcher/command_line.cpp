@@ -53,10 +53,12 @@ std::vector<std::string> split_words(const std::string& text) {
 void add_run_flags(CLI::App& app, RunFlags& flags, bool positional_model) {
   add_engine_flags(app, flags.engine, positional_model);
   const std::string launch = "Launching";
-  app.add_option("--hostfile", flags.launch.hostfile, "Hosts for the ranks, as mpirun reads them (default: this host)")->group(launch);
+  app.add_option("--hostfile", flags.launch.hostfile, "Hosts for the ranks, as mpirun reads them (default: this host)")
+      ->group(launch);
   app.add_option("--launch-args", flags.launch_args, "More arguments for mpirun, in one quoted text")->group(launch);
   app.add_option("--mpirun", flags.launch.mpirun, "The mpirun to start")->group(launch)->capture_default_str();
-  app.add_flag("-v,--verbose", flags.verbose, "Print the mpirun line, the ranks' logs and full failure reports")->group(launch);
+  app.add_flag("-v,--verbose", flags.verbose, "Print the mpirun line, the ranks' logs and full failure reports")
+      ->group(launch);
   app.add_option("--engine-program", flags.launch.program, "")->group("");
 }
 
@@ -73,7 +75,8 @@ RunOptions resolve_run(const RunFlags& flags) {
 
 void add_sampling_flags(CLI::App& app, SamplingFlags& flags, uint64_t& seed, bool& greedy, bool& sample) {
   const std::string group = "Sampling (defaults: the model's generation_config.json, else temperature 1 without cuts)";
-  app.add_option("--max-new-tokens", flags.max_new_tokens, "Most tokens to generate (default: the model's, else 256)")->group(group);
+  app.add_option("--max-new-tokens", flags.max_new_tokens, "Most tokens to generate (default: the model's, else 256)")
+      ->group(group);
   app.add_option("--max-length", flags.max_length, "Most tokens of prompt and output")->group(group);
   app.add_option("--min-new-tokens", flags.min_new_tokens, "No end before so many tokens")->group(group);
   app.add_option("--min-length", flags.min_length, "No end before so many tokens of prompt and output")->group(group);
@@ -87,18 +90,26 @@ void add_sampling_flags(CLI::App& app, SamplingFlags& flags, uint64_t& seed, boo
   app.add_option("--frequency-penalty", flags.frequency_penalty, "-2 to 2, OpenAI's")->group(group);
   app.add_option("--seed", seed, "The same seed gives the same output (default: a new one per prompt)")->group(group);
   app.add_option("-n,--n", flags.n, "Outputs per prompt")->group(group);
-  app.add_option("--stop", flags.stop, "Text that ends an output; may be given several times")->group(group)->allow_extra_args(false);
-  app.add_option("--stop-token-ids", flags.stop_token_ids, "Ids that end an output")->group(group)->delimiter(',')->allow_extra_args(false);
+  app.add_option("--stop", flags.stop, "Text that ends an output; may be given several times")
+      ->group(group)
+      ->allow_extra_args(false);
+  app.add_option("--stop-token-ids", flags.stop_token_ids, "Ids that end an output")
+      ->group(group)
+      ->delimiter(',')
+      ->allow_extra_args(false);
   app.add_flag("--greedy", greedy, "Always the likeliest token")->group(group);
   app.add_flag("--do-sample", sample, "Draw even where the model's defaults say greedy")->group(group);
-  app.add_flag("--ignore-eos", [&flags](int64_t) { flags.ignore_eos = true; }, "Go on after the model's end token")->group(group);
-  app.add_option("--logprobs", flags.logprobs, "Log-probabilities of drawn tokens and of the K likeliest (0 to 20)")->group(group);
+  app.add_flag(
+         "--ignore-eos", [&flags](int64_t) { flags.ignore_eos = true; }, "Go on after the model's end token")
+      ->group(group);
+  app.add_option("--logprobs", flags.logprobs, "Log-probabilities of drawn tokens and of the K likeliest (0 to 20)")
+      ->group(group);
 }
 
 struct GenerateFlags {
   RunFlags run;
   GenerateCommand command;
-  std::vector<std::string> words;   // MODEL PROMPT...
+  std::vector<std::string> words;  // MODEL PROMPT...
   std::string format = "text";
   bool greedy = false, sample = false;
 };
@@ -109,10 +120,16 @@ CLI::App* add_generate(CLI::App& app, GenerateFlags& flags) {
   const std::string group = "Prompts and output";
   sub->add_option("--prompts", flags.command.prompts_file,
                   "File of prompts, one per line or JSON lines {\"prompt\"} / {\"messages\"} / {\"prompt_token_ids\"} "
-                  "with sampling values beside them; - is standard input")->group(group);
-  sub->add_flag("--chat", flags.command.chat, "Each prompt is a user's message: apply the model's chat template")->group(group);
-  sub->add_option("--output-format", flags.format, "text, or json: one line per prompt")->group(group)->capture_default_str();
-  sub->add_flag("--skip-tokenizer-init", flags.command.skip_tokenizer, "No tokenizer: prompts and outputs are token ids")->group(group);
+                  "with sampling values beside them; - is standard input")
+      ->group(group);
+  sub->add_flag("--chat", flags.command.chat, "Each prompt is a user's message: apply the model's chat template")
+      ->group(group);
+  sub->add_option("--output-format", flags.format, "text, or json: one line per prompt")
+      ->group(group)
+      ->capture_default_str();
+  sub->add_flag("--skip-tokenizer-init", flags.command.skip_tokenizer,
+                "No tokenizer: prompts and outputs are token ids")
+      ->group(group);
   add_run_flags(*sub, flags.run, false);
   add_sampling_flags(*sub, flags.command.sampling, flags.run.seed, flags.greedy, flags.sample);
   return sub;
@@ -130,7 +147,8 @@ GenerateCommand resolve_generate(const CLI::App& sub, GenerateFlags flags) {
   if (flags.greedy && flags.sample) throw ConfigError("--greedy and --do-sample exclude each other");
   if (flags.greedy) command.sampling.do_sample = false;
   if (flags.sample) command.sampling.do_sample = true;
-  if (flags.format != "text" && flags.format != "json") throw ConfigError("--output-format must be text or json, got " + flags.format);
+  if (flags.format != "text" && flags.format != "json")
+    throw ConfigError("--output-format must be text or json, got " + flags.format);
   command.format = flags.format == "json" ? OutputFormat::json : OutputFormat::text;
   if (!command.prompts.empty() && !command.prompts_file.empty())
     throw ConfigError("prompts are given twice: as arguments and by --prompts " + command.prompts_file);
@@ -184,10 +202,12 @@ std::vector<std::string> flag_names(const CLI::App& app) {
   if (!left.empty()) {
     const std::string word = left.front().substr(0, left.front().find('='));
     text = (word[0] == '-' ? "unknown flag " : "unexpected argument ") + word;
-    if (const auto better = nearest(word, flag_names(deepest)); better && word[0] == '-') text += ": did you mean " + *better + "?";
+    if (const auto better = nearest(word, flag_names(deepest)); better && word[0] == '-')
+      text += ": did you mean " + *better + "?";
   }
   std::replace(text.begin(), text.end(), '\n', ' ');
-  throw ConfigError(text + " (" + deepest.get_name() + (deepest.get_name().empty() ? "" : " ") + "--help lists what there is)");
+  throw ConfigError(text + " (" + deepest.get_name() + (deepest.get_name().empty() ? "" : " ") +
+                    "--help lists what there is)");
 }
 
 }  // namespace
@@ -196,7 +216,7 @@ std::optional<std::string> nearest(const std::string& word, const std::vector<st
   std::optional<std::string> best;
   size_t best_distance = std::max<size_t>(2, word.size() / 3) + 1;
   for (const std::string& candidate : candidates) {
-    std::vector<size_t> row(candidate.size() + 1);   // Levenshtein, one row at a time
+    std::vector<size_t> row(candidate.size() + 1);  // Levenshtein, one row at a time
     for (size_t j = 0; j < row.size(); ++j) row[j] = j;
     for (size_t i = 1; i <= word.size(); ++i) {
       size_t diagonal = std::exchange(row[0], i);
@@ -230,13 +250,21 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   bench->require_subcommand(1);
   CLI::App* latency_sub = bench->add_subcommand("latency", "Time of one batch from submission to its last token");
   CLI::App* throughput_sub = bench->add_subcommand("throughput", "Tokens per second over many prompts");
-  latency_sub->add_option("--batch-size", latency.command.batch_size, "Prompts at once")->group("Load")->capture_default_str();
-  latency_sub->add_option("--num-iters-warmup", latency.command.warmup_iterations, "Batches before measuring")->group("Load")->capture_default_str();
-  latency_sub->add_option("--num-iters", latency.command.iterations, "Batches measured")->group("Load")->capture_default_str();
+  latency_sub->add_option("--batch-size", latency.command.batch_size, "Prompts at once")
+      ->group("Load")
+      ->capture_default_str();
+  latency_sub->add_option("--num-iters-warmup", latency.command.warmup_iterations, "Batches before measuring")
+      ->group("Load")
+      ->capture_default_str();
+  latency_sub->add_option("--num-iters", latency.command.iterations, "Batches measured")
+      ->group("Load")
+      ->capture_default_str();
   throughput.command.throughput = true;
   throughput.command.input_len = 1024;
-  throughput_sub->add_option("--num-prompts", throughput.command.num_prompts, "Prompts in all")->group("Load")->capture_default_str();
-  latency.run.engine.options.prefix_caching = false;   // equal prompts of later batches would cost nothing
+  throughput_sub->add_option("--num-prompts", throughput.command.num_prompts, "Prompts in all")
+      ->group("Load")
+      ->capture_default_str();
+  latency.run.engine.options.prefix_caching = false;  // equal prompts of later batches would cost nothing
   add_common_bench_flags(*latency_sub, latency);
   add_common_bench_flags(*throughput_sub, throughput);
   CLI::App* version_sub = app.add_subcommand("version", "The same as --version");
@@ -247,7 +275,7 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
     return app;
   };
   try {
-    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());   // CLI11 takes them from the back
+    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11 takes them from the back
     app.parse(reversed);
   } catch (const CLI::CallForHelp&) {
     return PrintText{deepest().help()};

@@ -12,7 +12,7 @@
 
 namespace trireme {
 
-struct RunOptions {                      // of every sub-command that starts an engine
+struct RunOptions {  // of every sub-command that starts an engine
   EngineOptions engine;
   LaunchOptions launch;
   bool verbose = false;
@@ -23,24 +23,28 @@ enum class OutputFormat : uint8_t { text, json };
 struct GenerateCommand {
   RunOptions run;
   SamplingFlags sampling;
-  std::vector<std::string> prompts;      // arguments
-  std::string prompts_file;              // "-": standard input
+  std::vector<std::string> prompts;  // arguments
+  std::string prompts_file;          // "-": standard input
   bool chat = false;
-  bool skip_tokenizer = false;           // prompts are ids, outputs have no text
+  bool skip_tokenizer = false;  // prompts are ids, outputs have no text
   OutputFormat format = OutputFormat::text;
 };
 
 struct BenchCommand {
   RunOptions run;
-  bool throughput = false;               // else latency
+  bool throughput = false;  // else latency
   int input_len = 32, output_len = 128, batch_size = 8, n = 1;
   int warmup_iterations = 10, iterations = 30;
   int num_prompts = 1000;
   std::string output_json;
 };
 
-struct EngineCommandLine { EngineOptions options; };
-struct PrintText { std::string text; };  // --help, --version, version: to standard output, exit 0
+struct EngineCommandLine {
+  EngineOptions options;
+};
+struct PrintText {
+  std::string text;
+};  // --help, --version, version: to standard output, exit 0
 
 using CommandLine = std::variant<GenerateCommand, BenchCommand, EngineCommandLine, PrintText>;
 

@@ -28,7 +28,7 @@ int variable(const char* name) {
 // Nothing to start and nothing to kill: the outer mpirun holds the ranks. A front that must end them ends itself.
 class OuterRun final : public EngineHost {
  public:
-  std::optional<std::string> trouble() override { return std::nullopt; }
+  std::optional<HostTrouble> trouble() override { return std::nullopt; }
   bool wait_for_end(Duration) override { return true; }
   void kill() override { abandoned_ = true; }
   bool abandoned() const { return abandoned_; }
@@ -75,7 +75,7 @@ class EmbeddedFront {
     }
     if (!host.abandoned()) return;
     std::fflush(nullptr);
-    _exit(exit_code_);   // the others see the end of their connections; mpirun sees the exit code
+    _exit(exit_code_);  // the others see the end of their connections; mpirun sees the exit code
   }
 
   const RunOptions& options_;
@@ -92,7 +92,7 @@ class EmbeddedFront {
 }
 
 int run_first_rank(const RunOptions& options, const MakeJob& make_job) {
-  std::string refusal;   // why there is no job; told to all ranks once MPI runs, so that none waits for us
+  std::string refusal;  // why there is no job; told to all ranks once MPI runs, so that none waits for us
   int refusal_code = kExitError;
   std::unique_ptr<FrontJob> job;
   try {
@@ -116,7 +116,7 @@ int run_first_rank(const RunOptions& options, const MakeJob& make_job) {
 }
 
 int run_other_rank(const RunOptions& options) {
-  for (int signal : {SIGINT, SIGTERM, SIGHUP}) ::signal(signal, SIG_IGN);   // rank 0 decides; its end is ours
+  for (int signal : {SIGINT, SIGTERM, SIGHUP}) ::signal(signal, SIG_IGN);  // rank 0 decides; its end is ours
   EngineHooks hooks;
   hooks.resolve_front = [](const BroadcastText& broadcast) {
     const std::string word = broadcast("");
@@ -158,7 +158,8 @@ std::string outward_address() {
           (entry->ifa_flags & IFF_LOOPBACK))
         continue;
       char text[INET_ADDRSTRLEN] = {};
-      if (inet_ntop(AF_INET, &reinterpret_cast<sockaddr_in*>(entry->ifa_addr)->sin_addr, text, sizeof text)) found = text;
+      if (inet_ntop(AF_INET, &reinterpret_cast<sockaddr_in*>(entry->ifa_addr)->sin_addr, text, sizeof text))
+        found = text;
     }
     freeifaddrs(all);
   }

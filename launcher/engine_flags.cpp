@@ -14,8 +14,11 @@ int64_t parse_count(const std::string& text, const std::string& flag) {
   const char* end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data(), end, value);
   const std::string suffix(rest, end);
-  static constexpr struct { const char* suffix; int64_t factor; } kSuffixes[] = {
-      {"", 1}, {"k", 1000}, {"K", 1024}, {"m", 1000000}, {"M", 1 << 20}, {"g", 1000000000}, {"G", 1 << 30}};
+  static constexpr struct {
+    const char* suffix;
+    int64_t factor;
+  } kSuffixes[] = {{"", 1},        {"k", 1000},       {"K", 1024},   {"m", 1000000},
+                   {"M", 1 << 20}, {"g", 1000000000}, {"G", 1 << 30}};
   bool known = false;
   for (const auto& row : kSuffixes)
     if (suffix == row.suffix) {
@@ -32,9 +35,12 @@ std::vector<std::string> normalise_arguments(std::vector<std::string> arguments)
     if (argument == "--") break;
     const size_t end = std::min(argument.find('='), argument.size());
     const std::string name = argument.substr(0, end);
-    if (name == "-tp") argument = "--tensor-parallel-size" + argument.substr(end);
-    else if (name == "-pp") argument = "--pipeline-parallel-size" + argument.substr(end);
-    else if (argument.rfind("--", 0) == 0) std::replace(argument.begin(), argument.begin() + std::ptrdiff_t(end), '_', '-');
+    if (name == "-tp")
+      argument = "--tensor-parallel-size" + argument.substr(end);
+    else if (name == "-pp")
+      argument = "--pipeline-parallel-size" + argument.substr(end);
+    else if (argument.rfind("--", 0) == 0 && name.find(' ') == std::string::npos)
+      std::replace(argument.begin(), argument.begin() + std::ptrdiff_t(end), '_', '-');
   }
   return arguments;
 }
@@ -54,23 +60,51 @@ DeviceKind detect_device() {
 void add_engine_flags(CLI::App& app, EngineFlags& flags, bool positional_model) {
   EngineOptions& options = flags.options;
   const std::string model = "Model and parallelism";
-  if (positional_model) app.add_option("model", options.model, "Model: a directory, a .gguf file, or org/name in the Hugging Face cache");
+  if (positional_model)
+    app.add_option("model", options.model, "Model: a directory, a .gguf file, or org/name in the Hugging Face cache");
   app.add_option("--model", flags.model_flag, "The model, instead of the first argument")->group(model);
-  app.add_option("--tensor-parallel-size", options.tp, "-tp N: cut every layer over N ranks")->group(model)->capture_default_str();
-  app.add_option("--pipeline-parallel-size", options.pp, "-pp N: cut the stack of layers into N stages")->group(model)->capture_default_str();
-  app.add_option("--device", flags.device, "auto (GPUs where there are any), cpu or cuda")->group(model)->capture_default_str();
-  app.add_option("--load-format", flags.load_format, "auto, or dummy: seeded random weights of the model's shape")->group(model)->capture_default_str();
-  app.add_option("--cpu-threads", options.cpu_threads, "CPU back end: threads per rank (0: this host's cores / its ranks)")->group(model)->capture_default_str();
+  app.add_option("--tensor-parallel-size", options.tp, "-tp N: cut every layer over N ranks")
+      ->group(model)
+      ->capture_default_str();
+  app.add_option("--pipeline-parallel-size", options.pp, "-pp N: cut the stack of layers into N stages")
+      ->group(model)
+      ->capture_default_str();
+  app.add_option("--device", flags.device, "auto (GPUs where there are any), cpu or cuda")
+      ->group(model)
+      ->capture_default_str();
+  app.add_option("--load-format", flags.load_format, "auto, or dummy: seeded random weights of the model's shape")
+      ->group(model)
+      ->capture_default_str();
+  app.add_option("--cpu-threads", options.cpu_threads,
+                 "CPU back end: threads per rank (0: this host's cores / its ranks)")
+      ->group(model)
+      ->capture_default_str();
 
   const std::string memory = "Memory and scheduling";
-  app.add_option("--max-model-len", flags.max_model_len, "Most tokens of prompt and output: 4096, 4k, 4K (default: the model's)")->group(memory);
-  app.add_option("--max-num-seqs", options.max_num_seqs, "Most sequences at once (0: 256 on GPUs, 64 on the CPU)")->group(memory)->capture_default_str();
-  app.add_option("--max-num-batched-tokens", options.max_num_batched_tokens, "Token budget of a step (0: 8192 on GPUs, 512 on the CPU)")->group(memory)->capture_default_str();
-  app.add_option("--prefill-chunk", options.prefill_chunk, "Most tokens of one prompt in a step (0: the whole budget)")->group(memory)->capture_default_str();
+  app.add_option("--max-model-len", flags.max_model_len,
+                 "Most tokens of prompt and output: 4096, 4k, 4K (default: the model's)")
+      ->group(memory);
+  app.add_option("--max-num-seqs", options.max_num_seqs, "Most sequences at once (0: 256 on GPUs, 64 on the CPU)")
+      ->group(memory)
+      ->capture_default_str();
+  app.add_option("--max-num-batched-tokens", options.max_num_batched_tokens,
+                 "Token budget of a step (0: 8192 on GPUs, 512 on the CPU)")
+      ->group(memory)
+      ->capture_default_str();
+  app.add_option("--prefill-chunk", options.prefill_chunk, "Most tokens of one prompt in a step (0: the whole budget)")
+      ->group(memory)
+      ->capture_default_str();
   app.add_option("--block-size", options.block_size, "Tokens per KV block")->group(memory)->capture_default_str();
-  app.add_option("--num-gpu-blocks-override,--num-blocks", options.num_blocks_override, "KV blocks per rank (0: what the memory allows)")->group(memory)->capture_default_str();
-  app.add_option("--gpu-memory-utilization", options.memory_utilization, "Share of a device's memory to use")->group(memory)->capture_default_str();
-  app.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", options.prefix_caching, "Reuse the KV blocks of equal prompt beginnings (on)")->group(memory);
+  app.add_option("--num-gpu-blocks-override,--num-blocks", options.num_blocks_override,
+                 "KV blocks per rank (0: what the memory allows)")
+      ->group(memory)
+      ->capture_default_str();
+  app.add_option("--gpu-memory-utilization", options.memory_utilization, "Share of a device's memory to use")
+      ->group(memory)
+      ->capture_default_str();
+  app.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", options.prefix_caching,
+               "Reuse the KV blocks of equal prompt beginnings (on)")
+      ->group(memory);
 }
 
 EngineOptions resolve(const EngineFlags& flags) {
@@ -78,18 +112,26 @@ EngineOptions resolve(const EngineFlags& flags) {
   if (!flags.model_flag.empty() && !options.model.empty())
     throw ConfigError("the model is given twice: " + options.model + " and --model " + flags.model_flag);
   if (options.model.empty()) options.model = flags.model_flag;
-  if (options.model.empty()) throw ConfigError("no model: give a directory, a .gguf file, or org/name in the Hugging Face cache");
+  if (options.model.empty())
+    throw ConfigError("no model: give a directory, a .gguf file, or org/name in the Hugging Face cache");
   if (std::error_code error; std::filesystem::exists(options.model, error))
     options.model = std::filesystem::absolute(options.model).lexically_normal();
 
-  if (flags.device == "auto") options.device = detect_device();
-  else if (flags.device == "cpu") options.device = DeviceKind::cpu;
-  else if (flags.device == "cuda") options.device = DeviceKind::cuda;
-  else throw ConfigError("--device must be auto, cpu or cuda, got " + flags.device);
+  if (flags.device == "auto")
+    options.device = detect_device();
+  else if (flags.device == "cpu")
+    options.device = DeviceKind::cpu;
+  else if (flags.device == "cuda")
+    options.device = DeviceKind::cuda;
+  else
+    throw ConfigError("--device must be auto, cpu or cuda, got " + flags.device);
   if (options.device == DeviceKind::cuda && !built_with_cuda())
-    throw ConfigError("--device cuda: this build has no CUDA; build where nvcc, cuBLASLt and NCCL are found, or use --device cpu");
-  if (flags.load_format == "dummy") options.load_format = LoadFormat::dummy;
-  else if (flags.load_format != "auto") throw ConfigError("--load-format must be auto or dummy, got " + flags.load_format);
+    throw ConfigError(
+        "--device cuda: this build has no CUDA; build where nvcc, cuBLASLt and NCCL are found, or use --device cpu");
+  if (flags.load_format == "dummy")
+    options.load_format = LoadFormat::dummy;
+  else if (flags.load_format != "auto")
+    throw ConfigError("--load-format must be auto or dummy, got " + flags.load_format);
   if (!flags.max_model_len.empty()) options.max_model_len = parse_count(flags.max_model_len, "--max-model-len");
   validate(options);
   return options;

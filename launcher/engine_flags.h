@@ -16,7 +16,7 @@ struct EngineFlags {
   std::string device = "auto";
   std::string load_format = "auto";
   std::string max_model_len;
-  std::string model_flag;      // --model, beside the positional
+  std::string model_flag;  // --model, beside the positional
 };
 
 // `flags` must outlive the parse. `positional_model`: the first bare argument is the model.

@@ -9,13 +9,18 @@
 
 namespace trireme {
 
+struct HostTrouble {
+  std::string text;        // one line; what holds the ranks ended or stands still
+  bool by_signal = false;  // killed or stopped from outside: the cause of its ranks' ends, not their consequence
+};
+
 class EngineHost {
  public:
   virtual ~EngineHost() = default;
-  virtual void watch(const std::vector<RankState>&) {}         // the ranks known so far, now and then
-  virtual std::optional<std::string> trouble() = 0;            // one line; what holds the ranks ended or stands still
-  virtual bool wait_for_end(Duration timeout) = 0;             // after a clean stop
-  virtual void kill() = 0;                                     // everything, at once, and waits; idempotent
+  virtual void watch(const std::vector<RankState>&) {}  // the ranks known so far, now and then
+  virtual std::optional<HostTrouble> trouble() = 0;
+  virtual bool wait_for_end(Duration timeout) = 0;               // after a clean stop
+  virtual void kill() = 0;                                       // everything, at once, and waits; idempotent
   virtual std::vector<std::string> output_tail() { return {}; }  // what it printed last
 };
 

@@ -1,7 +1,7 @@
 #include "launcher/engine_options.h"
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <cstdlib>
 
@@ -28,7 +28,8 @@ int EngineOptions::effective_max_num_batched_tokens() const {
 void validate(const EngineOptions& options) {
   require(options.tp >= 1 && options.tp <= 1024, "--tensor-parallel-size", "1 to 1024", options.tp);
   require(options.pp >= 1 && options.pp <= 1024, "--pipeline-parallel-size", "1 to 1024", options.pp);
-  require(options.max_num_seqs >= 0 && options.max_num_seqs <= 65536, "--max-num-seqs", "0 to 65536", options.max_num_seqs);
+  require(options.max_num_seqs >= 0 && options.max_num_seqs <= 65536, "--max-num-seqs", "0 to 65536",
+          options.max_num_seqs);
   require(options.max_num_batched_tokens >= 0 && options.max_num_batched_tokens <= 1 << 20, "--max-num-batched-tokens",
           "0 to 1048576", options.max_num_batched_tokens);
   require(options.prefill_chunk >= 0, "--prefill-chunk", "0 or more", options.prefill_chunk);
@@ -39,9 +40,10 @@ void validate(const EngineOptions& options) {
           options.memory_utilization);
   require(options.cpu_threads >= 0 && options.cpu_threads <= 1024, "--cpu-threads", "0 to 1024", options.cpu_threads);
   if (options.effective_max_num_batched_tokens() < options.effective_max_num_seqs())
-    throw ConfigError(fmt::format("--max-num-batched-tokens {} is less than --max-num-seqs {}: every sequence needs one token "
-                                  "per step; raise the first or lower the second",
-                                  options.effective_max_num_batched_tokens(), options.effective_max_num_seqs()));
+    throw ConfigError(
+        fmt::format("--max-num-batched-tokens {} is less than --max-num-seqs {}: every sequence needs one token "
+                    "per step; raise the first or lower the second",
+                    options.effective_max_num_batched_tokens(), options.effective_max_num_seqs()));
 }
 
 std::vector<std::string> to_arguments(const EngineOptions& options) {
@@ -83,7 +85,7 @@ EngineOptions parse_engine_arguments(const std::vector<std::string>& arguments) 
   app.add_flag("--verbose", verbose);
   app.add_option("--front", front.address);
   app.add_option("--attempt", front.attempt);
-  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());   // CLI11 takes them from the back
+  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11 takes them from the back
   try {
     app.parse(reversed);
   } catch (const CLI::Error& error) {

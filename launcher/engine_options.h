@@ -14,25 +14,25 @@ namespace trireme {
 
 inline constexpr const char* kAttemptKeyVariable = "TRIREME_ATTEMPT_KEY";
 
-enum class LoadFormat : uint8_t { automatic, dummy };   // dummy: seeded random weights made on the device
+enum class LoadFormat : uint8_t { automatic, dummy };  // dummy: seeded random weights made on the device
 
 struct EngineOptions {
-  std::string model;                     // path or org/name; the same on every host
+  std::string model;  // path or org/name; the same on every host
   int tp = 1, pp = 1;
-  DeviceKind device = DeviceKind::cpu;   // resolved: `auto` never reaches a rank
+  DeviceKind device = DeviceKind::cpu;  // resolved: `auto` never reaches a rank
   LoadFormat load_format = LoadFormat::automatic;
-  int64_t max_model_len = 0;             // tokens of prompt + output; 0: the model's
-  int max_num_seqs = 0;                  // sequences open at once; 0: 256 on GPUs, 64 on the CPU
-  int max_num_batched_tokens = 0;        // rows' tokens per step; 0: 8192 on GPUs, 512 on the CPU
-  int block_size = 16;                   // tokens per KV block
-  int64_t num_blocks_override = 0;       // KV blocks; 0: as many as memory_utilization allows
-  double memory_utilization = 0.9;       // share of a device's memory that weights, KV cache and work space may fill
+  int64_t max_model_len = 0;        // tokens of prompt + output; 0: the model's
+  int max_num_seqs = 0;             // sequences open at once; 0: 256 on GPUs, 64 on the CPU
+  int max_num_batched_tokens = 0;   // rows' tokens per step; 0: 8192 on GPUs, 512 on the CPU
+  int block_size = 16;              // tokens per KV block
+  int64_t num_blocks_override = 0;  // KV blocks; 0: as many as memory_utilization allows
+  double memory_utilization = 0.9;  // share of a device's memory that weights, KV cache and work space may fill
   bool prefix_caching = true;
-  int prefill_chunk = 0;                 // most tokens of one prompt per step; 0: the whole step budget
-  int cpu_threads = 0;                   // per rank, CPU back end; 0: this host's cores / its ranks
-  uint64_t seed = 0;                     // of dummy weights
+  int prefill_chunk = 0;  // most tokens of one prompt per step; 0: the whole step budget
+  int cpu_threads = 0;    // per rank, CPU back end; 0: this host's cores / its ranks
+  uint64_t seed = 0;      // of dummy weights
   bool verbose = false;
-  FrontEndpoint front;                   // whom to dial; address empty: EngineHooks says so later (engine_main.h)
+  FrontEndpoint front;  // whom to dial; address empty: EngineHooks says so later (engine_main.h)
 
   int world() const { return tp * pp; }
   int effective_max_num_seqs() const;

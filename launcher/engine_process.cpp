@@ -27,7 +27,7 @@ std::vector<char*> pointers(const std::vector<std::string>& texts) {
 
 // After fork: only calls that are safe there.
 [[noreturn]] void run_child(char* const* arguments, char* const* environment, int output, int errors, pid_t parent) {
-  setsid();   // Ctrl-C at the terminal is the front's to answer
+  setsid();  // Ctrl-C at the terminal is the front's to answer
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(127);
   sigset_t none;
@@ -47,7 +47,7 @@ std::vector<char*> pointers(const std::vector<std::string>& texts) {
 
 EngineProcess::EngineProcess(const Command& command, AttemptDirectory& directory, bool echo)
     : directory_(directory), echo_(echo) {
-  prctl(PR_SET_CHILD_SUBREAPER, 1);   // ranks whose mpirun is gone become ours, so that their end can be awaited
+  prctl(PR_SET_CHILD_SUBREAPER, 1);  // ranks whose mpirun is gone become ours, so that their end can be awaited
   int output[2], errors[2];
   CHECK_EQ(pipe2(output, O_CLOEXEC), 0) << "pipe";
   CHECK_EQ(pipe2(errors, O_CLOEXEC), 0) << "pipe";
@@ -104,14 +104,15 @@ bool EngineProcess::reap() {
   return ended_;
 }
 
-std::optional<std::string> EngineProcess::trouble() {
+std::optional<HostTrouble> EngineProcess::trouble() {
   collect();
+  const std::string name = "mpirun (pid " + std::to_string(pid_) + ")";
   siginfo_t info{};
   if (!ended_ && waitid(P_PID, id_t(pid_), &info, WSTOPPED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid_)
-    return "mpirun (pid " + std::to_string(pid_) + ") was stopped";
+    return HostTrouble{name + " was stopped", true};
   if (!reap()) return std::nullopt;
-  if (WIFSIGNALED(status_)) return "mpirun (pid " + std::to_string(pid_) + ") was killed by signal " + strsignal(WTERMSIG(status_));
-  return "mpirun ended with status " + std::to_string(WEXITSTATUS(status_));
+  if (WIFSIGNALED(status_)) return HostTrouble{name + " was killed (" + strsignal(WTERMSIG(status_)) + ")", true};
+  return HostTrouble{name + " ended with status " + std::to_string(WEXITSTATUS(status_)), false};
 }
 
 bool EngineProcess::wait_for_end(Duration timeout) {
@@ -130,7 +131,7 @@ void EngineProcess::kill() {
   for (const TimePoint deadline = now() + kKillPatience; now() < deadline; ::usleep(2000)) {
     bool alive = !reap();
     for (auto rank = local_ranks_.begin(); rank != local_ranks_.end();) {
-      ::waitpid(*rank, nullptr, WNOHANG);   // ours when mpirun died first
+      ::waitpid(*rank, nullptr, WNOHANG);  // ours when mpirun died first
       const bool gone = ::kill(*rank, 0) != 0;
       alive = alive || !gone;
       rank = gone ? local_ranks_.erase(rank) : std::next(rank);

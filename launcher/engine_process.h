@@ -23,14 +23,14 @@ class EngineProcess final : public EngineHost {
 
   pid_t pid() const { return pid_; }
   void watch(const std::vector<RankState>& ranks) override;
-  std::optional<std::string> trouble() override;
+  std::optional<HostTrouble> trouble() override;
   bool wait_for_end(Duration timeout) override;
   void kill() override;
   std::vector<std::string> output_tail() override;
 
  private:
-  void collect();                           // reads what is there, never waits
-  bool reap();                              // has it ended?
+  void collect();  // reads what is there, never waits
+  bool reap();     // has it ended?
 
   AttemptDirectory& directory_;
   bool echo_;
@@ -39,7 +39,7 @@ class EngineProcess final : public EngineHost {
   bool ended_ = false;
   FileDescriptor output_;
   std::string partial_;
-  std::deque<std::string> lines_;           // at most 40
+  std::deque<std::string> lines_;  // at most 40
   std::set<pid_t> local_ranks_;
 };
 

@@ -12,8 +12,8 @@ namespace trireme {
 namespace {
 
 constexpr Duration kDrainOnSignal = std::chrono::seconds(2), kDrainAtEnd = std::chrono::seconds(10);
-constexpr std::chrono::milliseconds kTick{50}, kFaultGrace{300};
-constexpr int kWarning = 3;   // spdlog's level
+constexpr std::chrono::milliseconds kTick{50}, kFaultGrace{300}, kHostGrace{50};
+constexpr int kWarning = 3;  // spdlog's level
 
 TimePoint now() { return std::chrono::steady_clock::now(); }
 
@@ -58,15 +58,30 @@ class FrontLoop {
     finish(job_.exit_code());
   }
   void on(EngineFault& fault) {
+    if (fault.kind == FaultKind::ended || fault.kind == FaultKind::silent) blame_host(fault);
     host_.kill();
     const int signal = pending_signal();
-    if (signal && stopping_) return finish(128 + signal);   // ranks that were told to go
+    if (signal && stopping_) return finish(128 + signal);  // ranks that were told to go
     if (fault.kind == FaultKind::failed && fault.cause != FailureKind::internal) {
       std::fprintf(stderr, "trireme: %s\n", fault.text.c_str());
       if (options_.verbose) print(fault.details);
       return finish(fault.cause == FailureKind::config ? kExitUsage : kExitError);
     }
     fail(fault.summary, fault.details);
+  }
+
+  // Ranks die with the mpirun that held them; then it is the one to name.
+  void blame_host(EngineFault& fault) {
+    std::optional<HostTrouble> trouble;
+    for (const TimePoint deadline = now() + kHostGrace; !trouble && now() < deadline; ::usleep(2000))
+      trouble = host_.trouble();
+    const std::vector<RankState> ranks = client_.ranks();
+    if (trouble && trouble->by_signal) fault.summary = host_failure(*trouble, ranks);
+  }
+
+  // Names a rank too: how far the work had come.
+  static std::string host_failure(const HostTrouble& trouble, const std::vector<RankState>& ranks) {
+    return "the engine failed: " + trouble.text + (ranks.empty() ? "" : "; " + rank_text(0, ranks[0]));
   }
 
   void look_at_signals() {
@@ -77,7 +92,7 @@ class FrontLoop {
       client_.shutdown(false);
       stop_within(kDrainOnSignal);
     }
-    if (!ready_ || signals_received() > 1) {   // nothing to drain, or no patience
+    if (!ready_ || signals_received() > 1) {  // nothing to drain, or no patience
       host_.kill();
       finish(128 + signal);
     }
@@ -98,9 +113,8 @@ class FrontLoop {
     for (size_t i = 0; i < ranks.size(); ++i) details.push_back(rank_text(int(i), ranks[i]));
     host_.kill();
     if (const int signal = pending_signal(); signal && stopping_) return finish(128 + signal);
-    const std::string where = ranks.empty() ? "" : "; " + details[0];
-    fail("the engine failed: " + *trouble + where, details);
-    if (!ready_ && !options_.verbose) print(host_.output_tail());   // it never ran: mpirun knows why
+    fail(host_failure(*trouble, ranks), details);
+    if (!ready_ && !options_.verbose) print(host_.output_tail());  // it never ran: mpirun knows why
   }
 
   void look_at_job() {

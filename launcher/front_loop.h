@@ -7,7 +7,7 @@
 
 namespace trireme {
 
-inline constexpr int kExitOk = 0, kExitError = 1, kExitUsage = 2;   // 70: an engine that failed (protocol/link.h)
+inline constexpr int kExitOk = 0, kExitError = 1, kExitUsage = 2;  // 70: an engine that failed (protocol/link.h)
 
 struct FrontLoopOptions {
   bool verbose = false;

@@ -27,7 +27,9 @@ std::vector<PromptLine> read_prompts(const GenerateCommand& command) {
     const std::string text((std::istreambuf_iterator<char>(std::cin)), std::istreambuf_iterator<char>());
     prompts = parse_prompt_file(text, "standard input");
   }
-  if (prompts.empty()) throw ConfigError("there is no prompt in " + (command.prompts_file.empty() ? "standard input" : command.prompts_file));
+  if (prompts.empty())
+    throw ConfigError("there is no prompt in " +
+                      (command.prompts_file.empty() ? "standard input" : command.prompts_file));
   return prompts;
 }
 
@@ -35,7 +37,8 @@ std::vector<PromptLine> read_prompts(const GenerateCommand& command) {
 class GenerateRun final : public FrontJob {
  public:
   explicit GenerateRun(const GenerateCommand& command)
-      : prompts_(read_prompts(command)), assets_(open_model_assets(command.run.engine.model, !command.skip_tokenizer)),
+      : prompts_(read_prompts(command)),
+        assets_(open_model_assets(command.run.engine.model, !command.skip_tokenizer)),
         sink_(make_sink(command, prompts_.size())),
         job_(prompts_, assets_, {.sampling = command.sampling, .chat = command.chat}, *sink_),
         bar_(prompts_.size() > 1 && isatty(STDERR_FILENO)) {}
@@ -55,7 +58,8 @@ class GenerateRun final : public FrontJob {
 
   void finish(TimePoint) override {
     if (bar_) std::fprintf(stderr, "\r%70s\r", "");
-    if (const std::string line = summary_line(job_.summary()); !line.empty()) std::fprintf(stderr, "%s\n", line.c_str());
+    if (const std::string line = summary_line(job_.summary()); !line.empty())
+      std::fprintf(stderr, "%s\n", line.c_str());
   }
 
  private:

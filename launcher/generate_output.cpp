@@ -16,10 +16,11 @@ void write(std::FILE* out, const std::string& text) {
 
 class TextSink final : public OutputSink {
  public:
-  TextSink(std::FILE* out, size_t num_prompts, bool stream) : out_(out), many_(num_prompts > 1), stream_(stream && !many_) {}
+  TextSink(std::FILE* out, size_t num_prompts, bool stream)
+      : out_(out), many_(num_prompts > 1), stream_(stream && !many_) {}
 
   void on_text(size_t, int choice, const std::string& text) override {
-    if (!stream_ || choice != 0) return;   // further choices follow whole
+    if (!stream_ || choice != 0) return;  // further choices follow whole
     write(out_, text);
     streamed_ = true;
   }
@@ -63,7 +64,9 @@ class JsonSink final : public OutputSink {
 
 double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
 
-std::string rate(double tokens, double time) { return time > 0 ? fmt::format("{:.1f} tok/s", tokens / time) : "- tok/s"; }
+std::string rate(double tokens, double time) {
+  return time > 0 ? fmt::format("{:.1f} tok/s", tokens / time) : "- tok/s";
+}
 
 }  // namespace
 
@@ -85,11 +88,11 @@ std::string summary_line(const GenerateSummary& summary) {
   const double total = seconds(summary.last_token - summary.started);
   const double prefill = one ? median : total, decode = one ? seconds(summary.last_token - summary.first_token) : total;
   const double decoded = double(summary.generated_tokens - (one ? 1 : 0));
-  std::string line = fmt::format("{} prompt{}{}: {} prompt tokens at {}, {} generated at {}, {} {:.0f} ms", summary.finished,
-                                 summary.finished == 1 ? "" : "s",
-                                 summary.failed ? fmt::format(" ({} failed)", summary.failed) : "", summary.prompt_tokens,
-                                 rate(double(summary.prompt_tokens - summary.cached_tokens), prefill), summary.generated_tokens,
-                                 rate(decoded, decode), one ? "TTFT" : "median TTFT", median * 1e3);
+  std::string line =
+      fmt::format("{} prompt{}{}: {} prompt tokens at {}, {} generated at {}, {} {:.0f} ms", summary.finished,
+                  summary.finished == 1 ? "" : "s", summary.failed ? fmt::format(" ({} failed)", summary.failed) : "",
+                  summary.prompt_tokens, rate(double(summary.prompt_tokens - summary.cached_tokens), prefill),
+                  summary.generated_tokens, rate(decoded, decode), one ? "TTFT" : "median TTFT", median * 1e3);
   if (summary.cached_tokens > 0) line += fmt::format(", {} prompt tokens from the prefix cache", summary.cached_tokens);
   return line + fmt::format(", KV cache at most {:.1f} % full", summary.most_kv_use * 100);
 }

@@ -20,7 +20,7 @@ bool belongs_to_outer_mpi(const std::string& variable, bool inside_outer_run) {
     if (starts_with(variable, prefix)) return true;
   if (!starts_with(variable, "OMPI_")) return false;
   if (starts_with(variable, "OMPI_ALLOW_RUN_AS_ROOT")) return false;
-  return inside_outer_run || !starts_with(variable, "OMPI_MCA_");   // a user's own parameters stay
+  return inside_outer_run || !starts_with(variable, "OMPI_MCA_");  // a user's own parameters stay
 }
 
 std::vector<std::string> clean_environment(const std::vector<std::string>& environment) {
@@ -40,8 +40,8 @@ std::vector<std::string> clean_environment(const std::vector<std::string>& envir
 bool is_one_host(const LaunchOptions& options) {
   if (!options.hostfile.empty()) return false;
   return std::none_of(options.launch_args.begin(), options.launch_args.end(), [](const std::string& argument) {
-    return starts_with(argument, "--host") || starts_with(argument, "-host") || argument == "-H" || argument == "--machinefile" ||
-           argument == "-machinefile";
+    return starts_with(argument, "--host") || starts_with(argument, "-host") || argument == "-H" ||
+           argument == "--machinefile" || argument == "-machinefile";
   });
 }
 
@@ -53,17 +53,34 @@ Command make_mpirun_command(const EngineOptions& engine, const LaunchOptions& op
   command.environment.push_back(std::string(kAttemptDirectoryName) + "=" + attempt_directory);
   if (geteuid() == 0)
     for (const char* name : {"OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"}) {
-      std::erase_if(command.environment, [name](const std::string& v) { return starts_with(v, (std::string(name) + "=").c_str()); });
+      std::erase_if(command.environment,
+                    [name](const std::string& v) { return starts_with(v, (std::string(name) + "=").c_str()); });
       command.environment.push_back(std::string(name) + "=1");
     }
 
   std::vector<std::string>& line = command.arguments;
   // yield_when_idle: more ranks than cores are usual on the CPU, and a spinning rank would starve the one it waits for.
   // sigkill_timeout 0: a dead rank ends the job at once. The directories: what a crash leaves lies in one place.
-  line = {options.mpirun, "-n", std::to_string(engine.world()), "--bind-to", "none",
-          "--mca", "mpi_yield_when_idle", "1", "--mca", "odls_base_sigkill_timeout", "0",
-          "--mca", "orte_tmpdir_base", attempt_directory, "--mca", "btl_vader_backing_directory", attempt_directory,
-          "--mca", "btl_vader_single_copy_mechanism", "none"};
+  line = {options.mpirun,
+          "-n",
+          std::to_string(engine.world()),
+          "--bind-to",
+          "none",
+          "--mca",
+          "mpi_yield_when_idle",
+          "1",
+          "--mca",
+          "odls_base_sigkill_timeout",
+          "0",
+          "--mca",
+          "orte_tmpdir_base",
+          attempt_directory,
+          "--mca",
+          "btl_vader_backing_directory",
+          attempt_directory,
+          "--mca",
+          "btl_vader_single_copy_mechanism",
+          "none"};
   if (is_one_host(options)) line.insert(line.end(), {"--mca", "btl", "self,vader"});
   if (engine.device == DeviceKind::cpu) line.push_back("--oversubscribe");
   if (!options.hostfile.empty()) line.insert(line.end(), {"--hostfile", options.hostfile});

@@ -9,15 +9,15 @@
 namespace trireme {
 
 struct LaunchOptions {
-  std::string hostfile;                    // mpirun's --hostfile; empty: this host only
-  std::vector<std::string> launch_args;    // passed to mpirun as they are, one argument each
-  std::string program;                     // absolute path of this program; started on every host
+  std::string hostfile;                  // mpirun's --hostfile; empty: this host only
+  std::vector<std::string> launch_args;  // passed to mpirun as they are, one argument each
+  std::string program;                   // absolute path of this program; started on every host
   std::string mpirun = "mpirun";
 };
 
 struct Command {
-  std::vector<std::string> arguments;      // [0] is looked up in PATH
-  std::vector<std::string> environment;    // "NAME=value"
+  std::vector<std::string> arguments;    // [0] is looked up in PATH
+  std::vector<std::string> environment;  // "NAME=value"
 };
 
 // Do the ranks certainly all run on this host?

@@ -19,7 +19,8 @@ namespace {
 int run(const EngineCommandLine& line) {
   die_with_parent();
   if (line.options.front.address.empty())
-    throw ConfigError("the sub-command engine is started by trireme itself: use trireme generate or bench, under mpirun or alone");
+    throw ConfigError(
+        "the sub-command engine is started by trireme itself: use trireme generate or bench, under mpirun or alone");
   start_host_janitor();
   return engine_main(line.options);
 }

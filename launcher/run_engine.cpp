@@ -37,7 +37,7 @@ std::string advertised_host(const LaunchOptions& launch) {
   if (!launch.hostfile.empty())
     for (const std::string& host : hostfile_hosts(launch.hostfile)) {
       const std::string own = address_towards(host);
-      if (!own.empty() && own.rfind("127.", 0) != 0 && own != host) return own;   // towards another host
+      if (!own.empty() && own.rfind("127.", 0) != 0 && own != host) return own;  // towards another host
     }
   return outward_address();
 }

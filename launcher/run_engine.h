@@ -10,7 +10,7 @@
 
 namespace trireme {
 
-using MakeJob = std::function<std::unique_ptr<FrontJob>()>;   // reads files, may throw Error
+using MakeJob = std::function<std::unique_ptr<FrontJob>()>;  // reads files, may throw Error
 
 // Call from the main thread of a process that has started no other thread. Throws Error.
 int run_with_engine(const RunOptions& options, const MakeJob& make_job);

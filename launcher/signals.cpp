@@ -20,7 +20,7 @@ void on_signal(int signal) {
 
 void install_signal_flags() {
   struct sigaction action {};
-  action.sa_handler = on_signal;   // no SA_RESTART: a write that blocks on a stopped terminal comes back
+  action.sa_handler = on_signal;  // no SA_RESTART: a write that blocks on a stopped terminal comes back
   for (int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
   signal(SIGPIPE, SIG_IGN);
 }

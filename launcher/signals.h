@@ -3,8 +3,8 @@
 
 namespace trireme {
 
-void install_signal_flags();      // also ignores SIGPIPE: a closed standard output is a failed write
-int pending_signal();             // 0: none; otherwise the first that came
-int signals_received();           // how many so far: the second means "now"
+void install_signal_flags();  // also ignores SIGPIPE: a closed standard output is a failed write
+int pending_signal();         // 0: none; otherwise the first that came
+int signals_received();       // how many so far: the second means "now"
 
 }  // namespace trireme

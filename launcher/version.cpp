@@ -23,11 +23,9 @@ std::string cuda_text() {
 }  // namespace
 
 std::string version_text() {
-  return std::string("trireme " TRIREME_VERSION "\n") +
-         "commit  " TRIREME_COMMIT " (" TRIREME_BUILD_TYPE ")\n" +
-         "CUDA    " + cuda_text() + "\n" +
-         "NCCL    " + nccl_version_text() + "\n" +
-         "MPI     " + mpi_version_text() + "\n";
+  return std::string("trireme " TRIREME_VERSION "\n") + "commit  " TRIREME_COMMIT " (" TRIREME_BUILD_TYPE ")\n" +
+         "CUDA    " + cuda_text() + "\n" + "NCCL    " + nccl_version_text() + "\n" + "MPI     " + mpi_version_text() +
+         "\n";
 }
 
 }  // namespace trireme

@@ -1,6 +1,9 @@
 // Rank 0 sends every message to every rank itself. A tree would spare it some sends (about 1 us each on one
 // host, 10 us between hosts), but a rank passes a message on only when it looks, and a rank that computes does
 // not look: its subtree would get the plan late.
+//
+// A message is its length (8 bytes), then the bytes in pieces that arrive without rank 0 looking after them: right
+// after a broadcast rank 0's thread may be inside a device call that ends only when a peer has the plan, too.
 
 #include <cstring>
 #include <utility>
@@ -13,7 +16,9 @@ namespace {
 
 constexpr int kAckTag = 64;                               // above every ControlKind, which are tags themselves
 constexpr size_t kMaxPendingBroadcasts = 64, kMaxPendingAcks = 256;
-constexpr int kMaxMessageBytes = 256 << 20;               // histories of all slots at 128 K tokens are 128 MiB
+constexpr int64_t kMaxMessageBytes = 256 << 20;           // histories of all slots at 128 K tokens are 128 MiB
+constexpr int64_t kEagerPlanBytes = 8 << 20;
+constexpr size_t kLengthBytes = sizeof(uint64_t);
 
 class MpiControlChannel final : public ControlChannel {
  public:
@@ -25,30 +30,33 @@ class MpiControlChannel final : public ControlChannel {
   ~MpiControlChannel() override {
     if (std::uncaught_exceptions() > 0) return;
     if (!sends_.flush(std::chrono::seconds(5))) log_warning("control channel ends with messages that nobody received");
-    for (MPI_Request* request : {&ack_request_, &receive_request_}) {
-      if (*request == MPI_REQUEST_NULL) continue;
-      MPI_Cancel(request);
-      MPI_Wait(request, MPI_STATUS_IGNORE);              // local: the receive is cancelled or already complete
-    }
+    if (ack_request_ == MPI_REQUEST_NULL) return;
+    MPI_Cancel(&ack_request_);
+    MPI_Wait(&ack_request_, MPI_STATUS_IGNORE);          // local: the receive is cancelled or already complete
   }
 
   void broadcast(ControlMessage message) override {
     CHECK(is_root()) << "control broadcast from rank" << group_.rank();
-    CHECK_LE(message.bytes.size(), size_t(kMaxMessageBytes)) << "control message";
+    CHECK_LE(int64_t(message.bytes.size()), kMaxMessageBytes) << "control message";
     if (group_.size() == 1) return;
     const size_t slot = sends_.acquire("control broadcast", IdleHook());
-    sends_.bytes(slot) = std::move(message.bytes);
-    for (int peer = 1; peer < group_.size(); ++peer)
-      sends_.transfers(slot).send_whole(group_, sends_.bytes(slot), peer, int(message.kind));
+    const uint64_t length = message.bytes.size();
+    std::vector<std::byte>& bytes = sends_.bytes(slot);
+    bytes.resize(kLengthBytes);
+    std::memcpy(bytes.data(), &length, kLengthBytes);
+    bytes.insert(bytes.end(), message.bytes.begin(), message.bytes.end());
+    for (int peer = 1; peer < group_.size(); ++peer) {
+      sends_.transfers(slot).send(group_, bytes.data(), kLengthBytes, peer, int(message.kind));
+      sends_.transfers(slot).send(group_, bytes.data() + kLengthBytes, int64_t(length), peer, int(message.kind), kEagerPlanBytes);
+    }
   }
 
   // One message is in hand at a time, so a long one does not hold up this rank's thread.
   std::optional<ControlMessage> try_receive() override {
     CHECK(!is_root()) << "rank 0 receives no control messages";
-    if (receive_request_ == MPI_REQUEST_NULL && !begin_receive()) return std::nullopt;
-    int done = 0;
-    MPI_CHECK(MPI_Test(&receive_request_, &done, MPI_STATUS_IGNORE));
-    if (!done) return std::nullopt;
+    if (!receiving_ && !begin_receive()) return std::nullopt;
+    if (!receive_.done()) return std::nullopt;
+    receiving_ = false;
     return std::exchange(incoming_, ControlMessage());
   }
 
@@ -58,7 +66,7 @@ class MpiControlChannel final : public ControlChannel {
     std::vector<std::byte>& bytes = sends_.bytes(slot);
     bytes.resize(sizeof(StepAck));
     std::memcpy(bytes.data(), &ack, sizeof(StepAck));
-    sends_.transfers(slot).send_whole(group_, bytes, 0, kAckTag);
+    sends_.transfers(slot).send(group_, bytes.data(), int64_t(bytes.size()), 0, kAckTag);
   }
 
   std::optional<StepAck> try_receive_ack() override {
@@ -89,12 +97,16 @@ class MpiControlChannel final : public ControlChannel {
     MPI_CHECK(MPI_Iprobe(0, MPI_ANY_TAG, group_.comm(), &arrived, &status));   // any kind: keeps their order
     if (!arrived) return false;
     MPI_CHECK(MPI_Get_count(&status, MPI_BYTE, &size));
-    CHECK(size >= 0 && size <= kMaxMessageBytes) << "control message of" << size << "bytes";
+    CHECK_EQ(size_t(size), kLengthBytes) << "length of a control message";
     CHECK(status.MPI_TAG == int(ControlKind::plan) || status.MPI_TAG == int(ControlKind::sampling))
         << "control message of kind" << status.MPI_TAG;
+    uint64_t length = 0;   // has arrived: this receive does not wait
+    MPI_CHECK(MPI_Recv(&length, int(kLengthBytes), MPI_BYTE, 0, status.MPI_TAG, group_.comm(), MPI_STATUS_IGNORE));
+    CHECK_LE(length, uint64_t(kMaxMessageBytes)) << "control message";
     incoming_.kind = ControlKind(status.MPI_TAG);
-    incoming_.bytes.resize(size_t(size));
-    MPI_CHECK(MPI_Irecv(incoming_.bytes.data(), size, MPI_BYTE, 0, status.MPI_TAG, group_.comm(), &receive_request_));
+    incoming_.bytes.resize(length);
+    receive_.receive(group_, incoming_.bytes.data(), int64_t(length), 0, status.MPI_TAG, kEagerPlanBytes);
+    receiving_ = true;
     return true;
   }
 
@@ -102,7 +114,9 @@ class MpiControlChannel final : public ControlChannel {
   PendingSends sends_;
   ControlMessage incoming_;
   StepAck ack_;
-  MPI_Request receive_request_ = MPI_REQUEST_NULL, ack_request_ = MPI_REQUEST_NULL;
+  Transfers receive_;
+  bool receiving_ = false;
+  MPI_Request ack_request_ = MPI_REQUEST_NULL;
 };
 
 }  // namespace

@@ -14,16 +14,11 @@ namespace {
 // MPI, which a rank that computes is not. So messages of up to 32 KiB (a decode step's activations) travel as
 // pieces that size. Longer ones are cut only where MPI's int counts end.
 constexpr int64_t kEagerBytes = 4000;
-constexpr int64_t kEagerMessageBytes = 32 << 10;
 constexpr int64_t kLargestPieceBytes = 1 << 30;
 
-int64_t piece_bytes(int64_t message_bytes) {
-  return message_bytes <= kEagerMessageBytes ? kEagerBytes : kLargestPieceBytes;
-}
-
 template <typename Post>   // post(offset, bytes)
-void for_each_piece(int64_t bytes, Post post) {
-  const int64_t piece = piece_bytes(bytes);
+void for_each_piece(int64_t bytes, int64_t eager_limit, Post post) {
+  const int64_t piece = bytes <= eager_limit ? kEagerBytes : kLargestPieceBytes;
   for (int64_t offset = 0; offset < bytes; offset += piece) post(offset, int(std::min(piece, bytes - offset)));
 }
 
@@ -63,8 +58,9 @@ MpiGroup::~MpiGroup() {
   if (comm_ != MPI_COMM_NULL && std::uncaught_exceptions() == 0) MPI_Comm_free(&comm_);
 }
 
-void Transfers::send(const MpiGroup& group, const void* data, int64_t bytes, int destination, int tag) {
-  for_each_piece(bytes, [&](int64_t offset, int piece) {
+void Transfers::send(const MpiGroup& group, const void* data, int64_t bytes, int destination, int tag,
+                     int64_t eager_limit) {
+  for_each_piece(bytes, eager_limit, [&](int64_t offset, int piece) {
     const char* begin = static_cast<const char*>(data) + offset;
     MPI_Request request;
     MPI_CHECK(MPI_Isend(begin, piece, MPI_BYTE, destination, tag, group.comm(), &request));
@@ -74,16 +70,9 @@ void Transfers::send(const MpiGroup& group, const void* data, int64_t bytes, int
   bytes_ += bytes;
 }
 
-void Transfers::send_whole(const MpiGroup& group, const std::vector<std::byte>& bytes, int destination, int tag) {
-  MPI_Request request;
-  CHECK_LE(bytes.size(), size_t(kLargestPieceBytes)) << "message";
-  MPI_CHECK(MPI_Isend(bytes.data(), int(bytes.size()), MPI_BYTE, destination, tag, group.comm(), &request));
-  requests_.push_back(request);
-  expected_.push_back(-1);
-}
-
-void Transfers::receive(const MpiGroup& group, void* data, int64_t bytes, int source, int tag) {
-  for_each_piece(bytes, [&](int64_t offset, int piece) {
+void Transfers::receive(const MpiGroup& group, void* data, int64_t bytes, int source, int tag,
+                        int64_t eager_limit) {
+  for_each_piece(bytes, eager_limit, [&](int64_t offset, int piece) {
     char* begin = static_cast<char*>(data) + offset;
     MPI_Request request;
     MPI_CHECK(MPI_Irecv(begin, piece, MPI_BYTE, source, tag, group.comm(), &request));

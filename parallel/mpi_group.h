@@ -51,14 +51,17 @@ class MpiGroup {
   int rank_ = 0, size_ = 1;
 };
 
+inline constexpr int64_t kEagerMessageBytes = 32 << 10;   // a decode step's activations
+
 // The messages of one operation. Sender and receiver must name the same byte count; receivers check it.
 // The bytes must stay put until done() said true.
 class Transfers {
  public:
-  void send(const MpiGroup& group, const void* data, int64_t bytes, int destination, int tag);
-  void receive(const MpiGroup& group, void* data, int64_t bytes, int source, int tag);
-  // For receivers that ask MPI for the size: one message, whatever its length, also an empty one.
-  void send_whole(const MpiGroup& group, const std::vector<std::byte>& bytes, int destination, int tag);
+  // Messages up to eager_limit travel in pieces that need nobody's attention on the way; both sides name the same.
+  void send(const MpiGroup& group, const void* data, int64_t bytes, int destination, int tag,
+            int64_t eager_limit = kEagerMessageBytes);
+  void receive(const MpiGroup& group, void* data, int64_t bytes, int source, int tag,
+               int64_t eager_limit = kEagerMessageBytes);
   bool done();                                             // progresses MPI; stays true until the next message
   void wait(const char* operation, const IdleHook& idle);
   bool empty() const { return requests_.empty(); }

@@ -105,7 +105,7 @@ std::optional<Message> FrameReader<Message>::next() {
   if (!reader.at_end()) throw WireError("malformed frame: bytes after the last field");
 
   used_ += kFrameHeaderBytes + length;
-  if (used_ == buffer_.size() || used_ > (size_t(1) << 20)) {   // move the rest forward now and then, not per frame
+  if (used_ == buffer_.size() || used_ > (size_t(1) << 20)) {  // move the rest forward now and then, not per frame
     buffer_.erase(0, used_);
     used_ = 0;
   }

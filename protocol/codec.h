@@ -1,7 +1,8 @@
 #pragma once
 // Messages as bytes. A frame: u32 payload length, u32 attempt, u8 kind, payload; integers little-endian, floats as
 // their IEEE bits, texts and lists with a u32 count. Every length and enumerator is checked against what is there:
-// a malformed frame is a WireError, never a wild read and never an allocation larger than a small multiple of its bytes.
+// a malformed frame is a WireError, never a wild read and never an allocation larger than a small multiple of its
+// bytes.
 
 #include <cstddef>
 #include <optional>
@@ -20,10 +21,10 @@ class WireError : public Error {
 };
 
 inline constexpr size_t kFrameHeaderBytes = 9;
-inline constexpr size_t kMaxFrameBytes = size_t(64) << 20;      // payload, after the peer has proved itself
-inline constexpr size_t kMaxHelloBytes = 4096;                  // payload, before
+inline constexpr size_t kMaxFrameBytes = size_t(64) << 20;  // payload, after the peer has proved itself
+inline constexpr size_t kMaxHelloBytes = 4096;              // payload, before
 inline constexpr size_t kMaxTextBytes = size_t(1) << 20;
-inline constexpr size_t kMaxLogLineBytes = 8192;                // longer lines are cut by the sender
+inline constexpr size_t kMaxLogLineBytes = 8192;  // longer lines are cut by the sender
 
 // Appends one frame. Throws WireError when the message exceeds kMaxFrameBytes.
 void append_frame(std::string& out, const RankMessage& message, uint32_t attempt);

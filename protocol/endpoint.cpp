@@ -41,7 +41,8 @@ std::string make_attempt_key() {
 bool keys_equal(std::string_view a, std::string_view b) {
   if (a.size() != b.size() || a.empty()) return false;
   unsigned difference = 0;
-  for (size_t i = 0; i < a.size(); ++i) difference |= unsigned(static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b[i]));
+  for (size_t i = 0; i < a.size(); ++i)
+    difference |= unsigned(static_cast<unsigned char>(a[i]) ^ static_cast<unsigned char>(b[i]));
   return difference == 0;
 }
 

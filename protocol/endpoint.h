@@ -8,9 +8,9 @@
 namespace trireme {
 
 struct FrontEndpoint {
-  std::string address;        // "unix:/path" or "tcp:host:port"
-  std::string key;            // 32 random bytes as hex, new for every attempt
-  uint32_t attempt = 0;       // stands in every frame; frames of another attempt are refused
+  std::string address;   // "unix:/path" or "tcp:host:port"
+  std::string key;       // 32 random bytes as hex, new for every attempt
+  uint32_t attempt = 0;  // stands in every frame; frames of another attempt are refused
   bool operator==(const FrontEndpoint&) const = default;
 };
 
@@ -18,7 +18,7 @@ struct FrontEndpoint {
 std::string endpoint_text(const FrontEndpoint& endpoint);
 FrontEndpoint parse_endpoint(std::string_view text);
 
-std::string make_attempt_key();                                  // from the kernel's random source
-bool keys_equal(std::string_view a, std::string_view b);         // in time that depends on the lengths only
+std::string make_attempt_key();                           // from the kernel's random source
+bool keys_equal(std::string_view a, std::string_view b);  // in time that depends on the lengths only
 
 }  // namespace trireme

@@ -51,27 +51,29 @@ size_t command_bytes(const EngineCommand& command) {
 
 struct FrontLink::State {
   explicit State(const LinkOptions& link_options)
-      : options(link_options), socket(dial(options.front.address, options.dial_timeout)), reader(options.front.attempt) {}
+      : options(link_options),
+        socket(dial(options.front.address, options.dial_timeout)),
+        reader(options.front.attempt) {}
 
   void handshake();
-  void run();                                   // the beat thread
-  void read_front();                            // beat thread
-  void accept(FrontMessage&& message);          // beat thread
+  void run();                           // the beat thread
+  void read_front();                    // beat thread
+  void accept(FrontMessage&& message);  // beat thread
   void send(const RankMessage& message);
-  bool flush(std::chrono::milliseconds timeout);   // false: bytes are left
+  bool flush(std::chrono::milliseconds timeout);  // false: bytes are left
   Hello hello() const;
 
   const LinkOptions options;
   FileDescriptor socket;
   Wakeup wakeup;
-  FrameReader<FrontMessage> reader;             // beat thread, after the handshake
-  SteadyTime last_heard;                        // beat thread
+  FrameReader<FrontMessage> reader;  // beat thread, after the handshake
+  SteadyTime last_heard;             // beat thread
 
-  std::mutex mutex;                             // guards what follows
+  std::mutex mutex;  // guards what follows
   std::condition_variable changed;
   std::string gpu;
   std::string outgoing;
-  size_t sending_bytes = 0;                     // taken from `outgoing`, not yet in the kernel
+  size_t sending_bytes = 0;  // taken from `outgoing`, not yet in the kernel
   int64_t dropped_lines = 0;
   std::deque<EngineCommand> commands;
   size_t queued_command_bytes = 0;
@@ -123,7 +125,7 @@ void FrontLink::State::accept(FrontMessage&& message) {
   if (auto* submit = std::get_if<SubmitCommand>(&message)) command = std::move(*submit);
   if (auto* cancel = std::get_if<CancelCommand>(&message)) command = *cancel;
   if (auto* shutdown = std::get_if<ShutdownCommand>(&message)) command = *shutdown;
-  if (!command) return;   // Welcome, Keepalive: that something came is all they say
+  if (!command) return;  // Welcome, Keepalive: that something came is all they say
   std::lock_guard lock(mutex);
   queued_command_bytes += command_bytes(*command);
   commands.push_back(std::move(*command));
@@ -151,7 +153,8 @@ void FrontLink::State::run() {
     if (now() >= next_beat) {
       // A backlog is news enough: whatever arrives shows that this rank lives.
       std::lock_guard lock(mutex);
-      if (outgoing.empty() && sending.empty()) append_frame(outgoing, RankMessage(current_beat()), options.front.attempt);
+      if (outgoing.empty() && sending.empty())
+        append_frame(outgoing, RankMessage(current_beat()), options.front.attempt);
       next_beat = now() + options.beat_period;
     }
     {
@@ -234,17 +237,21 @@ void FrontLink::forward_logs() {
       return;
     }
     if (state->dropped_lines > 0)
-      message.line += " (" + std::to_string(std::exchange(state->dropped_lines, 0)) + " lines before this were dropped)";
+      message.line +=
+          " (" + std::to_string(std::exchange(state->dropped_lines, 0)) + " lines before this were dropped)";
     append_frame(state->outgoing, RankMessage(std::move(message)), state->options.front.attempt);
     state->wakeup.notify();
   });
 }
 
 void FrontLink::report_failure(const std::exception& error) {
-  FailureKind kind = FailureKind::environment;   // an Error: something outside the program, with its remedy
-  if (dynamic_cast<const ConfigError*>(&error)) kind = FailureKind::config;
-  else if (dynamic_cast<const CheckpointError*>(&error)) kind = FailureKind::checkpoint;
-  else if (!dynamic_cast<const Error*>(&error)) kind = FailureKind::internal;
+  FailureKind kind = FailureKind::environment;  // an Error: something outside the program, with its remedy
+  if (dynamic_cast<const ConfigError*>(&error))
+    kind = FailureKind::config;
+  else if (dynamic_cast<const CheckpointError*>(&error))
+    kind = FailureKind::checkpoint;
+  else if (!dynamic_cast<const Error*>(&error))
+    kind = FailureKind::internal;
   report_failure(kind, error.what());
 }
 

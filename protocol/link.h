@@ -19,12 +19,12 @@
 
 namespace trireme {
 
-inline constexpr int kExitEngineFailure = 70;   // a rank that failed and said so
-inline constexpr int kExitFrontLost = 71;       // a rank whose front is gone
+inline constexpr int kExitEngineFailure = 70;  // a rank that failed and said so
+inline constexpr int kExitFrontLost = 71;      // a rank whose front is gone
 
 struct RankIdentity {
   int rank = 0, world = 1;
-  std::string gpu;                              // "cuda:0" or empty
+  std::string gpu;  // "cuda:0" or empty
 };
 
 struct LinkOptions {
@@ -40,7 +40,7 @@ class FrontLink final : public EnginePort {
  public:
   // Dials and waits for Welcome. Throws Error naming the address when nobody answers or the key is refused.
   explicit FrontLink(const LinkOptions& options);
-  ~FrontLink() override;                          // without stop(): the front sees a death
+  ~FrontLink() override;  // without stop(): the front sees a death
   FrontLink(const FrontLink&) = delete;
 
   // The GPU is known only after MPI has said which rank of its host this is.

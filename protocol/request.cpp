@@ -53,7 +53,8 @@ void validate_ids(const std::vector<int32_t>& ids, const char* name, int64_t voc
 void validate_emitted(const Request& request, int64_t vocab_size) {
   std::set<int32_t> seen;
   for (const EmittedChoice& emitted : request.emitted) {
-    require(emitted.choice >= 0 && emitted.choice < request.sampling.n, "an emitted choice", "in [0, n)", emitted.choice);
+    require(emitted.choice >= 0 && emitted.choice < request.sampling.n, "an emitted choice", "in [0, n)",
+            emitted.choice);
     require(seen.insert(emitted.choice).second, "an emitted choice", "named once", emitted.choice);
     require(emitted.ids.size() <= size_t(request.sampling.max_new_tokens), "the number of emitted ids",
             "at most max_new_tokens", emitted.ids.size());

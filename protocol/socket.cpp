@@ -108,7 +108,7 @@ int listening_port(const FileDescriptor& listener) {
 FileDescriptor accept_connection(const FileDescriptor& listener) {
   FileDescriptor socket(::accept4(listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   const int yes = 1;
-  if (socket.valid()) setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);   // fails on Unix sockets
+  if (socket.valid()) setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);  // fails on Unix sockets
   return socket;
 }
 
@@ -117,7 +117,8 @@ FileDescriptor dial(const std::string& address, std::chrono::milliseconds timeou
   const SocketAddress resolved = resolve(address, false);
   for (;;) {
     FileDescriptor socket = open_socket(resolved);
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     const int error = connect_once(socket, resolved, std::max(left, std::chrono::milliseconds(0)));
     if (error == 0) return socket;
     const bool again = error == ECONNREFUSED || error == ENOENT || error == EAGAIN || error == ETIMEDOUT;
@@ -174,7 +175,7 @@ Wakeup::Wakeup() : event_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) { CHECK(event_
 
 void Wakeup::notify() {
   const uint64_t one = 1;
-  [[maybe_unused]] const ssize_t ignored = ::write(event_.get(), &one, sizeof one);   // full counter: awake already
+  [[maybe_unused]] const ssize_t ignored = ::write(event_.get(), &one, sizeof one);  // full counter: awake already
 }
 
 void Wakeup::drain() {

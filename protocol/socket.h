@@ -28,14 +28,14 @@ class FileDescriptor {
 
 // "unix:/path", "tcp:host:port" ("tcp:0.0.0.0:0" lets the kernel choose). Throws Error with the reason.
 FileDescriptor listen_on(const std::string& address);
-int listening_port(const FileDescriptor& listener);               // TCP only
+int listening_port(const FileDescriptor& listener);                // TCP only
 FileDescriptor accept_connection(const FileDescriptor& listener);  // invalid: nobody is waiting
 // Tries until the timeout while the connection is refused or the path is not there yet.
 FileDescriptor dial(const std::string& address, std::chrono::milliseconds timeout);
 
 struct SocketRead {
   std::string bytes;
-  bool ended = false;        // end of file or a broken connection, after `bytes`
+  bool ended = false;  // end of file or a broken connection, after `bytes`
 };
 SocketRead read_available(const FileDescriptor& socket, size_t max_bytes);
 // Sends what the kernel takes now and erases it from `pending`; false: the connection is broken.

@@ -24,14 +24,16 @@ concept Is = std::same_as<std::remove_const_t<T>, U>;
 
 // Enumerators run from 0 to last_enumerator(E{}).
 template <typename E>
-concept WireEnum = std::is_enum_v<E> && requires { last_enumerator(E{}); };
+concept WireEnum = std::is_enum_v<E> && requires {
+  last_enumerator(E{});
+};
 
 class Writer {
  public:
   explicit Writer(std::string& out) : out_(out) {}
 
   template <typename T>
-    requires std::is_arithmetic_v<T>
+  requires std::is_arithmetic_v<T>
   void write(T value) {
     if constexpr (std::same_as<T, bool>) return write(uint8_t(value));
     char bytes[sizeof(T)];
@@ -39,9 +41,12 @@ class Writer {
     out_.append(bytes, sizeof(T));
   }
   template <WireEnum E>
-  void write(E value) { write(uint8_t(value)); }
+  void write(E value) {
+    write(uint8_t(value));
+  }
   void write(const std::string& text) {
-    if (text.size() > kMaxTextBytes) throw WireError("a text of " + std::to_string(text.size()) + " bytes is too long to send");
+    if (text.size() > kMaxTextBytes)
+      throw WireError("a text of " + std::to_string(text.size()) + " bytes is too long to send");
     write(uint32_t(text.size()));
     out_.append(text);
   }
@@ -57,7 +62,7 @@ class Writer {
     std::visit([this](const auto& value) { write(value); }, choice);
   }
   template <typename T>
-    requires requires(const T& value) { members(value); }
+  requires requires(const T& value) { members(value); }
   void write(const T& value) {
     std::apply([this](const auto&... fields) { (write(fields), ...); }, members(value));
   }
@@ -73,7 +78,7 @@ class Reader {
   bool at_end() const { return rest_.empty(); }
 
   template <typename T>
-    requires std::is_arithmetic_v<T>
+  requires std::is_arithmetic_v<T>
   void read(T& value) {
     if constexpr (std::same_as<T, bool>) {
       uint8_t byte = 0;
@@ -88,7 +93,8 @@ class Reader {
   void read(E& value) {
     uint8_t byte = 0;
     read(byte);
-    if (byte > uint8_t(last_enumerator(E{}))) throw WireError("malformed frame: unknown enumerator " + std::to_string(byte));
+    if (byte > uint8_t(last_enumerator(E{})))
+      throw WireError("malformed frame: unknown enumerator " + std::to_string(byte));
     value = E(byte);
   }
   void read(std::string& text) {
@@ -98,7 +104,7 @@ class Reader {
   }
   template <typename T>
   void read(std::vector<T>& list) {
-    const uint32_t size = count();   // <= bytes left; grows by push_back, so a lying count allocates nothing
+    const uint32_t size = count();  // <= bytes left; grows by push_back, so a lying count allocates nothing
     list.clear();
     for (uint32_t i = 0; i < size; ++i) read(list.emplace_back());
   }
@@ -110,7 +116,7 @@ class Reader {
       throw WireError("malformed frame: unknown alternative " + std::to_string(index));
   }
   template <typename T>
-    requires requires(T& value) { members(value); }
+  requires requires(T& value) { members(value); }
   void read(T& value) {
     std::apply([this](auto&... fields) { (read(fields), ...); }, members(value));
   }
@@ -125,7 +131,8 @@ class Reader {
   uint32_t count() {
     uint32_t size = 0;
     read(size);
-    if (size > rest_.size()) throw WireError("malformed frame: a count of " + std::to_string(size) + " exceeds the frame");
+    if (size > rest_.size())
+      throw WireError("malformed frame: a count of " + std::to_string(size) + " exceeds the frame");
     return size;
   }
   template <typename Variant, size_t... I>

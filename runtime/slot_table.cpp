@@ -32,6 +32,21 @@ const SlotInfo& SlotTable::info(SlotId id) const {
   return slots_[size_t(id)];
 }
 
+namespace {
+
+// One update per table entry: on the device they run side by side.
+void set_table_entry(std::vector<int32_t>& updates, const BlockOrder& order) {
+  if (order.kind == BlockOrderKind::replace)
+    for (size_t i = 0; i < updates.size(); i += 3)
+      if (updates[i] == order.slot && updates[i + 1] == order.index) {
+        updates[i + 2] = order.block;
+        return;
+      }
+  updates.insert(updates.end(), {order.slot, order.index, order.block});
+}
+
+}  // namespace
+
 void SlotTable::apply_to_host(const StepPlan& plan) {
   for (const SlotOrder& order : plan.slots) {
     SlotInfo& info = slot(order.slot);
@@ -108,7 +123,7 @@ void SlotTable::queue_blocks(const StepPlan& plan, PackedUpload& upload) {
       if (order.kind == BlockOrderKind::append) CHECK_EQ(order.index, length++) << "append to the table of slot" << order.slot;
       else CHECK_LT(order.index, length) << "replace in the table of slot" << order.slot;
       CHECK_LE(length, options_.max_blocks_per_slot) << "table of slot" << order.slot;
-      updates.insert(updates.end(), {order.slot, order.index, order.block});
+      set_table_entry(updates, order);
     }
     if (!updates.empty()) {
       const TensorView rows = upload.add(updates).reshape({int64_t(updates.size()) / 3, 3});

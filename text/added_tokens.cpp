@@ -22,7 +22,8 @@ AddedTokenFinder::AddedTokenFinder(const std::vector<AddedToken>& tokens) : toke
     if (content.empty()) continue;
     uint32_t node = 0;
     for (const char byte : content) {
-      const auto [child, is_new] = children_.try_emplace(uint64_t(node) << 8 | uint8_t(byte), uint32_t(token_at_node_.size()));
+      const auto [child, is_new] =
+          children_.try_emplace(uint64_t(node) << 8 | uint8_t(byte), uint32_t(token_at_node_.size()));
       if (is_new) token_at_node_.push_back(-1);
       node = child->second;
     }

@@ -13,10 +13,10 @@ namespace trireme {
 struct AddedToken {
   std::string content;
   int32_t id = -1;
-  bool single_word = false;   // not inside a word
-  bool lstrip = false;        // takes the white space before it
-  bool rstrip = false;        // takes the white space after it
-  bool normalized = false;    // found in the normalized text, not in the raw one
+  bool single_word = false;  // not inside a word
+  bool lstrip = false;       // takes the white space before it
+  bool rstrip = false;       // takes the white space after it
+  bool normalized = false;   // found in the normalized text, not in the raw one
   bool special = false;
 };
 
@@ -43,9 +43,9 @@ class AddedTokenFinder {
   bool accepts(const AddedToken& token, std::string_view text, size_t begin, size_t end) const;
 
   std::vector<AddedToken> tokens_;
-  std::vector<int32_t> token_at_node_{-1};              // index into tokens_, or -1
-  std::unordered_map<uint64_t, uint32_t> children_;     // node << 8 | byte -> node; node 0 is the root
-  bool starts_[256] = {};                               // some token starts with this byte
+  std::vector<int32_t> token_at_node_{-1};           // index into tokens_, or -1
+  std::unordered_map<uint64_t, uint32_t> children_;  // node << 8 | byte -> node; node 0 is the root
+  bool starts_[256] = {};                            // some token starts with this byte
 };
 
 }  // namespace trireme

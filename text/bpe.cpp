@@ -45,8 +45,10 @@ class BpeModel::Merger {
   explicit Merger(const MergeTable& table) : table_(table) {}
 
   void run(std::vector<int32_t>& symbols) {
-    if (symbols.size() <= kShortPiece) merge_short(symbols);
-    else merge_long(symbols);
+    if (symbols.size() <= kShortPiece)
+      merge_short(symbols);
+    else
+      merge_long(symbols);
   }
 
  private:
@@ -126,7 +128,9 @@ BpeModel::BpeModel(std::vector<std::string> tokens, const BpeMerges& merges, con
       fuse_unknown_(options.fuse_unknown) {
   const auto require = [&](const std::string& token, size_t rank) {
     const int32_t id = vocabulary_.find(token);
-    if (id < 0) throw CheckpointError("tokenizer merge " + std::to_string(rank) + ": token \"" + token + "\" is not in the vocabulary");
+    if (id < 0)
+      throw CheckpointError("tokenizer merge " + std::to_string(rank) + ": token \"" + token +
+                            "\" is not in the vocabulary");
     return id;
   };
   for (size_t rank = 0; rank < merges.size(); ++rank) {
@@ -136,7 +140,8 @@ BpeModel::BpeModel(std::vector<std::string> tokens, const BpeMerges& merges, con
   for (int c = 0; c < 128; ++c) ascii_ids_.push_back(vocabulary_.find(std::string(1, char(c))));
   if (!options.unknown_token.empty()) {
     unknown_id_ = vocabulary_.find(options.unknown_token);
-    if (unknown_id_ < 0) throw CheckpointError("tokenizer unk_token \"" + options.unknown_token + "\" is not in the vocabulary");
+    if (unknown_id_ < 0)
+      throw CheckpointError("tokenizer unk_token \"" + options.unknown_token + "\" is not in the vocabulary");
   }
   if (byte_fallback_) {
     constexpr char kHex[] = "0123456789ABCDEF";
@@ -171,14 +176,17 @@ void BpeModel::append_symbols(std::string_view piece, std::vector<int32_t>& symb
     const size_t bytes = decode_char(piece, at).bytes;
     const std::string_view character = piece.substr(at, bytes);
     const int32_t id = bytes == 1 ? ascii_ids_[uint8_t(piece[at])] : vocabulary_.find(character);
-    if (id >= 0) symbols.push_back(id);
-    else append_unknown(character, symbols);
+    if (id >= 0)
+      symbols.push_back(id);
+    else
+      append_unknown(character, symbols);
     at += bytes;
   }
 }
 
 void BpeModel::encode(std::string_view piece, std::vector<int32_t>& ids) const {
-  if (const int32_t whole = vocabulary_.find(piece); whole >= 0 && stays_whole_[size_t(whole)]) return ids.push_back(whole);
+  if (const int32_t whole = vocabulary_.find(piece); whole >= 0 && stays_whole_[size_t(whole)])
+    return ids.push_back(whole);
   std::vector<int32_t> symbols;
   symbols.reserve(piece.size());
   append_symbols(piece, symbols);

@@ -13,10 +13,10 @@
 namespace trireme {
 
 struct BpeOptions {
-  bool ignore_merges = false;    // a piece that is a token as a whole stays whole
-  bool byte_fallback = false;    // a character without a token becomes its bytes, "<0x0A>", when all have tokens
-  bool fuse_unknown = false;     // a run of unknown characters is one unknown token
-  std::string unknown_token;     // empty: characters without a token are dropped
+  bool ignore_merges = false;  // a piece that is a token as a whole stays whole
+  bool byte_fallback = false;  // a character without a token becomes its bytes, "<0x0A>", when all have tokens
+  bool fuse_unknown = false;   // a run of unknown characters is one unknown token
+  std::string unknown_token;   // empty: characters without a token are dropped
 };
 
 using BpeMerges = std::vector<std::pair<std::string, std::string>>;  // in order of rank
@@ -42,11 +42,11 @@ class BpeModel final : public TokenModel {
 
   Vocabulary vocabulary_;
   std::unique_ptr<MergeTable> merges_;
-  std::vector<int32_t> ascii_ids_;       // of one-byte characters
-  std::vector<bool> stays_whole_;        // by id: encoding the token's own text gives back just that token
+  std::vector<int32_t> ascii_ids_;  // of one-byte characters
+  std::vector<bool> stays_whole_;   // by id: encoding the token's own text gives back just that token
   bool byte_fallback_, fuse_unknown_;
   int32_t unknown_id_ = -1;
-  std::vector<int32_t> byte_ids_;        // of "<0x00>" .. "<0xFF>"
+  std::vector<int32_t> byte_ids_;  // of "<0x00>" .. "<0xFF>"
 };
 
 std::unique_ptr<TokenModel> make_bpe_model(const PartFields& fields);

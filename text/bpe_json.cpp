@@ -15,7 +15,8 @@ std::vector<std::string> read_vocabulary(const PartFields& fields) {
   for (const auto& entry : vocabulary.raw()) {
     const int64_t id = entry.value().is_int64() ? entry.value().get_int64() : -1;
     if (id < 0 || id >= kMaxVocabulary)
-      vocabulary.fail("the id of \"" + std::string(entry.key()) + "\" must be from 0 to " + std::to_string(kMaxVocabulary - 1));
+      vocabulary.fail("the id of \"" + std::string(entry.key()) + "\" must be from 0 to " +
+                      std::to_string(kMaxVocabulary - 1));
     if (size_t(id) >= tokens.size()) tokens.resize(size_t(id) + 1);
     if (!tokens[size_t(id)].empty()) vocabulary.fail("id " + std::to_string(id) + " occurs twice");
     tokens[size_t(id)] = std::string(entry.key());
@@ -31,7 +32,8 @@ BpeMerges read_merges(const PartFields& fields) {
   for (const auto& entry : entries) {
     if (const auto* text = entry.if_string()) {
       merges.push_back(split_merge({text->data(), text->size()}, where));
-    } else if (const auto* pair = entry.if_array(); pair && pair->size() == 2 && (*pair)[0].is_string() && (*pair)[1].is_string()) {
+    } else if (const auto* pair = entry.if_array();
+               pair && pair->size() == 2 && (*pair)[0].is_string() && (*pair)[1].is_string()) {
       merges.emplace_back((*pair)[0].get_string().c_str(), (*pair)[1].get_string().c_str());
     } else {
       fields.fail("merge " + std::to_string(merges.size()) + " must be \"a b\" or [\"a\", \"b\"]");
@@ -43,7 +45,8 @@ BpeMerges read_merges(const PartFields& fields) {
 void refuse(const PartFields& fields, std::string_view key) {
   const json::value* value = fields.find(key);
   const bool harmless = !value || (value->is_string() && value->get_string().empty()) ||
-                        (value->is_double() && value->get_double() == 0) || (value->is_int64() && value->get_int64() == 0);
+                        (value->is_double() && value->get_double() == 0) ||
+                        (value->is_int64() && value->get_int64() == 0);
   if (!harmless) fields.fail("\"" + std::string(key) + "\" is not supported");
 }
 

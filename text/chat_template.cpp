@@ -22,7 +22,8 @@ std::string checked_text(const boost::json::string& text) {
 
 Value to_value(const boost::json::value& json, int depth) {
   if (depth > kMaxInputDepth)
-    throw RequestError("the conversation or its tools are nested more than " + std::to_string(kMaxInputDepth) + " deep");
+    throw RequestError("the conversation or its tools are nested more than " + std::to_string(kMaxInputDepth) +
+                       " deep");
   if (json.is_bool()) return json.get_bool();
   if (json.is_int64()) return int64_t(json.get_int64());
   if (json.is_uint64()) return double(json.get_uint64());
@@ -35,7 +36,8 @@ Value to_value(const boost::json::value& json, int depth) {
   }
   if (const auto* object = json.if_object()) {
     Dict dict;
-    for (const auto& entry : *object) dict.set(Value(checked_text(boost::json::string(entry.key()))), to_value(entry.value(), depth + 1));
+    for (const auto& entry : *object)
+      dict.set(Value(checked_text(boost::json::string(entry.key()))), to_value(entry.value(), depth + 1));
     return Value::dict(std::move(dict));
   }
   return nullptr;
@@ -47,7 +49,8 @@ struct ChatTemplate::Program {
   jinja::Body body;
 };
 
-ChatTemplate::ChatTemplate(std::string_view source) : program_(std::make_unique<Program>(Program{jinja::parse_template(source)})) {}
+ChatTemplate::ChatTemplate(std::string_view source)
+    : program_(std::make_unique<Program>(Program{jinja::parse_template(source)})) {}
 ChatTemplate::~ChatTemplate() = default;
 ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
@@ -56,7 +59,8 @@ std::string ChatTemplate::render(const ChatTemplateInput& input) const {
   Dict variables;
   variables.set("tools", to_value(input.tools, 0));
   variables.set("documents", nullptr);
-  for (const auto& entry : input.variables) variables.set(Value(checked_text(boost::json::string(entry.key()))), to_value(entry.value(), 0));
+  for (const auto& entry : input.variables)
+    variables.set(Value(checked_text(boost::json::string(entry.key()))), to_value(entry.value(), 0));
   variables.set("messages", to_value(input.messages, 0));
   variables.set("add_generation_prompt", input.add_generation_prompt);
   jinja::Evaluator evaluator(variables);

@@ -11,9 +11,9 @@
 namespace trireme {
 
 struct ChatTemplateInput {
-  boost::json::value messages;                    // array of {role, content, ...}
-  boost::json::value tools;                       // null: absent
-  boost::json::object variables;                  // bos_token, eos_token, chat_template_kwargs ...
+  boost::json::value messages;    // array of {role, content, ...}
+  boost::json::value tools;       // null: absent
+  boost::json::object variables;  // bos_token, eos_token, chat_template_kwargs ...
   bool add_generation_prompt = true;
 };
 

@@ -15,7 +15,7 @@ class Detokenizer {
  public:
   explicit Detokenizer(const Tokenizer& tokenizer, bool skip_special = true);
   std::string add(int32_t id);
-  std::string finish();                    // flushes what is held back
+  std::string finish();  // flushes what is held back
 
  private:
   const Tokenizer* tokenizer_;

@@ -21,7 +21,9 @@ constexpr uint32_t kMatchLimit = 10'000'000;  // backtracking steps of one searc
 template <auto free>
 struct Deleter {
   template <typename T>
-  void operator()(T* pointer) const { free(pointer); }
+  void operator()(T* pointer) const {
+    free(pointer);
+  }
 };
 using Code = std::unique_ptr<pcre2_code, Deleter<pcre2_code_free_8>>;
 using MatchData = std::unique_ptr<pcre2_match_data, Deleter<pcre2_match_data_free_8>>;
@@ -65,7 +67,8 @@ class Pcre2Pattern final : public Pattern {
                                     PCRE2_NO_UTF_CHECK, data.get(), context_.get());
       if (found == PCRE2_ERROR_NOMATCH) return;
       if (found < 0)
-        throw RequestError("the tokenizer's pattern `" + expression_ + "` gave up on this text: " + pcre2_message(found));
+        throw RequestError("the tokenizer's pattern `" + expression_ +
+                           "` gave up on this text: " + pcre2_message(found));
       const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(data.get());
       if (bounds[1] > bounds[0] && bounds[0] >= at) matches.push_back({bounds[0], bounds[1]});
       at = bounds[1] > at ? bounds[1] : at + decode_char(subject, at).bytes;

@@ -44,15 +44,18 @@ PipelineTokenizer::PipelineTokenizer(TokenizerParts parts)
 
 std::vector<int32_t> PipelineTokenizer::encode(std::string_view text, const EncodeOptions& options) const {
   if (text.size() > kMaxTextBytes)
-    throw RequestError("the text has " + std::to_string(text.size()) + " bytes, at most " + std::to_string(kMaxTextBytes) + " are accepted");
+    throw RequestError("the text has " + std::to_string(text.size()) + " bytes, at most " +
+                       std::to_string(kMaxTextBytes) + " are accepted");
   if (const size_t at = find_invalid_utf8(text); at != kValidUtf8)
     throw RequestError("the text is not valid UTF-8 at byte " + std::to_string(at));
   std::vector<Segment> segments;
   raw_finder_.split(text, options.parse_special, segments);
   std::vector<int32_t> ids;
   for (const Segment& segment : segments) {
-    if (segment.id >= 0) ids.push_back(segment.id);
-    else encode_plain(segment.text, options.parse_special, ids);
+    if (segment.id >= 0)
+      ids.push_back(segment.id);
+    else
+      encode_plain(segment.text, options.parse_special, ids);
   }
   if (options.add_special_tokens && parts_.post_processor) parts_.post_processor->apply(ids);
   return ids;
@@ -63,8 +66,10 @@ void PipelineTokenizer::encode_plain(std::string_view text, bool parse_special, 
   std::vector<Segment> segments;
   normalized_finder_.split(normalized, parse_special, segments);
   for (const Segment& segment : segments) {
-    if (segment.id >= 0) ids.push_back(segment.id);
-    else encode_pieces(segment.text, ids);
+    if (segment.id >= 0)
+      ids.push_back(segment.id);
+    else
+      encode_pieces(segment.text, ids);
   }
 }
 

@@ -17,11 +17,11 @@ namespace trireme {
 
 struct TokenizerParts {
   std::vector<AddedToken> added_tokens;
-  std::unique_ptr<Normalizer> normalizer;          // null: the text as it is
-  std::unique_ptr<PreTokenizer> pre_tokenizer;     // null: one piece
+  std::unique_ptr<Normalizer> normalizer;       // null: the text as it is
+  std::unique_ptr<PreTokenizer> pre_tokenizer;  // null: one piece
   std::unique_ptr<TokenModel> model;
-  std::unique_ptr<PostProcessor> post_processor;   // null: nothing added
-  std::unique_ptr<Decoder> decoder;                // null: tokens joined by spaces
+  std::unique_ptr<PostProcessor> post_processor;  // null: nothing added
+  std::unique_ptr<Decoder> decoder;               // null: tokens joined by spaces
   int64_t bos_id = -1, eos_id = -1;
 };
 
@@ -47,8 +47,8 @@ class PipelineTokenizer final : public Tokenizer {
 
   TokenizerParts parts_;
   AddedTokenFinder raw_finder_, normalized_finder_;
-  std::vector<std::string> tokens_;                       // by id, the model's and the added ones
-  std::vector<bool> special_;                             // by id
+  std::vector<std::string> tokens_;  // by id, the model's and the added ones
+  std::vector<bool> special_;        // by id
   std::unordered_map<std::string, int32_t> added_ids_;
 };
 

@@ -37,8 +37,10 @@ void join_parts(const std::vector<Part>& parts, SplitBehavior behavior, size_t o
     if (behavior == SplitBehavior::merged_with_previous) extend = open && matched && !previous_matched;
     if (behavior == SplitBehavior::merged_with_next) extend = open && !matched && previous_matched;
     if (behavior == SplitBehavior::contiguous) extend = open && matched == previous_matched;
-    if (extend) pieces.back().end = offset + span.end;
-    else pieces.push_back({offset + span.begin, offset + span.end});
+    if (extend)
+      pieces.back().end = offset + span.end;
+    else
+      pieces.push_back({offset + span.begin, offset + span.end});
     previous_matched = matched;
     open = true;
   }
@@ -60,9 +62,12 @@ class SplitPreTokenizer final : public PreTokenizer {
   explicit SplitPreTokenizer(const PartFields& fields)
       : behavior_(parse_behavior(fields)), invert_(fields.flag_or("invert", false)) {
     const PartFields pattern = fields.object("pattern");
-    if (pattern.find("Regex")) pattern_ = make_regex_pattern(pattern.text("Regex"));
-    else if (pattern.find("String")) pattern_ = make_literal_pattern(pattern.text("String"));
-    else pattern.fail("needs \"Regex\" or \"String\"");
+    if (pattern.find("Regex"))
+      pattern_ = make_regex_pattern(pattern.text("Regex"));
+    else if (pattern.find("String"))
+      pattern_ = make_literal_pattern(pattern.text("String"));
+    else
+      pattern.fail("needs \"Regex\" or \"String\"");
   }
   void apply(PiecedText& pieced) const override { split_pieces(pieced, *pattern_, behavior_, invert_); }
 
@@ -72,7 +77,8 @@ class SplitPreTokenizer final : public PreTokenizer {
     const std::string name = fields.text("behavior");
     for (size_t i = 0; i < std::size(kNames); ++i)
       if (kNames[i] == name) return SplitBehavior(i);
-    fields.fail("behavior \"" + name + "\" is not one of Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous");
+    fields.fail("behavior \"" + name +
+                "\" is not one of Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous");
   }
 
   SplitBehavior behavior_;

@@ -11,19 +11,19 @@ namespace trireme {
 
 // Where a tokenizer comes from (checkpoint/ fills it; plain data so that text/ knows no file format).
 struct TokenizerSource {
-  std::string tokenizer_json;              // Hugging Face; else the GGUF fields:
+  std::string tokenizer_json;  // Hugging Face; else the GGUF fields:
   std::string tokenizer_config_json;
   std::string gguf_model, gguf_pre;
   std::vector<std::string> tokens;
-  std::vector<int32_t> token_types;        // 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte
+  std::vector<int32_t> token_types;  // 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte
   std::vector<std::string> merges;
   int64_t bos_id = -1, eos_id = -1, unknown_id = -1, pad_id = -1;
   bool add_bos = false, add_space_prefix = false;
 };
 
 struct EncodeOptions {
-  bool add_special_tokens = true;          // the post-processor's bos and eos
-  bool parse_special = true;               // special tokens written in the text become their ids
+  bool add_special_tokens = true;  // the post-processor's bos and eos
+  bool parse_special = true;       // special tokens written in the text become their ids
 };
 
 class Tokenizer {
@@ -40,7 +40,7 @@ class Tokenizer {
   virtual int32_t token_id(std::string_view token) const = 0;  // -1 when absent
   virtual bool is_special(int32_t id) const = 0;
   virtual int32_t vocab_size() const = 0;
-  virtual int64_t bos_id() const = 0;                          // -1: none
+  virtual int64_t bos_id() const = 0;  // -1: none
   virtual int64_t eos_id() const = 0;
 };
 

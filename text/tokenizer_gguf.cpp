@@ -33,9 +33,16 @@ constexpr const char* kQwen2 =
 
 // "default" and no name at all are what old converters wrote; GPT-2's rule is the likeliest meaning.
 constexpr GgufPreTokenizer kPreTokenizers[] = {
-    {"smollm", kSingleDigits}, {"starcoder", kSingleDigits}, {"refact", kSingleDigits},
-    {"llama-bpe", kLlama3, true, true}, {"llama3", kLlama3, true, true}, {"llama-v3", kLlama3, true, true},
-    {"gpt-2", kGpt2}, {"default", kGpt2}, {"", kGpt2}, {"qwen2", kQwen2},
+    {"smollm", kSingleDigits},
+    {"starcoder", kSingleDigits},
+    {"refact", kSingleDigits},
+    {"llama-bpe", kLlama3, true, true},
+    {"llama3", kLlama3, true, true},
+    {"llama-v3", kLlama3, true, true},
+    {"gpt-2", kGpt2},
+    {"default", kGpt2},
+    {"", kGpt2},
+    {"qwen2", kQwen2},
 };
 
 const GgufPreTokenizer& find_pre_tokenizer(const std::string& name) {
@@ -75,8 +82,8 @@ void validate(const TokenizerSource& source) {
       throw CheckpointError("GGUF tokenizer.ggml.tokens: token " + std::to_string(id) + " is not valid UTF-8");
   const auto check_id = [&](int64_t id, const char* name) {
     if (id >= int64_t(source.tokens.size()))
-      throw CheckpointError(std::string("GGUF tokenizer.ggml.") + name + " is " + std::to_string(id) + ", but there are only " +
-                            std::to_string(source.tokens.size()) + " tokens");
+      throw CheckpointError(std::string("GGUF tokenizer.ggml.") + name + " is " + std::to_string(id) +
+                            ", but there are only " + std::to_string(source.tokens.size()) + " tokens");
   };
   check_id(source.bos_id, "bos_token_id");
   check_id(source.eos_id, "eos_token_id");

@@ -15,10 +15,14 @@ size_t sequence_length(std::string_view text, size_t at, bool& complete) {
   if (lead < 0x80) return complete = true, 1;
   size_t need = 0;
   uint8_t low = 0x80, high = 0xBF;  // of the second byte
-  if (lead >= 0xC2 && lead <= 0xDF) need = 2;
-  else if (lead >= 0xE0 && lead <= 0xEF) need = 3, low = lead == 0xE0 ? 0xA0 : 0x80, high = lead == 0xED ? 0x9F : 0xBF;
-  else if (lead >= 0xF0 && lead <= 0xF4) need = 4, low = lead == 0xF0 ? 0x90 : 0x80, high = lead == 0xF4 ? 0x8F : 0xBF;
-  else return 0;
+  if (lead >= 0xC2 && lead <= 0xDF)
+    need = 2;
+  else if (lead >= 0xE0 && lead <= 0xEF)
+    need = 3, low = lead == 0xE0 ? 0xA0 : 0x80, high = lead == 0xED ? 0x9F : 0xBF;
+  else if (lead >= 0xF0 && lead <= 0xF4)
+    need = 4, low = lead == 0xF0 ? 0x90 : 0x80, high = lead == 0xF4 ? 0x8F : 0xBF;
+  else
+    return 0;
   size_t have = 1;
   for (; have < need && at + have < text.size(); ++have, low = 0x80, high = 0xBF)
     if (byte(have) < low || byte(have) > high) return have;

@@ -27,7 +27,35 @@ size_t count_chars(std::string_view text);
 size_t char_offset(std::string_view text, size_t index);
 
 enum class Category : uint8_t {
-  Cn, Lu, Ll, Lt, Lm, Lo, Mn, Mc, Me, Nd, Nl, No, Pc, Pd, Ps, Pe, Pi, Pf, Po, Sm, Sc, Sk, So, Zs, Zl, Zp, Cc, Cf, Co
+  Cn,
+  Lu,
+  Ll,
+  Lt,
+  Lm,
+  Lo,
+  Mn,
+  Mc,
+  Me,
+  Nd,
+  Nl,
+  No,
+  Pc,
+  Pd,
+  Ps,
+  Pe,
+  Pi,
+  Pf,
+  Po,
+  Sm,
+  Sc,
+  Sk,
+  So,
+  Zs,
+  Zl,
+  Zp,
+  Cc,
+  Cf,
+  Co
 };
 Category category(char32_t code);
 bool is_letter(char32_t code);        // \p{L}
@@ -41,7 +69,7 @@ bool is_word(char32_t code);          // \w
 // Full case mappings without locale, as Python's str methods make them.
 std::string to_lower(std::string_view text);
 std::string to_upper(std::string_view text);
-std::string to_title(std::string_view text);       // every word
+std::string to_title(std::string_view text);        // every word
 std::string to_capitalized(std::string_view text);  // first character titled, the rest lower
 
 // Canonical composition (normalization form C).

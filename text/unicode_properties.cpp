@@ -78,7 +78,8 @@ bool is_cased(char32_t code) {
 bool is_case_ignorable(char32_t code) {
   const Category c = category(code);
   return c == Category::Mn || c == Category::Me || c == Category::Cf || c == Category::Lm || c == Category::Sk ||
-         code == '\'' || code == '.' || code == ':' || code == 0xB7 || code == 0x2018 || code == 0x2019 || code == 0x2024;
+         code == '\'' || code == '.' || code == ':' || code == 0xB7 || code == 0x2018 || code == 0x2019 ||
+         code == 0x2024;
 }
 
 // A capital sigma ends its word when a cased letter stands before it and none follows.
@@ -226,8 +227,10 @@ std::string to_title(std::string_view text) {
   std::string out;
   bool in_word = false;
   for (size_t i = 0; i < codes.size(); ++i) {
-    if (in_word) append_lower(out, codes, i);
-    else append_mapped(out, kTitleRuns, kTitleSpecial, codes[i]);
+    if (in_word)
+      append_lower(out, codes, i);
+    else
+      append_mapped(out, kTitleRuns, kTitleSpecial, codes[i]);
     in_word = is_cased(codes[i]);
   }
   return out;
@@ -237,8 +240,10 @@ std::string to_capitalized(std::string_view text) {
   const auto codes = to_code_points(text);
   std::string out;
   for (size_t i = 0; i < codes.size(); ++i) {
-    if (i == 0) append_mapped(out, kTitleRuns, kTitleSpecial, codes[i]);
-    else append_lower(out, codes, i);
+    if (i == 0)
+      append_mapped(out, kTitleRuns, kTitleSpecial, codes[i]);
+    else
+      append_lower(out, codes, i);
   }
   return out;
 }

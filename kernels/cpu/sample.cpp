@@ -118,9 +118,10 @@ void sample_candidates(SampleEntry* candidates, const SampleShard& shard, const 
   });
 }
 
-void sample_stats(SampleStats* stats, const SampleShard& shard, bool with_min_p, const Stream&) {
+void sample_stats(SampleStats* stats, const SampleShard& shard, bool for_typical, const Stream&) {
   for_pending_rows(shard, [&](int32_t r, const SampleState& state) {
-    stats[shard.index[r].open] = survivor_stats(z_row(shard, r), shard.vocab_local, shard.vocab_begin, state, with_min_p);
+    stats[shard.index[r].open] =
+        survivor_stats(z_row(shard, r), shard.vocab_local, shard.vocab_begin, state, for_typical);
   });
 }
 
@@ -135,8 +136,8 @@ void sample_histogram(uint64_t* bins, const SampleShard& shard, SampleSearch sea
 
 void sample_draw(SampleBest* best, const SampleShard& shard, const Stream&) {
   for_pending_rows(shard, [&](int32_t r, const SampleState& state) {
-    const BestDraw found = best_draw(z_row(shard, r), shard.vocab_local, shard.vocab_begin, &state,
-                                     noise_key(shard.rows[r], shard));
+    const BestDraw found =
+        best_draw(z_row(shard, r), shard.vocab_local, shard.vocab_begin, &state, noise_key(shard.rows[r], shard));
     const float raw = found.id < 0 ? 0.0f : raw_row(shard, r)[found.id - shard.vocab_begin];
     best[shard.index[r].open] = {found.score, found.id, raw};
   });
@@ -147,7 +148,9 @@ void sample_rank(int32_t* greater, const SampleShard& shard, const Stream&) {
     if (shard.index[r].rank < 0) return;
     const SampleAnswer& answer = shard.answers[r];
     greater[shard.index[r].rank] =
-        answer.id < 0 ? 0 : int32_t(count_greater(raw_row(shard, int32_t(r)), shard.vocab_local, shard.states[r].drawn_raw));
+        answer.id < 0
+            ? 0
+            : int32_t(count_greater(raw_row(shard, int32_t(r)), shard.vocab_local, shard.states[r].drawn_raw));
   });
 }
 

@@ -9,7 +9,7 @@ void sample_heads(SampleHead* heads, const SampleShard& shard, const Stream& str
 void sample_tops(SampleEntry* tops, const SampleShard& shard, const Stream& stream);
 void sample_candidates(SampleEntry* candidates, const SampleShard& shard, const Stream& stream);
 void sample_resolve(const SampleShard& shard, Gathered heads, Gathered tops, Gathered candidates, const Stream& stream);
-void sample_stats(SampleStats* stats, const SampleShard& shard, bool with_min_p, const Stream& stream);
+void sample_stats(SampleStats* stats, const SampleShard& shard, bool for_typical, const Stream& stream);
 void sample_resolve_open(const SampleShard& shard, Gathered stats, Gathered candidates, const Stream& stream);
 void sample_search_begin(const SampleShard& shard, SampleSearch search, Gathered stats, const Stream& stream);
 void sample_histogram(uint64_t* bins, const SampleShard& shard, SampleSearch search, int pass, const Stream& stream);

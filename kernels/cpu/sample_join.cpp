@@ -14,7 +14,7 @@ namespace {
 struct Merged {
   SampleEntry entries[kMaxMergedCandidates];
   int size = 0;
-  bool complete = false;   // nothing but -inf is missing
+  bool complete = false;  // nothing but -inf is missing
 };
 
 bool better(const SampleEntry& a, const SampleEntry& b) {
@@ -58,7 +58,8 @@ void answer_with(const SampleShard& shard, int32_t r, int32_t id, float raw) {
   if (has_rank(row) && !must_count_rank(row)) answer.rank = 1;
 }
 
-// How many merged candidates top-k and top-p keep; -1: not proven. state.mass: of all survivors where there is no top-k.
+// How many merged candidates top-k and top-p keep; -1: not proven. state.mass: of all survivors where there is no
+// top-k.
 int kept_by_value(const SampleRow& row, const SampleState& state, const Merged& merged, int32_t vocab_size) {
   const bool top_k = has_top_k(row, vocab_size);
   if (top_k && merged.size < row.top_k && !merged.complete) return -1;
@@ -87,7 +88,7 @@ void cut_typical(SampleState& state, const SampleRow& row, const Merged& merged,
     moment += distance < 100.0f ? moment_mass(distance) : 0;
   }
   state.center = typical_center(moment, mass);
-  std::pair<uint32_t, uint64_t> shifts[kMaxMergedCandidates];   // (search key, mass)
+  std::pair<uint32_t, uint64_t> shifts[kMaxMergedCandidates];  // (search key, mass)
   for (int i = 0; i < size; ++i) {
     const float z = merged.entries[i].value;
     shifts[i] = {search_key(state, SampleSearch::typical, z), mass_below(state.z_max - z)};
@@ -130,7 +131,8 @@ void draw_from_candidates(const SampleShard& shard, int32_t r, Gathered candidat
 void fill_tops(const SampleShard& shard, int32_t r, Gathered tops) {
   SampleAnswer& answer = shard.answers[r];
   const int wanted = std::min(shard.rows[r].top_logprobs, kMaxTopLogprobs);
-  const Merged merged = merge(tops, int64_t(shard.index[r].top) * kMaxTopLogprobs, kMaxTopLogprobs, shard.num_shards, wanted);
+  const Merged merged =
+      merge(tops, int64_t(shard.index[r].top) * kMaxTopLogprobs, kMaxTopLogprobs, shard.num_shards, wanted);
   answer.top_count = merged.size;
   for (int i = 0; i < merged.size; ++i) {
     answer.top_ids[i] = merged.entries[i].id;
@@ -149,7 +151,7 @@ SampleHead join_heads(const SampleShard& shard, int32_t r, Gathered heads, Sampl
     joined.raw_max = std::max(joined.raw_max, head.raw_max);
     joined.z_max = std::max(joined.z_max, head.z_max);
     if (head.best_id < 0 || (joined.best_id >= 0 && !(head.best_score > joined.best_score))) continue;
-    joined.best_id = head.best_id;        // ascending ids: an equal score of a later shard is no better
+    joined.best_id = head.best_id;  // ascending ids: an equal score of a later shard is no better
     joined.best_score = head.best_score;
     joined.best_raw = head.best_raw;
   }
@@ -293,7 +295,8 @@ void sample_finish_rank(const SampleShard& shard, Gathered greater, const Stream
     SampleAnswer& answer = shard.answers[r];
     if (shard.index[r].rank < 0 || answer.id < 0) continue;
     answer.rank = 1;
-    for (int32_t s = 0; s < shard.num_shards; ++s) answer.rank += *gathered_at<int32_t>(greater, s, shard.index[r].rank);
+    for (int32_t s = 0; s < shard.num_shards; ++s)
+      answer.rank += *gathered_at<int32_t>(greater, s, shard.index[r].rank);
   }
 }
 

@@ -1,4 +1,4 @@
-#pragma GCC optimize("O3")   // these loops are written for the vectoriser
+#pragma GCC optimize("O3")  // these loops are written for the vectoriser
 
 #include "kernels/cpu/sample_vector.h"
 
@@ -11,7 +11,7 @@
 namespace trireme::cpu {
 namespace {
 
-constexpr int64_t kChunk = 256;   // ids looked at together; a group of the noise
+constexpr int64_t kChunk = 256;  // ids looked at together; a group of the noise
 
 #define BODY __attribute__((always_inline)) inline
 
@@ -51,7 +51,7 @@ BODY uint64_t mass_sum_body(const float* x, int64_t n, float maximum) {
 
 BODY void process_row_body(float* z, const float* x, int64_t n, const SampleRow& row, const uint16_t* counts,
                            float temperature) {
-  const SampleRow orders = row;   // so that stores to z cannot change it
+  const SampleRow orders = row;  // so that stores to z cannot change it
   if (counts) {
     for (int64_t i = 0; i < n; ++i) z[i] = tempered(processed_logit(x[i], orders, true, counts[i]), temperature);
   } else {
@@ -67,14 +67,23 @@ BODY uint64_t kept_mask(const SampleState& state, float z, int32_t id, float max
   return value & (distance <= max_distance) ? ~uint64_t(0) : 0;
 }
 
-BODY SampleStats survivor_stats_body(const float* z, int64_t n, int32_t first_id, const SampleState& state, bool with_min_p) {
-  const float max_distance = with_min_p ? state.max_distance : infinity();
+BODY SampleStats survivor_stats_body(const float* z, int64_t n, int32_t first_id, const SampleState& given,
+                                     bool for_typical) {
+  const SampleState state = given;
   SampleStats stats{0, 0, 0};
+  if (!for_typical) {
+    for (int64_t i = 0; i < n; ++i) {
+      const uint64_t kept = kept_mask(state, z[i], first_id + int32_t(i), infinity());
+      stats.mass += mass_below(state.z_max - z[i]) & kept;
+      stats.count += kept & 1;
+    }
+    return stats;
+  }
   for (int64_t i = 0; i < n; ++i) {
     const float distance = state.z_max - z[i];
     const float e = rule_exp(-distance);
-    const float weighted = product(e, distance < 100.0f ? distance : 0.0f);
-    const uint64_t kept = kept_mask(state, z[i], first_id + int32_t(i), max_distance);
+    const float weighted = product(e, choose(distance < 100.0f, distance, 0.0f));
+    const uint64_t kept = kept_mask(state, z[i], first_id + int32_t(i), state.max_distance);
     stats.mass += fixed_mass(e) & kept;
     stats.moment += fixed_mass(weighted) & kept;
     stats.count += kept & 1;
@@ -82,11 +91,16 @@ BODY SampleStats survivor_stats_body(const float* z, int64_t n, int32_t first_id
   return stats;
 }
 
-BODY void add_chunk(uint64_t* bins, const float* z, int64_t n, int32_t first_id, const SampleState& state, SampleSearch search,
-                    const SearchDigit& digit, float max_distance) {
+BODY void add_chunk(uint64_t* bins, const float* z, int64_t n, int32_t first_id, const SampleState& state,
+                    SampleSearch search, const SearchDigit& digit, float max_distance) {
   uint32_t keys[kChunk];
   uint64_t weights[kChunk];
   for (int64_t i = 0; i < n; ++i) keys[i] = search_key(state, search, z[i]);
+  if (digit.above < 32) {  // later passes: most chunks have nothing to add
+    uint32_t hits = 0;
+    for (int64_t i = 0; i < n; ++i) hits += keys[i] >> digit.above == state.prefix ? 1u : 0u;
+    if (hits == 0) return;
+  }
   if (search == SampleSearch::count) {
     for (int64_t i = 0; i < n; ++i) weights[i] = kept_mask(state, z[i], first_id + int32_t(i), max_distance) & 1;
   } else {
@@ -103,7 +117,8 @@ BODY void add_to_bins_body(uint64_t* bins, const float* z, int64_t n, int32_t fi
   const SearchDigit digit = search_digit(pass);
   const float max_distance = search == SampleSearch::typical ? state.max_distance : infinity();
   for (int64_t begin = 0; begin < n; begin += kChunk)
-    add_chunk(bins, z + begin, std::min(kChunk, n - begin), first_id + int32_t(begin), state, search, digit, max_distance);
+    add_chunk(bins, z + begin, std::min(kChunk, n - begin), first_id + int32_t(begin), state, search, digit,
+              max_distance);
 }
 
 // The noise words of one group of 256 ids.
@@ -137,8 +152,8 @@ BODY double key_score(int64_t key) { return __builtin_bit_cast(double, key ^ int
 constexpr int64_t kNoScore = INT64_MIN;
 
 struct DrawChunk {
-  const float* z;          // of id `begin`
-  int32_t begin, end;      // ids, within one group of 256
+  const float* z;      // of id `begin`
+  int32_t begin, end;  // ids, within one group of 256
 };
 
 BODY int64_t dense_keys(int64_t* keys, const DrawChunk& chunk, const uint8_t* kept, const NoiseKey& key) {
@@ -184,8 +199,9 @@ BODY int mark_survivors(uint8_t* kept, const DrawChunk& chunk, const SampleState
   return count;
 }
 
-BODY BestDraw best_draw_body(const float* z, int64_t n, int32_t first_id, const SampleState* state, const NoiseKey& key) {
-  constexpr int kFew = 16;   // survivors of a chunk below which the noise is computed one by one
+BODY BestDraw best_draw_body(const float* z, int64_t n, int32_t first_id, const SampleState* state,
+                             const NoiseKey& key) {
+  constexpr int kFew = 16;  // survivors of a chunk below which the noise is computed one by one
   BestDraw best;
   int64_t best_key = kNoScore;
   const int32_t last = first_id + int32_t(n);
@@ -222,7 +238,7 @@ BODY uint64_t pair_key(uint32_t key, uint32_t id) { return uint64_t(key) << 32 |
 BODY int select_pairs(uint64_t* pairs, int wanted, const float* values, int64_t n, int32_t first_id) {
   constexpr int kRoom = 4 * kSampleCandidates;
   int size = 0;
-  uint32_t threshold = kMinusInfinityKey;   // later ids must be better than this
+  uint32_t threshold = kMinusInfinityKey;  // later ids must be better than this
   for (int64_t begin = 0; begin < n; begin += 64) {
     const int64_t length = std::min<int64_t>(64, n - begin);
     uint32_t unused = 0;
@@ -255,18 +271,23 @@ BODY void select_best_body(SampleEntry* entries, int wanted, const float* values
 
 #if defined(__x86_64__)
 
-#define FOR_EACH_INSTRUCTION_SET(result, name, parameters, arguments)                                               \
-  namespace {                                                                                                       \
-  __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,fma,bmi2,prefer-vector-width=512"))) result name##_avx512 \
-      parameters { return name##_body arguments; }                                                                  \
-  __attribute__((target("avx2,fma,bmi2"))) result name##_avx2 parameters { return name##_body arguments; }          \
-  }                                                                                                                 \
-  result name parameters {                                                                                          \
-    switch (instruction_set()) {                                                                                    \
-      case InstructionSet::avx512: return name##_avx512 arguments;                                                  \
-      case InstructionSet::avx2: return name##_avx2 arguments;                                                      \
-      default: return name##_body arguments;                                                                        \
-    }                                                                                                               \
+#define FOR_EACH_INSTRUCTION_SET(result, name, parameters, arguments)                                      \
+  namespace {                                                                                              \
+  __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,fma,bmi2,prefer-vector-width=512")))           \
+  result name##_avx512 parameters {                                                                        \
+    return name##_body arguments;                                                                          \
+  }                                                                                                        \
+  __attribute__((target("avx2,fma,bmi2"))) result name##_avx2 parameters { return name##_body arguments; } \
+  }                                                                                                        \
+  result name parameters {                                                                                 \
+    switch (instruction_set()) {                                                                           \
+      case InstructionSet::avx512:                                                                         \
+        return name##_avx512 arguments;                                                                    \
+      case InstructionSet::avx2:                                                                           \
+        return name##_avx2 arguments;                                                                      \
+      default:                                                                                             \
+        return name##_body arguments;                                                                      \
+    }                                                                                                      \
   }
 
 #else
@@ -279,13 +300,14 @@ BODY void select_best_body(SampleEntry* entries, int wanted, const float* values
 FOR_EACH_INSTRUCTION_SET(RowScan, scan_row, (const float* x, int64_t n), (x, n))
 FOR_EACH_INSTRUCTION_SET(uint64_t, mass_sum, (const float* x, int64_t n, float maximum), (x, n, maximum))
 FOR_EACH_INSTRUCTION_SET(void, process_row,
-                         (float* z, const float* x, int64_t n, const SampleRow& row, const uint16_t* counts, float temperature),
+                         (float* z, const float* x, int64_t n, const SampleRow& row, const uint16_t* counts,
+                          float temperature),
                          (z, x, n, row, counts, temperature))
 FOR_EACH_INSTRUCTION_SET(SampleStats, survivor_stats,
-                         (const float* z, int64_t n, int32_t first_id, const SampleState& state, bool with_min_p),
-                         (z, n, first_id, state, with_min_p))
+                         (const float* z, int64_t n, int32_t first_id, const SampleState& state, bool for_typical),
+                         (z, n, first_id, state, for_typical))
 FOR_EACH_INSTRUCTION_SET(void, add_to_bins,
-                         (uint64_t* bins, const float* z, int64_t n, int32_t first_id, const SampleState& state,
+                         (uint64_t * bins, const float* z, int64_t n, int32_t first_id, const SampleState& state,
                           SampleSearch search, int pass),
                          (bins, z, n, first_id, state, search, pass))
 FOR_EACH_INSTRUCTION_SET(BestDraw, best_draw,
@@ -293,7 +315,8 @@ FOR_EACH_INSTRUCTION_SET(BestDraw, best_draw,
                          (z, n, first_id, state, key))
 FOR_EACH_INSTRUCTION_SET(int64_t, count_greater, (const float* x, int64_t n, float value), (x, n, value))
 FOR_EACH_INSTRUCTION_SET(void, select_best,
-                         (SampleEntry* entries, int wanted, const float* values, const float* raw, int64_t n, int32_t first_id),
+                         (SampleEntry * entries, int wanted, const float* values, const float* raw, int64_t n,
+                          int32_t first_id),
                          (entries, wanted, values, raw, n, first_id))
 
 }  // namespace trireme::cpu

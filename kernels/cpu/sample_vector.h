@@ -10,9 +10,9 @@
 namespace trireme::cpu {
 
 struct RowScan {
-  uint32_t key = 0;            // the greatest order_key; 0: n == 0
-  int64_t index = -1;          // its lowest index
-  bool non_finite = false;     // NaN or +inf somewhere
+  uint32_t key = 0;         // the greatest order_key; 0: n == 0
+  int64_t index = -1;       // its lowest index
+  bool non_finite = false;  // NaN or +inf somewhere
 };
 RowScan scan_row(const float* x, int64_t n);
 
@@ -22,12 +22,12 @@ uint64_t mass_sum(const float* x, int64_t n, float maximum);
 // z[i] from x[i]: penalties by counts (may be null) and temperature. z may be x.
 void process_row(float* z, const float* x, int64_t n, const SampleRow& row, const uint16_t* counts, float temperature);
 
-// Stats of the survivors so far; with_min_p: of min-p too.
-SampleStats survivor_stats(const float* z, int64_t n, int32_t first_id, const SampleState& state, bool with_min_p);
+// Stats of the survivors of top-k and top-p so far; for_typical: of min-p too, with the moment.
+SampleStats survivor_stats(const float* z, int64_t n, int32_t first_id, const SampleState& state, bool for_typical);
 
 // bins[digit of the key] += mass or count, for the survivors so far whose key begins with state.prefix.
-void add_to_bins(uint64_t* bins, const float* z, int64_t n, int32_t first_id, const SampleState& state, SampleSearch search,
-                 int pass);
+void add_to_bins(uint64_t* bins, const float* z, int64_t n, int32_t first_id, const SampleState& state,
+                 SampleSearch search, int pass);
 
 // Best (score, id) among survivors; state null: among all that are not -inf. id -1: none.
 struct BestDraw {

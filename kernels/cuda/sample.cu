@@ -98,18 +98,19 @@ __global__ __launch_bounds__(kSampleThreads) void heads_kernel(SampleHead* heads
   if (threadIdx.x == 0) heads[r] = head;
 }
 
-__global__ __launch_bounds__(kSampleThreads) void stats_kernel(SampleStats* stats, SampleShard shard, bool with_min_p) {
+__global__ __launch_bounds__(kSampleThreads) void stats_kernel(SampleStats* stats, SampleShard shard,
+                                                               bool for_typical) {
   const int r = blockIdx.x;
   if (!is_pending(shard, r)) return;
   const SampleState state = shard.states[r];
   const float* z = z_row(shard, r);
-  const float max_distance = with_min_p ? state.max_distance : infinity();
+  const float max_distance = for_typical ? state.max_distance : infinity();
   Word mass = 0, moment = 0, count = 0;
   for (int i = threadIdx.x; i < shard.vocab_local; i += blockDim.x) {
     const float distance = state.z_max - z[i];
     if (!survives_value(state, order_key(z[i]), shard.vocab_begin + i) || !(distance <= max_distance)) continue;
     mass += mass_below(distance);
-    moment += distance < 100.0f ? moment_mass(distance) : 0;
+    if (for_typical && distance < 100.0f) moment += moment_mass(distance);
     ++count;
   }
   mass = block_sum_of(mass);
@@ -118,7 +119,8 @@ __global__ __launch_bounds__(kSampleThreads) void stats_kernel(SampleStats* stat
   if (threadIdx.x == 0) stats[shard.index[r].open] = {mass, moment, count};
 }
 
-__global__ __launch_bounds__(kSampleThreads) void histogram_kernel(Word* bins, SampleShard shard, SampleSearch search, int pass) {
+__global__ __launch_bounds__(kSampleThreads) void histogram_kernel(Word* bins, SampleShard shard, SampleSearch search,
+                                                                   int pass) {
   __shared__ Word row_bins[kSampleBins];
   const int r = blockIdx.x;
   if (!is_pending(shard, r) || !shard.states[r].searching) return;
@@ -182,13 +184,14 @@ void sample_heads(SampleHead* heads, const SampleShard& shard, const Stream& str
   check_launch();
 }
 
-void sample_stats(SampleStats* stats, const SampleShard& shard, bool with_min_p, const Stream& stream) {
-  stats_kernel<<<grid_size(shard.num_rows), kSampleThreads, 0, stream.get()>>>(stats, shard, with_min_p);
+void sample_stats(SampleStats* stats, const SampleShard& shard, bool for_typical, const Stream& stream) {
+  stats_kernel<<<grid_size(shard.num_rows), kSampleThreads, 0, stream.get()>>>(stats, shard, for_typical);
   check_launch();
 }
 
 void sample_histogram(uint64_t* bins, const SampleShard& shard, SampleSearch search, int pass, const Stream& stream) {
-  histogram_kernel<<<grid_size(shard.num_rows), kSampleThreads, 0, stream.get()>>>(reinterpret_cast<Word*>(bins), shard, search, pass);
+  histogram_kernel<<<grid_size(shard.num_rows), kSampleThreads, 0, stream.get()>>>(reinterpret_cast<Word*>(bins), shard,
+                                                                                   search, pass);
   check_launch();
 }
 

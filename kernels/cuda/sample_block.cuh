@@ -15,15 +15,21 @@ inline constexpr int kSampleThreads = 1024;
 
 struct Larger {
   template <typename T>
-  __device__ T operator()(T a, T b) const { return a > b ? a : b; }
+  __device__ T operator()(T a, T b) const {
+    return a > b ? a : b;
+  }
 };
 struct Smaller {
   template <typename T>
-  __device__ T operator()(T a, T b) const { return a < b ? a : b; }
+  __device__ T operator()(T a, T b) const {
+    return a < b ? a : b;
+  }
 };
 struct Sum {
   template <typename T>
-  __device__ T operator()(T a, T b) const { return a + b; }
+  __device__ T operator()(T a, T b) const {
+    return a + b;
+  }
 };
 
 // Over all threads of a block of whole warps; every thread gets the result. Operations on integers only, so
@@ -33,7 +39,7 @@ __device__ T block_reduce(T value, T identity, Operation operation) {
   __shared__ T partials[32];
   const int lane = int(threadIdx.x) % 32, warp = int(threadIdx.x) / 32, warps = int(blockDim.x) / 32;
   for (int offset = 16; offset > 0; offset /= 2) value = operation(value, __shfl_xor_sync(0xffffffffu, value, offset));
-  __syncthreads();   // an earlier call's partials have been read
+  __syncthreads();  // an earlier call's partials have been read
   if (lane == 0) partials[warp] = value;
   __syncthreads();
   value = lane < warps ? partials[lane] : identity;
@@ -41,11 +47,13 @@ __device__ T block_reduce(T value, T identity, Operation operation) {
   return value;
 }
 
-using Word = unsigned long long;   // what CUDA's atomics and shuffles take for uint64_t
+using Word = unsigned long long;  // what CUDA's atomics and shuffles take for uint64_t
 
 __device__ inline Word block_sum_of(Word value) { return block_reduce<Word>(value, 0, Sum{}); }
 
-__device__ inline const float* raw_row(const SampleShard& shard, int r) { return shard.logits + r * shard.logits_stride; }
+__device__ inline const float* raw_row(const SampleShard& shard, int r) {
+  return shard.logits + r * shard.logits_stride;
+}
 __device__ inline float* z_row(const SampleShard& shard, int r) { return shard.z + int64_t(r) * shard.vocab_local; }
 
 // An open row without an answer.
@@ -59,12 +67,14 @@ __device__ inline long long score_key(double score) {
   const long long bits = __double_as_longlong(score);
   return bits ^ (long long)(Word(bits >> 63) >> 1);
 }
-__device__ inline double key_score(long long key) { return __longlong_as_double(key ^ (long long)(Word(key >> 63) >> 1)); }
+__device__ inline double key_score(long long key) {
+  return __longlong_as_double(key ^ (long long)(Word(key >> 63) >> 1));
+}
 
 struct BestDraw {
   long long key = kNoScore;
   int id = INT32_MAX;
-  __device__ void offer(long long other_key, int other_id) {   // ids of one thread ascend
+  __device__ void offer(long long other_key, int other_id) {  // ids of one thread ascend
     if (other_key <= key) return;
     key = other_key;
     id = other_id;

@@ -16,7 +16,7 @@ __device__ SampleHead join_heads(const SampleShard& shard, int r, Gathered heads
     joined.raw_max = fmaxf(joined.raw_max, head.raw_max);
     joined.z_max = fmaxf(joined.z_max, head.z_max);
     if (head.best_id < 0 || (joined.best_id >= 0 && !(head.best_score > joined.best_score))) continue;
-    joined.best_id = head.best_id;        // ascending ids: an equal score of a later shard is no better
+    joined.best_id = head.best_id;  // ascending ids: an equal score of a later shard is no better
     joined.best_score = head.best_score;
     joined.best_raw = head.best_raw;
   }
@@ -74,7 +74,8 @@ __device__ SampleStats sum_stats(const SampleShard& shard, Gathered stats, int o
   return sum;
 }
 
-__global__ __launch_bounds__(kMergeThreads) void resolve_open_kernel(SampleShard shard, Gathered stats, Gathered candidates) {
+__global__ __launch_bounds__(kMergeThreads) void resolve_open_kernel(SampleShard shard, Gathered stats,
+                                                                     Gathered candidates) {
   const int r = blockIdx.x;
   if (!is_pending(shard, r)) return;
   if (threadIdx.x == 0) {
@@ -132,7 +133,8 @@ __device__ int last_kept_tie(const SampleShard& shard, int r, uint32_t cut_key, 
   return kept;
 }
 
-__device__ void set_cut(const SampleShard& shard, int r, const SampleState& state, SampleSearch search, Gathered bins, int bin) {
+__device__ void set_cut(const SampleShard& shard, int r, const SampleState& state, SampleSearch search, Gathered bins,
+                        int bin) {
   if (search == SampleSearch::typical) {
     if (threadIdx.x == 0) shard.states[r].spread = bits_float(~state.prefix);
     return;
@@ -152,7 +154,8 @@ __device__ void set_cut(const SampleShard& shard, int r, const SampleState& stat
 }
 
 // Thread t looks at bins 2047 - 2t and 2046 - 2t: the best keys first.
-__global__ __launch_bounds__(kSampleThreads) void search_step_kernel(SampleShard shard, SampleSearch search, int pass, Gathered bins) {
+__global__ __launch_bounds__(kSampleThreads) void search_step_kernel(SampleShard shard, SampleSearch search, int pass,
+                                                                     Gathered bins) {
   __shared__ Word sums[kSampleThreads];
   __shared__ Word chosen_before;
   static_assert(kSampleBins == 2 * kSampleThreads);
@@ -221,7 +224,8 @@ unsigned row_blocks(const SampleShard& shard) { return grid_size(ceil_div(shard.
 
 }  // namespace
 
-void sample_resolve(const SampleShard& shard, Gathered heads, Gathered tops, Gathered candidates, const Stream& stream) {
+void sample_resolve(const SampleShard& shard, Gathered heads, Gathered tops, Gathered candidates,
+                    const Stream& stream) {
   if (shard.num_rows == 0) return;
   resolve_kernel<<<grid_size(shard.num_rows), kMergeThreads, 0, stream.get()>>>(shard, heads, tops, candidates);
   check_launch();

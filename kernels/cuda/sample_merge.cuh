@@ -11,9 +11,9 @@ inline constexpr int kMergeThreads = kMaxMergedCandidates;
 struct Merged {
   SampleEntry entries[kMaxMergedCandidates];
   Word masses[kMaxMergedCandidates];
-  uint32_t keys[kMaxMergedCandidates];   // typical-p's
+  uint32_t keys[kMaxMergedCandidates];  // typical-p's
   int size;
-  bool complete;                         // nothing but -inf is missing
+  bool complete;  // nothing but -inf is missing
 };
 
 __device__ inline bool better(const SampleEntry& a, const SampleEntry& b) {
@@ -26,7 +26,10 @@ __device__ inline int count_better(const SampleEntry* list, int length, const Sa
   int low = 0, high = length;
   while (low < high) {
     const int middle = (low + high) / 2;
-    if (list[middle].id >= 0 && better(list[middle], entry)) low = middle + 1; else high = middle;
+    if (list[middle].id >= 0 && better(list[middle], entry))
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low;
 }
@@ -83,7 +86,8 @@ __device__ inline Word inclusive_sum(const Word* masses, int size) {
 }
 
 // How many merged entries top-k and top-p keep; -1: not proven. state.mass: of all survivors where there is no top-k.
-__device__ inline int kept_by_value(const SampleRow& row, const SampleState& state, const Merged& merged, int vocab_size) {
+__device__ inline int kept_by_value(const SampleRow& row, const SampleState& state, const Merged& merged,
+                                    int vocab_size) {
   const bool top_k = has_top_k(row, vocab_size);
   if (top_k && merged.size < row.top_k && !merged.complete) return -1;
   const int limit = top_k ? min(row.top_k, merged.size) : merged.size;
@@ -132,7 +136,8 @@ __device__ inline void draw_from_candidates(const SampleShard& shard, int r, Gat
   const bool kept = has_typical_p(row) ? kept_typical(state, row, merged, size) : i < size;
   const NoiseKey noise = noise_key(row, shard);
   BestDraw mine;
-  if (kept) mine.offer(score_key(draw_score(merged.entries[i].value, noise, merged.entries[i].id)), merged.entries[i].id);
+  if (kept)
+    mine.offer(score_key(draw_score(merged.entries[i].value, noise, merged.entries[i].id)), merged.entries[i].id);
   const BestDraw best = block_best(mine);
   __shared__ float raw;
   if (kept && merged.entries[i].id == best.id) raw = merged.entries[i].raw;

@@ -57,12 +57,13 @@ __device__ void select_one_by_one(Word* pairs, const float* values, int n, int f
     }
     last = block_reduce<Word>(best, 0, Larger{});
     if (threadIdx.x == 0) pairs[place] = last;
-    if (last == 0) last = 1;   // nothing is left: nothing is below 1
+    if (last == 0) last = 1;  // nothing is left: nothing is below 1
   }
   __syncthreads();
 }
 
-__device__ void select_row(SampleEntry* entries, const float* values, const float* raw, int n, int first_id, int wanted) {
+__device__ void select_row(SampleEntry* entries, const float* values, const float* raw, int n, int first_id,
+                           int wanted) {
   __shared__ Word pairs[kRoom];
   __shared__ uint32_t maxima[kSampleThreads];
   __shared__ int found;
@@ -94,8 +95,8 @@ __device__ void select_row(SampleEntry* entries, const float* values, const floa
 __global__ __launch_bounds__(kSampleThreads) void tops_kernel(SampleEntry* tops, SampleShard shard) {
   const int r = blockIdx.x, top = shard.index[r].top;
   if (top < 0) return;
-  select_row(tops + int64_t(top) * kMaxTopLogprobs, raw_row(shard, r), raw_row(shard, r), shard.vocab_local, shard.vocab_begin,
-             kMaxTopLogprobs);
+  select_row(tops + int64_t(top) * kMaxTopLogprobs, raw_row(shard, r), raw_row(shard, r), shard.vocab_local,
+             shard.vocab_begin, kMaxTopLogprobs);
 }
 
 __global__ __launch_bounds__(kSampleThreads) void candidates_kernel(SampleEntry* candidates, SampleShard shard) {

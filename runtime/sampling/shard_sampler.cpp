@@ -15,7 +15,9 @@ struct Exchange {
   }
 
   template <typename T>
-  T* as() const { return reinterpret_cast<T*>(local.data()); }
+  T* as() const {
+    return reinterpret_cast<T*>(local.data());
+  }
 
   // The first `bytes` of every shard.
   Gathered gather(size_t bytes, Communicator& group, Device device, const Stream& stream) const {
@@ -39,7 +41,8 @@ void check_row(const SampleRow& row, const SampleBatch& batch, int64_t slots) {
   CHECK(row.slot >= 0 && (is_score(row) || row.slot < slots)) << "ShardSampler: slot";
   CHECK(row.top_logprobs >= 0 && row.top_logprobs <= kMaxTopLogprobs) << "ShardSampler: top_logprobs";
   CHECK(row.suppress_begin >= 0 && row.suppress_count >= 0) << "ShardSampler: suppressed ids";
-  CHECK_LE(size_t(row.suppress_begin) + size_t(row.suppress_count), batch.suppressed.size()) << "ShardSampler: suppressed ids";
+  CHECK_LE(size_t(row.suppress_begin) + size_t(row.suppress_count), batch.suppressed.size())
+      << "ShardSampler: suppressed ids";
   CHECK(row.bias_begin >= 0 && row.bias_count >= 0) << "ShardSampler: bias";
   CHECK_LE(size_t(row.bias_begin) + size_t(row.bias_count), batch.bias_ids.size()) << "ShardSampler: bias";
 }
@@ -49,13 +52,14 @@ void check_row(const SampleRow& row, const SampleBatch& batch, int64_t slots) {
 struct ShardSampler::State {
   State(Device device, Communicator& group, const ShardSamplerOptions& options);
 
-  void enqueue(StepBuffers& buffers, const SampleBatch& batch, TensorView logits, const SlotState& slots, const Stream& stream);
+  void enqueue(StepBuffers& buffers, const SampleBatch& batch, TensorView logits, const SlotState& slots,
+               const Stream& stream);
 
  private:
   void check(const SampleBatch& batch, const TensorView& logits, const SlotState& slots) const;
   void upload(StepBuffers& buffers, const SampleBatch& batch, const Stream& stream);
   void cut_and_draw(Gathered candidates, const Stream& stream);
-  Gathered gather_stats(bool with_min_p, const Stream& stream);
+  Gathered gather_stats(bool for_typical, const Stream& stream);
   void search(SampleSearch search, Gathered stats, const Stream& stream);
   void count_ranks(const Stream& stream);
 
@@ -65,7 +69,7 @@ struct ShardSampler::State {
   Exchange first_round_, small_, bins_;
   Tensor z_, states_;
   SampleLayout layout_;
-  SampleShard shard_;   // of the step being enqueued
+  SampleShard shard_;  // of the step being enqueued
 
  public:
   std::vector<std::unique_ptr<StepBuffers>> ring;
@@ -123,20 +127,30 @@ void ShardSampler::State::upload(StepBuffers& buffers, const SampleBatch& batch,
   upload.send(stream);
 }
 
-void ShardSampler::State::enqueue(StepBuffers& buffers, const SampleBatch& batch, TensorView logits, const SlotState& slots,
-                                  const Stream& stream) {
+void ShardSampler::State::enqueue(StepBuffers& buffers, const SampleBatch& batch, TensorView logits,
+                                  const SlotState& slots, const Stream& stream) {
   if (batch.rows.empty()) return;
   layout_.plan(batch, options_.vocab_size);
   check(batch, logits, slots);
-  shard_ = SampleShard{
-      .states = reinterpret_cast<SampleState*>(states_.data()), .answers = buffers.device_answers(),
-      .num_rows = int32_t(batch.rows.size()), .num_top = layout_.num_top, .num_candidates = layout_.num_candidates,
-      .num_open = layout_.num_open, .num_rank = layout_.num_rank, .shard = group_.rank(), .num_shards = group_.size(),
-      .vocab_begin = int32_t(options_.vocab.begin), .vocab_local = int32_t(options_.vocab.size()),
-      .vocab_size = int32_t(options_.vocab_size), .logits = static_cast<const float*>(logits.data()),
-      .logits_stride = logits.stride(0), .z = z_.as<float>(), .mask_words = int32_t((options_.vocab_size + 31) / 32),
-      .length = static_cast<const int32_t*>(slots.length.data()),
-      .counts = static_cast<const uint16_t*>(layout_.penalties ? slots.counts.data() : nullptr), .device = device_};
+  shard_ = SampleShard{.states = reinterpret_cast<SampleState*>(states_.data()),
+                       .answers = buffers.device_answers(),
+                       .num_rows = int32_t(batch.rows.size()),
+                       .num_top = layout_.num_top,
+                       .num_candidates = layout_.num_candidates,
+                       .num_open = layout_.num_open,
+                       .num_rank = layout_.num_rank,
+                       .shard = group_.rank(),
+                       .num_shards = group_.size(),
+                       .vocab_begin = int32_t(options_.vocab.begin),
+                       .vocab_local = int32_t(options_.vocab.size()),
+                       .vocab_size = int32_t(options_.vocab_size),
+                       .logits = static_cast<const float*>(logits.data()),
+                       .logits_stride = logits.stride(0),
+                       .z = z_.as<float>(),
+                       .mask_words = int32_t((options_.vocab_size + 31) / 32),
+                       .length = static_cast<const int32_t*>(slots.length.data()),
+                       .counts = static_cast<const uint16_t*>(layout_.penalties ? slots.counts.data() : nullptr),
+                       .device = device_};
   upload(buffers, batch, stream);
 
   const size_t heads = size_t(shard_.num_rows) * sizeof(SampleHead);
@@ -152,7 +166,8 @@ void ShardSampler::State::enqueue(StepBuffers& buffers, const SampleBatch& batch
   if (shard_.num_open > 0) cut_and_draw(all_candidates, stream);
   if (shard_.num_rank > 0) count_ranks(stream);
   sample_ids(buffers.ids.as<int32_t>(), shard_, stream);
-  copy_async(buffers.host_answers, buffers.answers.data(), size_t(shard_.num_rows) * sizeof(SampleAnswer), device_, stream);
+  copy_async(buffers.host_answers, buffers.answers.data(), size_t(shard_.num_rows) * sizeof(SampleAnswer), device_,
+             stream);
 }
 
 // Rows whose cut candidates may not prove. Which searches run depends on the orders alone; a row that is
@@ -173,8 +188,8 @@ void ShardSampler::State::cut_and_draw(Gathered candidates, const Stream& stream
   sample_finish(shard_, small_.gather(size_t(shard_.num_open) * sizeof(SampleBest), group_, device_, stream), stream);
 }
 
-Gathered ShardSampler::State::gather_stats(bool with_min_p, const Stream& stream) {
-  sample_stats(small_.as<SampleStats>(), shard_, with_min_p, stream);
+Gathered ShardSampler::State::gather_stats(bool for_typical, const Stream& stream) {
+  sample_stats(small_.as<SampleStats>(), shard_, for_typical, stream);
   return small_.gather(size_t(shard_.num_open) * sizeof(SampleStats), group_, device_, stream);
 }
 

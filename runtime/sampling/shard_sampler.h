@@ -15,17 +15,17 @@ namespace trireme {
 // One step's sampling orders on the host. Row i reads logits row i.
 struct SampleBatch {
   std::vector<SampleRow> rows;
-  std::vector<int32_t> suppressed;      // flat; SampleRow::suppress_begin / count
-  std::vector<uint32_t> masks;          // [mask rows, ceil(vocab / 32)], bit set = allowed; global ids
-  std::vector<int32_t> bias_ids;        // global ids
+  std::vector<int32_t> suppressed;  // flat; SampleRow::suppress_begin / count
+  std::vector<uint32_t> masks;      // [mask rows, ceil(vocab / 32)], bit set = allowed; global ids
+  std::vector<int32_t> bias_ids;    // global ids
   std::vector<float> bias_values;
 };
 
 struct ShardSamplerOptions {
   int64_t vocab_size = 0;
-  Range vocab;                          // this shard's ids; may be empty
+  Range vocab;  // this shard's ids; may be empty
   int max_rows = 256;
-  int ring = 3;                         // steps whose answers may be outstanding
+  int ring = 3;  // steps whose answers may be outstanding
 };
 
 class ShardSampler {
@@ -33,12 +33,12 @@ class ShardSampler {
   ShardSampler(Device device, Communicator& tp_group, const ShardSamplerOptions& options);
   ~ShardSampler();
 
-  // logits: [rows, vocab.size()] f32, raw, may be overwritten.  `entry` in [0, ring): which answer buffers to use;
+  // logits: [rows, vocab.size()] f32, raw.  `entry` in [0, ring): which answer buffers to use;
   // they must have been read since their last use. state gives lengths (positions of draws) and counts.
   void enqueue(int entry, const SampleBatch& batch, TensorView logits, const SlotState& state, const Stream& stream);
 
-  TensorView drawn_ids(int entry, int64_t rows) const;   // [rows] i32 on the device; -1 for score rows and failed draws
-  const SampleAnswer* answers(int entry) const;          // [rows] on the host, valid once the stream has passed enqueue
+  TensorView drawn_ids(int entry, int64_t rows) const;  // [rows] i32 on the device; -1 for score rows and failed draws
+  const SampleAnswer* answers(int entry) const;         // [rows] on the host, valid once the stream has passed enqueue
 
  private:
   struct State;

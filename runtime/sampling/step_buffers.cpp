@@ -38,6 +38,7 @@ void UploadBuffer::begin(size_t bytes) {
   const size_t grown = bytes > 2 * capacity_ ? bytes : 2 * capacity_;
   pinned_free(host_);
   host_ = nullptr;
+  capacity_ = 0;
   host_ = static_cast<char*>(pinned_allocate(grown));
   if (device_.is_cuda()) on_device_ = Tensor(DType::u8, {int64_t(grown)}, device_);
   capacity_ = grown;

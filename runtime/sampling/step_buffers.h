@@ -15,10 +15,10 @@ struct SampleLayout {
   std::vector<SampleIndex> index;
   int32_t num_top = 0, num_candidates = 0, num_open = 0, num_rank = 0;
   bool search_top_k = false, search_top_p = false, search_typical = false;
-  bool after_top_k = false;   // an open row has a top-k and a top-p search
+  bool after_top_k = false;  // an open row has a top-k and a top-p search
   bool penalties = false;
 
-  void plan(const SampleBatch& batch, int64_t vocab_size);   // reuses its memory
+  void plan(const SampleBatch& batch, int64_t vocab_size);  // reuses its memory
 };
 
 // Host memory the device can copy from, and its copy on the device. Grows when a batch is larger than any
@@ -30,15 +30,15 @@ class UploadBuffer {
   UploadBuffer(const UploadBuffer&) = delete;
   UploadBuffer& operator=(const UploadBuffer&) = delete;
 
-  void begin(size_t bytes);                          // of all pieces, each rounded up to 16
-  const void* add(const void* data, size_t bytes);   // copies to the host side; where it will lie on the device
+  void begin(size_t bytes);                         // of all pieces, each rounded up to 16
+  const void* add(const void* data, size_t bytes);  // copies to the host side; where it will lie on the device
   void send(const Stream& stream);
   static size_t padded(size_t bytes) { return (bytes + 15) / 16 * 16; }
 
  private:
   Device device_;
   char* host_ = nullptr;
-  Tensor on_device_;        // cuda only
+  Tensor on_device_;  // cuda only
   size_t capacity_ = 0, used_ = 0;
 };
 
@@ -51,8 +51,8 @@ struct StepBuffers {
   SampleAnswer* device_answers() const { return reinterpret_cast<SampleAnswer*>(answers.data()); }
 
   UploadBuffer upload;
-  Tensor answers;                       // bytes of SampleAnswer[max_rows]
-  Tensor ids;                           // [max_rows] i32
+  Tensor answers;  // bytes of SampleAnswer[max_rows]
+  Tensor ids;      // [max_rows] i32
   SampleAnswer* host_answers = nullptr;
 };
 

@@ -99,7 +99,7 @@ TEST(BlockManager, EvictsTheLongestUnusedCachedBlockWhenNoneIsFree) {
   manager.enroll(root, kSecond, second);
   manager.release(first, -1);
   manager.release(second, -1);
-  manager.share(first);   // used again: now the younger one
+  manager.share(first);  // used again: now the younger one
   manager.release(first, -1);
   EXPECT_EQ(manager.allocate(), second);
   EXPECT_FALSE(manager.find(root, kSecond));

@@ -14,7 +14,9 @@ struct EngineTest : ::testing::Test {
 
   void send(EngineCommand command) { port.commands.push_back(std::move(command)); }
   template <typename Event>
-  std::vector<Event> emitted() const { return events_of<Event>(port.events); }
+  std::vector<Event> emitted() const {
+    return events_of<Event>(port.events);
+  }
 
   FakeModel model;
   FakeExecutor executor;

@@ -29,7 +29,9 @@ std::string complaint(const std::function<void(Request&)>& change) {
   return "";
 }
 
-TEST(Request, TheDefaultsAreValid) { EXPECT_EQ(complaint([](Request&) {}), ""); }
+TEST(Request, TheDefaultsAreValid) {
+  EXPECT_EQ(complaint([](Request&) {}), "");
+}
 
 TEST(Request, AnEmptyOrTooLongPromptIsRefusedWithItsLength) {
   EXPECT_NE(complaint([](Request& request) { request.prompt.clear(); }), "");

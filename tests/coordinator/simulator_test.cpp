@@ -78,8 +78,7 @@ TEST_P(PlantedFaultTest, IsFoundWithinTheSeeds) {
   std::printf("%s: %s\n", planted_fault_name(GetParam()), outcome.error->c_str());
 }
 
-INSTANTIATE_TEST_SUITE_P(All, PlantedFaultTest,
-                         ::testing::ValuesIn(all_faults()),
+INSTANTIATE_TEST_SUITE_P(All, PlantedFaultTest, ::testing::ValuesIn(all_faults()),
                          [](const auto& info) { return planted_fault_name(info.param); });
 
 int replay(uint64_t seed, const char* fault_name) {
@@ -101,7 +100,8 @@ int main(int argc, char** argv) {
   for (int index = 1; index + 1 < argc; ++index) {
     if (std::strcmp(argv[index], "--seed") == 0) seed = argv[index + 1];
     if (std::strcmp(argv[index], "--fault") == 0) fault = argv[index + 1];
-    if (std::strcmp(argv[index], "--seeds") == 0) trireme::testing::num_seeds = std::strtoull(argv[index + 1], nullptr, 10);
+    if (std::strcmp(argv[index], "--seeds") == 0)
+      trireme::testing::num_seeds = std::strtoull(argv[index + 1], nullptr, 10);
   }
   if (seed) return trireme::testing::replay(std::strtoull(seed, nullptr, 10), fault);
   ::testing::InitGoogleTest(&argc, argv);

@@ -84,7 +84,7 @@ TEST(SamplingRule, MassesRoundDownAndSumsFit) {
 TEST(SamplingRule, NeededMassIsTheLeastIntegerNotBelowTheShare) {
   EXPECT_EQ(needed_mass(0.5f, 10), 5u);
   EXPECT_EQ(needed_mass(0.5f, 11), 6u);
-  EXPECT_EQ(needed_mass(0.9f, 1000), 900u);    // the float 0.9 is less than 0.9
+  EXPECT_EQ(needed_mass(0.9f, 1000), 900u);  // the float 0.9 is less than 0.9
   EXPECT_EQ(needed_mass(1e-40f, uint64_t(1) << 63), 1u);
   EXPECT_EQ(needed_mass(0, 100), 1u);
   EXPECT_EQ(needed_mass(-1, 100), 1u);
@@ -161,19 +161,21 @@ TEST_P(RowLoops, EqualTheRuleBitForBit) {
 TEST_P(RowLoops, SelectInOrderAndLeaveMinusInfinityOut) {
   for (int64_t n : {0, 3, 64, 65, 4000}) {
     std::vector<float> x = odd_row(n, 5);
-    for (size_t i = 0; i < x.size(); i += 3) x[i] = 2;   // many ties
+    for (size_t i = 0; i < x.size(); i += 3) x[i] = 2;  // many ties
     std::vector<int> ids;
     for (size_t i = 0; i < x.size(); ++i)
       if (x[i] > -kInfinity) ids.push_back(int(i));
     std::stable_sort(ids.begin(), ids.end(), [&](int a, int b) { return x[size_t(a)] > x[size_t(b)]; });
     SampleEntry entries[kSampleCandidates];
     cpu::select_best(entries, kSampleCandidates, x.data(), x.data(), n, 1000);
-    for (size_t i = 0; i < std::size(entries); ++i) EXPECT_EQ(entries[i].id, i < ids.size() ? 1000 + ids[i] : -1) << n << " " << i;
+    for (size_t i = 0; i < std::size(entries); ++i)
+      EXPECT_EQ(entries[i].id, i < ids.size() ? 1000 + ids[i] : -1) << n << " " << i;
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(InstructionSets, RowLoops,
-                         testing::Values(cpu::InstructionSet::portable, cpu::InstructionSet::avx2, cpu::InstructionSet::avx512));
+                         testing::Values(cpu::InstructionSet::portable, cpu::InstructionSet::avx2,
+                                         cpu::InstructionSet::avx512));
 
 // ---- ops of one shard
 
@@ -206,7 +208,7 @@ class SampleOps : public testing::TestWithParam<DeviceKind> {
 TEST_P(SampleOps, HeadsHoldMaximumMassAndBestId) {
   const int vocab = 3001, begin = 500;
   std::vector<float> logits = odd_row(2 * vocab, 9);
-  logits[5] = 100;                       // row 0: greedy
+  logits[5] = 100;  // row 0: greedy
   std::vector<SampleRow> rows(2);
   rows[0].temperature = 0;
   rows[1].kind = int32_t(SampleKind::score);

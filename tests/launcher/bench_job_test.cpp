@@ -27,7 +27,9 @@ EngineFacts facts() {
   return facts;
 }
 
-TimePoint at(double seconds) { return TimePoint(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(100 + seconds))); }
+TimePoint at(double seconds) {
+  return TimePoint(std::chrono::duration_cast<Duration>(std::chrono::duration<double>(100 + seconds)));
+}
 
 // Answers every open request, one token per step of 10 ms; returns the time of the last.
 double serve(BenchJob& job, RecordingPort& port, double now) {
@@ -84,7 +86,7 @@ TEST(BenchThroughput, CountsRequestsAndTokens) {
   const auto job = make_throughput_job(command);
   RecordingPort port;
   job->start(facts(), port, at(0));
-  EXPECT_EQ(port.requests.size(), 4u);   // twice the slots
+  EXPECT_EQ(port.requests.size(), 4u);  // twice the slots
   const double end = serve(*job, port, 0);
   ASSERT_TRUE(job->done());
   const BenchReport report = job->report();

@@ -36,10 +36,48 @@ TEST(CommandLine, TakesAllWordsAsPromptsWhenTheModelIsAFlag) {
 }
 
 TEST(CommandLine, KnowsVllmsAndHuggingFacesNames) {
-  const GenerateCommand command = generate({"m/n", "--prompts", "p.txt", "--tensor_parallel_size", "2", "--max-model-len", "1k",
-      "--max-num-seqs", "4", "--num-gpu-blocks-override", "64", "--no-enable-prefix-caching", "--load-format", "dummy", "--device", "cpu",
-      "--max-new-tokens", "5", "--min-new-tokens", "2", "--temperature", "0.5", "--top-k", "3", "--top-p", "0.9", "--min-p", "0.1",
-      "--repetition-penalty", "1.2", "--seed", "9", "--n", "3", "--stop", "a", "--stop", "b c", "--logprobs", "2", "--output-format", "json"});
+  const GenerateCommand command = generate({"m/n",
+                                            "--prompts",
+                                            "p.txt",
+                                            "--tensor_parallel_size",
+                                            "2",
+                                            "--max-model-len",
+                                            "1k",
+                                            "--max-num-seqs",
+                                            "4",
+                                            "--num-gpu-blocks-override",
+                                            "64",
+                                            "--no-enable-prefix-caching",
+                                            "--load-format",
+                                            "dummy",
+                                            "--device",
+                                            "cpu",
+                                            "--max-new-tokens",
+                                            "5",
+                                            "--min-new-tokens",
+                                            "2",
+                                            "--temperature",
+                                            "0.5",
+                                            "--top-k",
+                                            "3",
+                                            "--top-p",
+                                            "0.9",
+                                            "--min-p",
+                                            "0.1",
+                                            "--repetition-penalty",
+                                            "1.2",
+                                            "--seed",
+                                            "9",
+                                            "--n",
+                                            "3",
+                                            "--stop",
+                                            "a",
+                                            "--stop",
+                                            "b c",
+                                            "--logprobs",
+                                            "2",
+                                            "--output-format",
+                                            "json"});
   EXPECT_EQ(command.run.engine.max_model_len, 1000);
   EXPECT_EQ(command.run.engine.num_blocks_override, 64);
   EXPECT_FALSE(command.run.engine.prefix_caching);
@@ -60,17 +98,27 @@ TEST(CommandLine, LeavesUnsetSamplingUnset) {
 }
 
 TEST(CommandLine, SuggestsTheFlagThatWasMeant) {
-  EXPECT_NE(refusal({"generate", "m/n", "x", "--temprature", "1"}).find("did you mean --temperature?"), std::string::npos);
-  EXPECT_NE(refusal({"bench", "latency", "m/n", "--batchsize", "2"}).find("did you mean --batch-size?"), std::string::npos);
+  EXPECT_NE(refusal({"generate", "m/n", "x", "--temprature", "1"}).find("did you mean --temperature?"),
+            std::string::npos);
+  EXPECT_NE(refusal({"bench", "latency", "m/n", "--batchsize", "2"}).find("did you mean --batch-size?"),
+            std::string::npos);
   EXPECT_EQ(refusal({"generate", "m/n", "--zzzzzzzzzzzz"}).find("did you mean"), std::string::npos);
 }
 
 TEST(CommandLine, RefusesWrongValuesInOneLine) {
-  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
-           {"generate", "m/n", "x", "-tp", "two"}, {"generate", "m/n", "x", "-tp", "0"}, {"generate"}, {"generate", "m/n", "x", "--output-format", "xml"},
-           {"generate", "m/n", "x", "--prompts", "f"}, {"generate", "m/n", "x", "--device", "tpu"}, {"bench"}, {"bench", "latency", "m/n", "--num-iters", "0"},
-           {"generate", "m/n", "x", "--max-model-len", "lots"}, {"nonsense"}, {"generate", "m/n", "x", "--greedy", "--do-sample"},
-           {"generate", "m/n", "x", "--launch-args", "'open"}}) {
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"generate", "m/n", "x", "-tp", "two"},
+                                             {"generate", "m/n", "x", "-tp", "0"},
+                                             {"generate"},
+                                             {"generate", "m/n", "x", "--output-format", "xml"},
+                                             {"generate", "m/n", "x", "--prompts", "f"},
+                                             {"generate", "m/n", "x", "--device", "tpu"},
+                                             {"bench"},
+                                             {"bench", "latency", "m/n", "--num-iters", "0"},
+                                             {"generate", "m/n", "x", "--max-model-len", "lots"},
+                                             {"nonsense"},
+                                             {"generate", "m/n", "x", "--greedy", "--do-sample"},
+                                             {"generate", "m/n", "x", "--launch-args", "'open"}}) {
     const std::string text = refusal(arguments);
     EXPECT_NE(text, "accepted") << testing::PrintToString(arguments);
     EXPECT_EQ(text.find('\n'), std::string::npos) << text;

@@ -57,7 +57,7 @@ TEST(EngineOptions, RefuseValuesOutOfRangeWithTheFlagsName) {
     EXPECT_NE(std::string(error.what()).find("--gpu-memory-utilization"), std::string::npos);
   }
   options = sample();
-  options.max_num_batched_tokens = 6;   // fewer than sequences
+  options.max_num_batched_tokens = 6;  // fewer than sequences
   EXPECT_THROW(validate(options), ConfigError);
 }
 
@@ -66,12 +66,14 @@ TEST(EngineFlags, ReadCountsWithSuffixes) {
   EXPECT_EQ(parse_count("1k", "--x"), 1000);
   EXPECT_EQ(parse_count("1K", "--x"), 1024);
   EXPECT_EQ(parse_count("2M", "--x"), 2 << 20);
-  for (const char* wrong : {"", "k", "1kk", "-1", "0", "1.5k", "99999999999G"}) EXPECT_THROW(parse_count(wrong, "--x"), ConfigError) << wrong;
+  for (const char* wrong : {"", "k", "1kk", "-1", "0", "1.5k", "99999999999G"})
+    EXPECT_THROW(parse_count(wrong, "--x"), ConfigError) << wrong;
 }
 
 TEST(EngineFlags, NormaliseShortNamesAndUnderscores) {
   EXPECT_EQ(normalise_arguments({"-tp", "2", "-pp=3", "--max_model_len=1_k", "a_b", "--", "--x_y"}),
-            (std::vector<std::string>{"--tensor-parallel-size", "2", "--pipeline-parallel-size=3", "--max-model-len=1_k", "a_b", "--", "--x_y"}));
+            (std::vector<std::string>{"--tensor-parallel-size", "2", "--pipeline-parallel-size=3",
+                                      "--max-model-len=1_k", "a_b", "--", "--x_y"}));
 }
 
 }  // namespace

@@ -69,7 +69,8 @@ class FakeCoordinator {
   void run() {
     const Behaviour misbehave = behaviour();
     for (;;) {
-      for (EngineCommand& command : link_.receive(std::chrono::milliseconds(sequences_.empty() ? 20 : 0))) accept(command);
+      for (EngineCommand& command : link_.receive(std::chrono::milliseconds(sequences_.empty() ? 20 : 0)))
+        accept(command);
       if (stopping_ && sequences_.empty()) return;
       rank_progress().phase = sequences_.empty() ? Phase::idle : Phase::stepping;
       if (sequences_.empty()) continue;
@@ -107,7 +108,10 @@ class FakeCoordinator {
         event.request = request.id;
         event.choice = choice;
         event.index = sequence.emitted - 1;
-        event.token = {int32_t((std::accumulate(request.prompt.begin(), request.prompt.end(), 0) + 7 * choice + 13 * event.index) % 997), -0.5f};
+        event.token = {
+            int32_t((std::accumulate(request.prompt.begin(), request.prompt.end(), 0) + 7 * choice + 13 * event.index) %
+                    997),
+            -0.5f};
         event.rank = 1;
         event.finish = last ? FinishReason::length : FinishReason::none;
         events.push_back(event);
@@ -136,8 +140,10 @@ class Ending {
     file_ = std::string(directory ? directory : "/nowhere") + "/done";
   }
   void announce() {
-    if (by_mpi_) MPI_Ibarrier(MPI_COMM_WORLD, &request_), MPI_Wait(&request_, MPI_STATUS_IGNORE);
-    else std::ofstream(file_) << "done";
+    if (by_mpi_)
+      MPI_Ibarrier(MPI_COMM_WORLD, &request_), MPI_Wait(&request_, MPI_STATUS_IGNORE);
+    else
+      std::ofstream(file_) << "done";
   }
   bool announced() {
     if (!by_mpi_) return std::filesystem::exists(file_);
@@ -181,7 +187,8 @@ int engine_main(const EngineOptions& options, const EngineHooks& hooks) {
   const int rank = rank_from_environment();
   if (embedded) MPI_Init(nullptr, nullptr);
   if (embedded && world_from_environment() != options.world())
-    throw ConfigError("the world has " + std::to_string(world_from_environment()) + " ranks, but tp x pp is " + std::to_string(options.world()));
+    throw ConfigError("the world has " + std::to_string(world_from_environment()) + " ranks, but tp x pp is " +
+                      std::to_string(options.world()));
   LinkOptions link_options;
   link_options.front = embedded ? hooks.resolve_front(broadcast) : options.front;
   link_options.identity = {rank, options.world(), ""};

@@ -63,8 +63,9 @@ TEST(JsonSink, WritesOneLinePerPrompt) {
   Written out;
   const auto sink = make_json_sink(out.file(), false);
   sink->on_finished(answer(0, {"a\nb"}));
-  EXPECT_EQ(out.text(), "{\"index\":0,\"prompt\":\"q0\",\"prompt_ids\":[],\"outputs\":[{\"token_ids\":[],\"text\":\"a\\nb\","
-                        "\"finish_reason\":\"stop\",\"cumulative_logprob\":0E0,\"logprobs\":null}]}\n");
+  EXPECT_EQ(out.text(),
+            "{\"index\":0,\"prompt\":\"q0\",\"prompt_ids\":[],\"outputs\":[{\"token_ids\":[],\"text\":\"a\\nb\","
+            "\"finish_reason\":\"stop\",\"cumulative_logprob\":0E0,\"logprobs\":null}]}\n");
 }
 
 TEST(Summary, SeparatesPrefillFromDecodeForOnePrompt) {
@@ -77,12 +78,14 @@ TEST(Summary, SeparatesPrefillFromDecodeForOnePrompt) {
   summary.first_token = summary.started + std::chrono::milliseconds(500);
   summary.last_token = summary.started + std::chrono::milliseconds(1500);
   summary.most_kv_use = 0.25;
-  EXPECT_EQ(summary_line(summary), "1 prompt: 100 prompt tokens at 200.0 tok/s, 11 generated at 10.0 tok/s, TTFT 500 ms, KV cache at most 25.0 % full");
+  EXPECT_EQ(summary_line(summary),
+            "1 prompt: 100 prompt tokens at 200.0 tok/s, 11 generated at 10.0 tok/s, TTFT 500 ms, KV cache at most "
+            "25.0 % full");
   EXPECT_EQ(summary_line(GenerateSummary{}), "");
 }
 
 TEST(ProgressBar, FillsToItsWidth) {
-  EXPECT_EQ(progress_bar(0, 10, 30), "[....................]   0% 0/10");
+  EXPECT_EQ(progress_bar(0, 10, 30), "[..................]   0% 0/10");
   EXPECT_EQ(progress_bar(10, 10, 40).find('.'), std::string::npos);
 }
 

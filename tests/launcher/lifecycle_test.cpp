@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -31,7 +32,8 @@ std::string slurp(const fs::path& path) {
 }
 
 bool eventually(const std::function<bool()>& holds, milliseconds timeout) {
-  for (const auto deadline = Clock::now() + timeout; Clock::now() < deadline; std::this_thread::sleep_for(milliseconds(20)))
+  for (const auto deadline = Clock::now() + timeout; Clock::now() < deadline;
+       std::this_thread::sleep_for(milliseconds(20)))
     if (holds()) return true;
   return holds();
 }
@@ -73,7 +75,8 @@ std::map<pid_t, std::string> descendants(pid_t root) {
 
 class Program {
  public:
-  explicit Program(const std::vector<std::string>& arguments, const std::string& fake = "", const std::string& input = "") {
+  explicit Program(const std::vector<std::string>& arguments, const std::string& fake = "",
+                   const std::string& input = "") {
     static int count = 0;
     folder_ = testing::TempDir() + "/lifecycle_" + std::to_string(getpid()) + "_" + std::to_string(count++);
     fs::create_directories(folder_);
@@ -133,18 +136,23 @@ class Program {
 
   pid_t engine_rank(int rank) const {
     for (pid_t pid : engine)
-      if (slurp("/proc/" + std::to_string(pid) + "/environ").find("OMPI_COMM_WORLD_RANK=" + std::to_string(rank)) != std::string::npos) return pid;
+      if (slurp("/proc/" + std::to_string(pid) + "/environ").find("OMPI_COMM_WORLD_RANK=" + std::to_string(rank)) !=
+          std::string::npos)
+        return pid;
     return -1;
   }
 
   // Everything that was there, janitor and directory included.
   void expect_gone(milliseconds timeout) const {
-    EXPECT_TRUE(eventually([&] {
-      if (fs::exists(directory)) return false;
-      for (const auto& [pid, line] : processes_)
-        if (alive(pid)) return false;
-      return true;
-    }, timeout)) << "directory " << fs::exists(directory);
+    EXPECT_TRUE(eventually(
+        [&] {
+          if (fs::exists(directory)) return false;
+          for (const auto& [pid, line] : processes_)
+            if (alive(pid)) return false;
+          return true;
+        },
+        timeout))
+        << "directory " << fs::exists(directory);
     for (const auto& [pid, line] : processes_) EXPECT_FALSE(alive(pid)) << pid << " " << line;
   }
 
@@ -161,25 +169,32 @@ class Program {
 const std::string kModel = std::string(TRIREME_SOURCE_DIR) + "/configs/models/smollm2-135m.json";
 
 std::vector<std::string> generate(int tp, int pp, const std::vector<std::string>& more = {}) {
-  std::vector<std::string> arguments = {FAKE_TRIREME, "generate", kModel, "--load-format", "dummy", "--device", "cpu", "--skip-tokenizer-init",
-                                        "-tp", std::to_string(tp), "-pp", std::to_string(pp)};
+  std::vector<std::string> arguments = {FAKE_TRIREME, "generate",         kModel, "--load-format",
+                                        "dummy",      "--device",         "cpu",  "--skip-tokenizer-init",
+                                        "-tp",        std::to_string(tp), "-pp",  std::to_string(pp)};
   arguments.insert(arguments.end(), more.begin(), more.end());
   return arguments;
 }
 
 // Streams its first line at once, then keeps the engine busy for minutes.
-const std::string kLongWork = "{\"prompt_token_ids\":[1],\"max_new_tokens\":1}\n{\"prompt_token_ids\":[2],\"max_new_tokens\":4000}\n";
+const std::string kLongWork =
+    "{\"prompt_token_ids\":[1],\"max_new_tokens\":1}\n{\"prompt_token_ids\":[2],\"max_new_tokens\":4000}\n";
 
 TEST(Lifecycle, AnswersInTheOrderOfThePrompts) {
   std::string input;
-  for (int i = 0; i < 40; ++i) input += "{\"prompt_token_ids\":[" + std::to_string(i) + ",5],\"max_new_tokens\":" + std::to_string(1 + i % 7) + "}\n";
+  for (int i = 0; i < 40; ++i)
+    input +=
+        "{\"prompt_token_ids\":[" + std::to_string(i) + ",5],\"max_new_tokens\":" + std::to_string(1 + i % 7) + "}\n";
   Program program(generate(2, 2, {"--output-format", "json"}), "", input);
   ASSERT_EQ(program.wait(), 0) << program.err();
   std::istringstream lines(program.out());
   int count = 0;
   for (std::string line; std::getline(lines, line); ++count)
-    EXPECT_EQ(line.rfind("{\"index\":" + std::to_string(count) + ",\"prompt\":\"\",\"prompt_ids\":[" + std::to_string(count) + ",5],\"outputs\":[{\"token_ids\":[" +
-                             std::to_string(count + 5), 0), 0u) << line;
+    EXPECT_EQ(line.rfind("{\"index\":" + std::to_string(count) + ",\"prompt\":\"\",\"prompt_ids\":[" +
+                             std::to_string(count) + ",5],\"outputs\":[{\"token_ids\":[" + std::to_string(count + 5),
+                         0),
+              0u)
+        << line;
   EXPECT_EQ(count, 40);
   EXPECT_NE(program.err().find("40 prompts: 80 prompt tokens"), std::string::npos) << program.err();
 }
@@ -193,16 +208,18 @@ TEST(Lifecycle, PrintsTheMpirunLineWhenVerbose) {
 }
 
 TEST(Lifecycle, ReportsAPromptThatCannotBeAndAnswersTheRest) {
-  Program program(generate(1, 1, {"--output-format", "json", "--max-new-tokens", "1"}), "", "{\"prompt_token_ids\":[5000]}\n{\"prompt_token_ids\":[1]}\n");
+  Program program(generate(1, 1, {"--output-format", "json", "--max-new-tokens", "1"}), "",
+                  "{\"prompt_token_ids\":[5000]}\n{\"prompt_token_ids\":[1]}\n");
   EXPECT_EQ(program.wait(), 1) << program.err();
-  EXPECT_NE(program.out().find("{\"index\":0,\"prompt\":\"\",\"prompt_ids\":[5000],\"error\":"), std::string::npos) << program.out();
+  EXPECT_NE(program.out().find("{\"index\":0,\"prompt\":\"\",\"prompt_ids\":[5000],\"error\":"), std::string::npos)
+      << program.out();
   EXPECT_NE(program.out().find("{\"index\":1,"), std::string::npos);
 }
 
 struct Killing {
   const char* name;
   std::function<pid_t(const Program&)> victim;
-  const char* words;           // in the one line
+  const char* words;  // in the one line
 };
 
 class LifecycleKill : public testing::TestWithParam<Killing> {};
@@ -220,10 +237,11 @@ TEST_P(LifecycleKill, LeavesNothingAndSaysWhoDied) {
   EXPECT_NE(err.find(", step "), std::string::npos) << err;
 }
 
-INSTANTIATE_TEST_SUITE_P(Of, LifecycleKill, testing::Values(
-    Killing{"Rank0", [](const Program& p) { return p.engine_rank(0); }, "rank 0 on "},
-    Killing{"Rank3", [](const Program& p) { return p.engine_rank(3); }, "rank 3 on "},
-    Killing{"Mpirun", [](const Program& p) { return p.mpirun; }, ""}),
+INSTANTIATE_TEST_SUITE_P(
+    Of, LifecycleKill,
+    testing::Values(Killing{"Rank0", [](const Program& p) { return p.engine_rank(0); }, "rank 0 on "},
+                    Killing{"Rank3", [](const Program& p) { return p.engine_rank(3); }, "rank 3 on "},
+                    Killing{"Mpirun", [](const Program& p) { return p.mpirun; }, "mpirun (pid "}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(Lifecycle, LeavesNothingWhenTheCommandItselfIsKilled) {
@@ -288,7 +306,8 @@ TEST(Lifecycle, SaysWhatIsMissingWhenMpirunIs) {
 TEST(Lifecycle, ListensOnTcpForAHostfile) {
   const std::string hostfile = testing::TempDir() + "/hosts_" + std::to_string(getpid());
   std::ofstream(hostfile) << "localhost slots=4\n";
-  Program program(generate(2, 1, {"--hostfile", hostfile, "--max-new-tokens", "2", "-v"}), "", "{\"prompt_token_ids\":[1]}\n");
+  Program program(generate(2, 1, {"--hostfile", hostfile, "--max-new-tokens", "2", "-v"}), "",
+                  "{\"prompt_token_ids\":[1]}\n");
   EXPECT_EQ(program.wait(), 0) << program.err();
   EXPECT_EQ(program.out(), "1 14\n");
   EXPECT_NE(program.err().find("--front tcp:"), std::string::npos) << program.err();
@@ -297,9 +316,24 @@ TEST(Lifecycle, ListensOnTcpForAHostfile) {
 
 // The same program started by an outer mpirun: rank 0 holds the front.
 std::vector<std::string> embedded(int ranks, int tp, int pp) {
-  std::vector<std::string> arguments = {"mpirun", "-n", std::to_string(ranks), "--oversubscribe", "--bind-to", "none", "--mca", "btl", "self,vader",
-                                        "--mca", "mpi_yield_when_idle", "1", "--mca", "btl_vader_single_copy_mechanism", "none",
-                                        "--mca", "odls_base_sigkill_timeout", "0"};
+  std::vector<std::string> arguments = {"mpirun",
+                                        "-n",
+                                        std::to_string(ranks),
+                                        "--oversubscribe",
+                                        "--bind-to",
+                                        "none",
+                                        "--mca",
+                                        "btl",
+                                        "self,vader",
+                                        "--mca",
+                                        "mpi_yield_when_idle",
+                                        "1",
+                                        "--mca",
+                                        "btl_vader_single_copy_mechanism",
+                                        "none",
+                                        "--mca",
+                                        "odls_base_sigkill_timeout",
+                                        "0"};
   const std::vector<std::string> inner = generate(tp, pp, {"--output-format", "json"});
   arguments.insert(arguments.end(), inner.begin(), inner.end());
   return arguments;
@@ -308,8 +342,10 @@ std::vector<std::string> embedded(int ranks, int tp, int pp) {
 TEST(Embedded, AnswersOnceUnderAnOuterMpirun) {
   Program program(embedded(4, 2, 2), "", "{\"prompt_token_ids\":[1],\"max_new_tokens\":2}\n");
   ASSERT_EQ(program.wait(), 0) << program.err();
-  EXPECT_EQ(program.out(), "{\"index\":0,\"prompt\":\"\",\"prompt_ids\":[1],\"outputs\":[{\"token_ids\":[1,14],\"text\":\"\",\"finish_reason\":\"length\","
-                           "\"cumulative_logprob\":-1E0,\"logprobs\":null}]}\n");
+  EXPECT_EQ(program.out(),
+            "{\"index\":0,\"prompt\":\"\",\"prompt_ids\":[1],\"outputs\":[{\"token_ids\":[1,14],\"text\":\"\",\"finish_"
+            "reason\":\"length\","
+            "\"cumulative_logprob\":-1E0,\"logprobs\":null}]}\n");
 }
 
 TEST(Embedded, ReportsAFailureAndExits70) {

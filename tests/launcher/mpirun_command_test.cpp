@@ -27,7 +27,9 @@ LaunchOptions launch() {
   return options;
 }
 
-bool has(const std::vector<std::string>& list, const std::string& item) { return std::find(list.begin(), list.end(), item) != list.end(); }
+bool has(const std::vector<std::string>& list, const std::string& item) {
+  return std::find(list.begin(), list.end(), item) != list.end();
+}
 
 bool has_pair(const std::vector<std::string>& list, const std::string& first, const std::string& second) {
   for (size_t i = 0; i + 1 < list.size(); ++i)
@@ -64,13 +66,16 @@ TEST(MpirunCommand, PassesTheKeyByEnvironmentAndNeverByArgument) {
 
 TEST(MpirunCommand, ForwardsLibraryVariablesAndScrubsAnOuterMpi) {
   const Command outer = make_mpirun_command(engine(), launch(), "/d",
-      {"PATH=/bin", "NCCL_DEBUG=INFO", "CUDA_VISIBLE_DEVICES=1", "TRIREME_X=1", "OMPI_COMM_WORLD_SIZE=2", "OMPI_MCA_ess=x", "PMIX_RANK=0", "PRTE_A=b"});
+                                            {"PATH=/bin", "NCCL_DEBUG=INFO", "CUDA_VISIBLE_DEVICES=1", "TRIREME_X=1",
+                                             "OMPI_COMM_WORLD_SIZE=2", "OMPI_MCA_ess=x", "PMIX_RANK=0", "PRTE_A=b"});
   EXPECT_TRUE(has_pair(outer.arguments, "-x", "NCCL_DEBUG"));
   EXPECT_TRUE(has_pair(outer.arguments, "-x", "CUDA_VISIBLE_DEVICES"));
   EXPECT_TRUE(has_pair(outer.arguments, "-x", "TRIREME_X"));
   EXPECT_TRUE(has(outer.environment, "PATH=/bin"));
-  for (const char* gone : {"OMPI_COMM_WORLD_SIZE=2", "OMPI_MCA_ess=x", "PMIX_RANK=0", "PRTE_A=b"}) EXPECT_FALSE(has(outer.environment, gone)) << gone;
-  EXPECT_TRUE(has(make_mpirun_command(engine(), launch(), "/d", {"OMPI_MCA_btl_tcp_if_include=eth0"}).environment, "OMPI_MCA_btl_tcp_if_include=eth0"));
+  for (const char* gone : {"OMPI_COMM_WORLD_SIZE=2", "OMPI_MCA_ess=x", "PMIX_RANK=0", "PRTE_A=b"})
+    EXPECT_FALSE(has(outer.environment, gone)) << gone;
+  EXPECT_TRUE(has(make_mpirun_command(engine(), launch(), "/d", {"OMPI_MCA_btl_tcp_if_include=eth0"}).environment,
+                  "OMPI_MCA_btl_tcp_if_include=eth0"));
 }
 
 TEST(MpirunCommand, LeavesTheTransportOpenAcrossHosts) {

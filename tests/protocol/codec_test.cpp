@@ -38,14 +38,15 @@ std::vector<RankMessage> rank_messages() {
   facts.device = "a GPU";
   facts.weight_bytes = {1, 2};
   facts.memory_bandwidth = {4.8e12, 1};
-  return {Hello{"key", 1, 4, 123, "host", "cuda:0"},
-          Beat{Phase::stepping, 12, 34, "attention"},
-          LogLine{3, "a line"},
-          Failure{FailureKind::checkpoint, 2, 5, "load", "why"},
-          facts,
-          EventBatch{{token, PromptLogprobsEvent{1, 1, {{2, -1}}, {{{3, -2}}}}, RequestFailedEvent{2, false, "no"}, stats}},
-          Announce{6, {1, 2, 3}},
-          Stopped{}};
+  return {
+      Hello{"key", 1, 4, 123, "host", "cuda:0"},
+      Beat{Phase::stepping, 12, 34, "attention"},
+      LogLine{3, "a line"},
+      Failure{FailureKind::checkpoint, 2, 5, "load", "why"},
+      facts,
+      EventBatch{{token, PromptLogprobsEvent{1, 1, {{2, -1}}, {{{3, -2}}}}, RequestFailedEvent{2, false, "no"}, stats}},
+      Announce{6, {1, 2, 3}},
+      Stopped{}};
 }
 
 std::string frame(const auto& message) {
@@ -80,7 +81,8 @@ TEST(Codec, FrontMessagesComeBackWhole) {
 }
 
 TEST(Codec, TheLayoutIsFixed) {
-  EXPECT_EQ(frame(FrontMessage(CancelCommand{0x0102})), std::string("\x08\0\0\0\x07\0\0\0\x44\x02\x01\0\0\0\0\0\0", 17));
+  EXPECT_EQ(frame(FrontMessage(CancelCommand{0x0102})),
+            std::string("\x08\0\0\0\x07\0\0\0\x44\x02\x01\0\0\0\0\0\0", 17));
 }
 
 TEST(Codec, MessagesComeOutOfBytesInAnyPieces) {

@@ -13,7 +13,8 @@ TEST(Endpoint, ComesBackFromItsLine) {
 }
 
 TEST(Endpoint, RefusesLinesThatAreNone) {
-  for (const char* text : {"", "a", "a b", "tcp:h:1 x key", " 1 key"}) EXPECT_THROW(parse_endpoint(text), ConfigError) << text;
+  for (const char* text : {"", "a", "a b", "tcp:h:1 x key", " 1 key"})
+    EXPECT_THROW(parse_endpoint(text), ConfigError) << text;
 }
 
 TEST(AttemptKey, IsLongAndNeverTheSame) {

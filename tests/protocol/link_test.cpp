@@ -28,7 +28,8 @@ using TestClock = std::chrono::steady_clock;
 class LinkTest : public testing::Test {
  protected:
   LinkTest()
-      : path_("/tmp/trireme_link_" + std::to_string(getpid()) + ".sock"), listener_((std::filesystem::remove(path_), listen_on("unix:" + path_))),
+      : path_("/tmp/trireme_link_" + std::to_string(getpid()) + ".sock"),
+        listener_((std::filesystem::remove(path_), listen_on("unix:" + path_))),
         endpoint_{"unix:" + path_, make_attempt_key(), 5} {}
   ~LinkTest() override {
     if (child_ > 0) {
@@ -92,7 +93,8 @@ class LinkTest : public testing::Test {
 
   int child_exit(milliseconds timeout = seconds(10)) {
     int status = 0;
-    for (const auto deadline = TestClock::now() + timeout; TestClock::now() < deadline; std::this_thread::sleep_for(milliseconds(5)))
+    for (const auto deadline = TestClock::now() + timeout; TestClock::now() < deadline;
+         std::this_thread::sleep_for(milliseconds(5)))
       if (::waitpid(child_, &status, WNOHANG) == child_) {
         child_ = -1;
         return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
@@ -130,7 +132,7 @@ TEST_F(LinkTest, SaysWhoItIsAndBeats) {
   std::optional<Beat> beat;
   const auto begun = TestClock::now();
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(beat = hear<Beat>());
-  EXPECT_GT(TestClock::now() - begun, milliseconds(250));   // 100 ms apart
+  EXPECT_GT(TestClock::now() - begun, milliseconds(250));  // 100 ms apart
   EXPECT_EQ(beat->step, 42);
   EXPECT_EQ(beat->operation, "attention");
 }
@@ -234,10 +236,9 @@ TEST_F(LinkTest, ForwardsLogLinesAndDropsThemRatherThanBlocking) {
     FrontLink link(options());
     initialize_logging("rank 1");
     link.forward_logs();
-    for (int i = 0; i < 5000; ++i) log_warning("{} {}", i, std::string(1000, 'x'));   // 5 MB at once, nobody reads yet
-    std::this_thread::sleep_for(milliseconds(200));
-    log_warning("last");
-    return sleep_forever();
+    for (int i = 0; i < 5000; ++i) log_warning("{} {}", i, std::string(1000, 'x'));  // 5 MB at once, nobody reads yet
+    for (;; std::this_thread::sleep_for(milliseconds(20))) log_warning("last");
+    return 0;
   });
   accept_child();
   std::this_thread::sleep_for(milliseconds(300));

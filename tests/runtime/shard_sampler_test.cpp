@@ -20,7 +20,8 @@ void expect_tops(const Problem& problem, size_t r, const SampleAnswer& answer) {
   std::vector<int> ids;
   for (int64_t id = 0; id < problem.vocab; ++id)
     if (problem.row(r)[size_t(id)] > -kInfinity) ids.push_back(int(id));
-  std::stable_sort(ids.begin(), ids.end(), [&](int a, int b) { return problem.row(r)[size_t(a)] > problem.row(r)[size_t(b)]; });
+  std::stable_sort(ids.begin(), ids.end(),
+                   [&](int a, int b) { return problem.row(r)[size_t(a)] > problem.row(r)[size_t(b)]; });
   const int expected = std::min(problem.batch.rows[r].top_logprobs, int(ids.size()));
   ASSERT_EQ(answer.top_count, expected) << "row " << r;
   for (int i = 0; i < expected; ++i) {
@@ -50,7 +51,8 @@ void expect_reference(Device device, const Problem& problem, const char* what) {
     for (size_t r = 0; r < outcome.answers.size(); ++r) {
       expect_answer(problem, r, outcome.answers[r]);
       if (shards == 1) continue;
-      EXPECT_NEAR(outcome.answers[r].logprob, whole.answers[r].logprob, 1e-6 + 1e-6 * std::abs(whole.answers[r].logprob));
+      EXPECT_NEAR(outcome.answers[r].logprob, whole.answers[r].logprob,
+                  1e-6 + 1e-6 * std::abs(whole.answers[r].logprob));
     }
     if (shards == 1) whole = outcome;
   }
@@ -71,7 +73,8 @@ TEST_P(ShardSamplerTest, DrawsWhatTheReferenceDrawsOnAnyNumberOfShards) {
     for (int64_t vocab : {7, 130, 1031, 5000}) {
       Problem problem;
       for (int r = 0; r < 24; ++r) problem.add(random_row(generator, r), make_logits(shape, vocab, generator));
-      expect_reference(device(), problem, ("shape " + std::to_string(int(shape)) + " vocab " + std::to_string(vocab)).c_str());
+      expect_reference(device(), problem,
+                       ("shape " + std::to_string(int(shape)) + " vocab " + std::to_string(vocab)).c_str());
     }
 }
 
@@ -173,7 +176,7 @@ TEST_P(ShardSamplerTest, ScoreRowsGiveLogprobAndRankOfTheTarget) {
     row.kind = int32_t(SampleKind::score);
     row.target = r == 0 ? 0 : r == 1 ? 2999 : int32_t(generator() % 3000);
     row.top_logprobs = r % 3 * 10;
-    row.temperature = 0.1f;       // of no account here
+    row.temperature = 0.1f;  // of no account here
     row.repetition_penalty = 2;
     problem.add(row, make_logits(r % 2 ? Shape::ties : Shape::normal, 3000, generator));
   }
@@ -220,7 +223,7 @@ TEST_P(ShardSamplerTest, NothingIsDrawnWhereNothingIsAllowed) {
       EXPECT_EQ(answer.id, -1);
       EXPECT_EQ(answer.non_finite, 0);
     }
-  problem.batch.masks[2] = 1u << 5;   // one id is left: 69
+  problem.batch.masks[2] = 1u << 5;  // one id is left: 69
   for (int shards : {1, 5})
     for (const SampleAnswer& answer : run(device(), problem, shards).answers) EXPECT_EQ(answer.id, 69);
 }
@@ -277,7 +280,10 @@ std::vector<Setting> settings() {
 double chi_square_excess(const std::vector<double>& expected, const std::vector<int>& seen) {
   double statistic = 0, pooled_expected = 0;
   int pooled_seen = 0, bins = 0;
-  const auto add = [&](double e, int o) { statistic += (o - e) * (o - e) / e; ++bins; };
+  const auto add = [&](double e, int o) {
+    statistic += (o - e) * (o - e) / e;
+    ++bins;
+  };
   for (size_t id = 0; id < expected.size(); ++id) {
     if (expected[id] >= 5) {
       add(expected[id], seen[id]);
@@ -323,7 +329,8 @@ TEST_P(ShardSamplerTest, DrawsFollowTheExactDistribution) {
 
 TEST_P(ShardSamplerTest, DrawsFollowTheExactDistributionOnShards) {
   for (const Setting& setting : settings())
-    if (std::string(setting.name) == "all" || std::string(setting.name) == "temperature 1") expect_distribution(device(), setting, 3, 20000);
+    if (std::string(setting.name) == "all" || std::string(setting.name) == "temperature 1")
+      expect_distribution(device(), setting, 3, 20000);
 }
 
 // Equal logits give equal draws on both back ends.

@@ -14,6 +14,8 @@
 #include <string>
 #include <thread>
 
+#include "base/progress.h"
+
 namespace {
 
 int world_rank() {
@@ -53,7 +55,10 @@ class Watchdog {
     std::unique_lock lock(mutex_);
     while (!stop_) {
       if (std::chrono::steady_clock::now() > deadline_) {
-        std::fprintf(stderr, "rank %d: stuck for %d s in %s\n", rank_, int(limit_.count()), test_.c_str());
+        const trireme::RankProgress& progress = trireme::rank_progress();
+        std::fprintf(stderr, "rank %d: stuck for %d s in %s: %s, step %lld, %llu ops, last op %s\n", rank_, int(limit_.count()),
+                     test_.c_str(), trireme::phase_name(progress.phase.load()), static_cast<long long>(progress.step.load()),
+                     static_cast<unsigned long long>(progress.counter.load()), progress.operation.load());
         _exit(124);
       }
       changed_.wait_for(lock, std::chrono::milliseconds(200));

@@ -26,10 +26,14 @@ ChatTemplateInput input_of(const json::object& variables) {
   ChatTemplateInput input;
   input.add_generation_prompt = false;
   for (const auto& variable : variables) {
-    if (variable.key() == "messages") input.messages = variable.value();
-    else if (variable.key() == "tools") input.tools = variable.value();
-    else if (variable.key() == "add_generation_prompt") input.add_generation_prompt = variable.value().as_bool();
-    else input.variables[variable.key()] = variable.value();
+    if (variable.key() == "messages")
+      input.messages = variable.value();
+    else if (variable.key() == "tools")
+      input.tools = variable.value();
+    else if (variable.key() == "add_generation_prompt")
+      input.add_generation_prompt = variable.value().as_bool();
+    else
+      input.variables[variable.key()] = variable.value();
   }
   return input;
 }
@@ -43,7 +47,9 @@ template <typename Expected, typename Call>
 std::string error_of(Call call) {
   try {
     call();
-  } catch (const Expected& error) { return error.what(); }
+  } catch (const Expected& error) {
+    return error.what();
+  }
   return "";
 }
 
@@ -54,8 +60,11 @@ TEST(ChatTemplate, RendersTheTemplatesOfModelFamiliesAsTransformersDoes) {
     for (const auto& golden : file.value().as_array()) {
       const ChatTemplateInput input = input_of(golden.at("variables").as_object());
       const auto* output = golden.as_object().if_contains("output");
-      if (output) EXPECT_EQ(chat.render(input), text_of(*output)) << file.key() << json::serialize(golden.at("variables"));
-      else EXPECT_NE(error_of<RequestError>([&] { chat.render(input); }), "") << file.key() << json::serialize(golden.at("variables"));
+      if (output)
+        EXPECT_EQ(chat.render(input), text_of(*output)) << file.key() << json::serialize(golden.at("variables"));
+      else
+        EXPECT_NE(error_of<RequestError>([&] { chat.render(input); }), "")
+            << file.key() << json::serialize(golden.at("variables"));
       rendered += output != nullptr;
     }
   }
@@ -73,7 +82,9 @@ TEST(ChatTemplate, RendersEverySnippetAsJinjaDoes) {
     }
     try {
       EXPECT_EQ(render(source, data), text_of(*output)) << source;
-    } catch (const Error& error) { ADD_FAILURE() << error.what() << "\n" << source; }
+    } catch (const Error& error) {
+      ADD_FAILURE() << error.what() << "\n" << source;
+    }
   }
 }
 
@@ -111,9 +122,13 @@ TEST(ChatTemplate, RunawayTemplatesEndWithAnError) {
   EXPECT_NE(error(loop + loop + "{% endfor %}{% endfor %}").find("steps"), std::string::npos);
   EXPECT_NE(error(loop + "{{ 'x' * 1000 }}{% endfor %}").find("output"), std::string::npos);
   EXPECT_NE(error("{{ 'x' * 99999999 }}").find("longer than"), std::string::npos);
-  EXPECT_NE(error("{% set ns = namespace(s='x') %}" + loop + "{% set ns.s = ns.s ~ ns.s %}{% endfor %}").find("longer than"), std::string::npos);
-  EXPECT_NE(error("{% set ns = namespace(l=[1]) %}" + loop + "{% set ns.l = ns.l + ns.l %}{% endfor %}").find("steps"), std::string::npos);
-  EXPECT_NE(error("{% set ns = namespace(l=[]) %}" + loop + "{% set ns.l = [ns.l] %}{% endfor %}").find("nested"), std::string::npos);
+  EXPECT_NE(
+      error("{% set ns = namespace(s='x') %}" + loop + "{% set ns.s = ns.s ~ ns.s %}{% endfor %}").find("longer than"),
+      std::string::npos);
+  EXPECT_NE(error("{% set ns = namespace(l=[1]) %}" + loop + "{% set ns.l = ns.l + ns.l %}{% endfor %}").find("steps"),
+            std::string::npos);
+  EXPECT_NE(error("{% set ns = namespace(l=[]) %}" + loop + "{% set ns.l = [ns.l] %}{% endfor %}").find("nested"),
+            std::string::npos);
   EXPECT_NE(error("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}").find("deep"), std::string::npos);
   EXPECT_NE(error("{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}").find("deep"), std::string::npos);
   EXPECT_NE(error("{{ ('a' * 8000000).replace('a', 'b' * 8000000) }}").find("longer than"), std::string::npos);
@@ -124,10 +139,17 @@ TEST(ChatTemplate, RunawayTemplatesEndWithAnError) {
 
 TEST(ChatTemplate, ObjectsInCirclesAndLongChainsAreFreed) {
   EXPECT_EQ(render("{% set ns = namespace() %}{% set ns.self = ns %}ok"), "ok");
-  EXPECT_EQ(render("{% set ns = namespace(f=0) %}{% for i in range(20000) %}{% set prev = ns.f %}{% macro m() %}{% endmacro %}"
-                   "{% set ns.f = m %}{% endfor %}ok"), "ok");
-  EXPECT_EQ(render("{% set ns = namespace(n=0) %}{% for i in range(50000) %}{% set ns.n = namespace(prev=ns.n) %}{% endfor %}ok"), "ok");
-  EXPECT_EQ(render("{% set ns = namespace(n=0) %}{% for i in range(50000) %}{% set ns.n = joiner(ns.n) %}{% endfor %}ok"), "ok");
+  EXPECT_EQ(
+      render(
+          "{% set ns = namespace(f=0) %}{% for i in range(20000) %}{% set prev = ns.f %}{% macro m() %}{% endmacro %}"
+          "{% set ns.f = m %}{% endfor %}ok"),
+      "ok");
+  EXPECT_EQ(render("{% set ns = namespace(n=0) %}{% for i in range(50000) %}{% set ns.n = namespace(prev=ns.n) %}{% "
+                   "endfor %}ok"),
+            "ok");
+  EXPECT_EQ(
+      render("{% set ns = namespace(n=0) %}{% for i in range(50000) %}{% set ns.n = joiner(ns.n) %}{% endfor %}ok"),
+      "ok");
 }
 
 TEST(ChatTemplate, DeepNestingIsRefusedWhenItIsParsed) {
@@ -138,13 +160,17 @@ TEST(ChatTemplate, DeepNestingIsRefusedWhenItIsParsed) {
   };
   const int many = 100'000;
   for (const std::string& source :
-       {"{{ " + repeat("(", many) + "1" + repeat(")", many) + " }}", "{{ " + repeat("[", many) + " }}", "{{ " + repeat("not ", many) + "1 }}",
-        "{{ " + repeat("-", many) + "1 }}", "{{ 1" + repeat(" + 1", many) + " }}", "{{ x" + repeat(".a", many) + " }}",
-        "{{ x" + repeat("|upper", many) + " }}", "{{ x" + repeat("[0]", many) + " }}", "{{ x" + repeat("()", many) + " }}",
-        "{{ 1" + repeat(" if 1 else 1", many) + " }}", "{{ 1" + repeat(" is odd", many) + " }}", "{{ 1" + repeat(" ** 1", many) + " }}",
-        "{{ x" + repeat(" is eq x", many) + " }}", repeat("{% if 1 %}", many), repeat("{% for i in x %}", many), repeat("{{ {1:", many),
-        "{% filter upper" + repeat("|upper", many) + " %}{% endfilter %}", "{% set x " + repeat("|upper", many) + " %}{% endset %}"})
-    EXPECT_NE(error_of<CheckpointError>([&] { ChatTemplate unused(source.substr(0, 1'000'000)); }), "") << source.substr(0, 40);
+       {"{{ " + repeat("(", many) + "1" + repeat(")", many) + " }}", "{{ " + repeat("[", many) + " }}",
+        "{{ " + repeat("not ", many) + "1 }}", "{{ " + repeat("-", many) + "1 }}",
+        "{{ 1" + repeat(" + 1", many) + " }}", "{{ x" + repeat(".a", many) + " }}",
+        "{{ x" + repeat("|upper", many) + " }}", "{{ x" + repeat("[0]", many) + " }}",
+        "{{ x" + repeat("()", many) + " }}", "{{ 1" + repeat(" if 1 else 1", many) + " }}",
+        "{{ 1" + repeat(" is odd", many) + " }}", "{{ 1" + repeat(" ** 1", many) + " }}",
+        "{{ x" + repeat(" is eq x", many) + " }}", repeat("{% if 1 %}", many), repeat("{% for i in x %}", many),
+        repeat("{{ {1:", many), "{% filter upper" + repeat("|upper", many) + " %}{% endfilter %}",
+        "{% set x " + repeat("|upper", many) + " %}{% endset %}"})
+    EXPECT_NE(error_of<CheckpointError>([&] { ChatTemplate unused(source.substr(0, 1'000'000)); }), "")
+        << source.substr(0, 40);
   EXPECT_EQ(render("{{ " + repeat("(", 40) + "1" + repeat(")", 40) + " }}"), "1");
   EXPECT_EQ(render("{{ 0" + repeat(" + 1", 150) + " }}"), "150");
   EXPECT_EQ(render(repeat("{% if 1 %}", 50) + "x" + repeat("{% endif %}", 50)), "x");
@@ -153,7 +179,8 @@ TEST(ChatTemplate, DeepNestingIsRefusedWhenItIsParsed) {
 
 TEST(ChatTemplate, RefusesBadInput) {
   EXPECT_NE(error_of<CheckpointError>([] { ChatTemplate unused("\xFF"); }).find("UTF-8 at byte 0"), std::string::npos);
-  EXPECT_NE(error_of<CheckpointError>([] { ChatTemplate unused(std::string(2 << 20, 'x')); }).find("bytes"), std::string::npos);
+  EXPECT_NE(error_of<CheckpointError>([] { ChatTemplate unused(std::string(2 << 20, 'x')); }).find("bytes"),
+            std::string::npos);
   json::value deep = 1;
   for (int i = 0; i < 80; ++i) deep = json::array{deep};
   ChatTemplateInput input;
@@ -165,11 +192,84 @@ TEST(ChatTemplate, RefusesBadInput) {
 
 // Pieces of real syntax and random bytes: every outcome but a crash or a hang is fine.
 TEST(ChatTemplate, RandomTemplatesNeverCrash) {
-  const std::vector<std::string> pieces = {"{{", "}}", "{%", "%}", "{#", "#}", "-", "+", " ", "\n", "x", "m", "l", "d", "'a'", "\"", "'", "\\",
-      "1", "0.5", "(", ")", "[", "]", "{", "}", ",", ".", ":", "|", "~", "*", "**", "//", "%", "==", "<", "in ", "not ", "is ", "and ", "or ",
-      "if ", "else", "elif ", "endif", "for ", "endfor", "i in l", "set ", "x = ", "macro f(a)", "endmacro", "f(1)", "loop", "loop.index",
-      "namespace(a=1)", "upper", "tojson", "map('upper')", "raw", "endraw", "call ", "endcall", "filter ", "endfilter", "break", "range(9)",
-      "{% for i in l %}", "{% endfor %}", "{% if x %}", "{% endif %}", "{{ x }}", "{% set ns = namespace(q=1) %}", "recursive ", "\xC3\xA9", "\xFF", "\x80"};
+  const std::vector<std::string> pieces = {"{{",
+                                           "}}",
+                                           "{%",
+                                           "%}",
+                                           "{#",
+                                           "#}",
+                                           "-",
+                                           "+",
+                                           " ",
+                                           "\n",
+                                           "x",
+                                           "m",
+                                           "l",
+                                           "d",
+                                           "'a'",
+                                           "\"",
+                                           "'",
+                                           "\\",
+                                           "1",
+                                           "0.5",
+                                           "(",
+                                           ")",
+                                           "[",
+                                           "]",
+                                           "{",
+                                           "}",
+                                           ",",
+                                           ".",
+                                           ":",
+                                           "|",
+                                           "~",
+                                           "*",
+                                           "**",
+                                           "//",
+                                           "%",
+                                           "==",
+                                           "<",
+                                           "in ",
+                                           "not ",
+                                           "is ",
+                                           "and ",
+                                           "or ",
+                                           "if ",
+                                           "else",
+                                           "elif ",
+                                           "endif",
+                                           "for ",
+                                           "endfor",
+                                           "i in l",
+                                           "set ",
+                                           "x = ",
+                                           "macro f(a)",
+                                           "endmacro",
+                                           "f(1)",
+                                           "loop",
+                                           "loop.index",
+                                           "namespace(a=1)",
+                                           "upper",
+                                           "tojson",
+                                           "map('upper')",
+                                           "raw",
+                                           "endraw",
+                                           "call ",
+                                           "endcall",
+                                           "filter ",
+                                           "endfilter",
+                                           "break",
+                                           "range(9)",
+                                           "{% for i in l %}",
+                                           "{% endfor %}",
+                                           "{% if x %}",
+                                           "{% endif %}",
+                                           "{{ x }}",
+                                           "{% set ns = namespace(q=1) %}",
+                                           "recursive ",
+                                           "\xC3\xA9",
+                                           "\xFF",
+                                           "\x80"};
   const auto& data = goldens().at("data").as_object();
   std::mt19937 random(9);
   int rendered = 0;
@@ -180,7 +280,8 @@ TEST(ChatTemplate, RandomTemplatesNeverCrash) {
     try {
       render(source, data);
       ++rendered;
-    } catch (const Error&) {}
+    } catch (const Error&) {
+    }
   }
   EXPECT_GT(rendered, 100);
 }
@@ -194,12 +295,16 @@ TEST(ChatTemplate, DamagedTemplatesNeverCrash) {
     for (int round = 0; round < 700; ++round) {
       std::string source = whole;
       const size_t at = random() % source.size(), length = random() % 30;
-      if (round % 3 == 0) source.erase(at, length);
-      else if (round % 3 == 1) source.insert(at, source.substr(random() % source.size(), length));
-      else source[at] = char(random() % 128);
+      if (round % 3 == 0)
+        source.erase(at, length);
+      else if (round % 3 == 1)
+        source.insert(at, source.substr(random() % source.size(), length));
+      else
+        source[at] = char(random() % 128);
       try {
         ChatTemplate(source).render(input_of(file[random() % file.size()].at("variables").as_object()));
-      } catch (const Error&) {}
+      } catch (const Error&) {
+      }
     }
   }
 }
@@ -218,11 +323,13 @@ TEST(ChatTemplate, OneTemplateRendersInSeveralThreads) {
 
 TEST(ChatTemplate, LongConversationsFitTheLimits) {
   json::array messages;
-  for (int i = 0; i < 2000; ++i) messages.push_back({{"role", i % 2 ? "assistant" : "user"}, {"content", std::string(500, 'x')}});
+  for (int i = 0; i < 2000; ++i)
+    messages.push_back({{"role", i % 2 ? "assistant" : "user"}, {"content", std::string(500, 'x')}});
   for (const char* name : {"llama3.1.jinja", "chatml_tools.jinja", "smollm2.jinja"}) {
     const ChatTemplate chat(read_text_file(golden_path(std::string("templates/") + name)));
     const auto start = std::chrono::steady_clock::now();
-    const std::string text = chat.render(input_of({{"messages", messages}, {"bos_token", "<s>"}, {"add_generation_prompt", true}}));
+    const std::string text =
+        chat.render(input_of({{"messages", messages}, {"bos_token", "<s>"}, {"add_generation_prompt", true}}));
     const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - start;
     EXPECT_GT(text.size(), 1'000'000u);
     std::printf("%s: 2000 messages in %.1f ms\n", name, elapsed.count());

@@ -35,8 +35,8 @@ TEST(Detokenizer, HoldsBackTheBytesOfAnUnfinishedCharacter) {
   const auto tokenizer = golden_tokenizer("gpt2");
   const auto byte = [&](const char* spelled) { return tokenizer->token_id(spelled); };
   Detokenizer detokenizer(*tokenizer);
-  EXPECT_EQ(detokenizer.add(byte("\u00e4")), "");       // E4
-  EXPECT_EQ(detokenizer.add(byte("\u00bd")), "");       // BD
+  EXPECT_EQ(detokenizer.add(byte("\u00e4")), "");        // E4
+  EXPECT_EQ(detokenizer.add(byte("\u00bd")), "");        // BD
   EXPECT_EQ(detokenizer.add(byte("\u0142")), "\u4f60");  // A0
   EXPECT_EQ(detokenizer.add(byte("\u00e4")), "");
   EXPECT_EQ(detokenizer.add(byte("a")), "\ufffda");

@@ -67,7 +67,8 @@ TEST(SmolLm2, EncodesMegabytesQuickly) {
   const auto tokenizer = make_tokenizer(source_of(open_checkpoint(path, {.need_weights = false}).tokenizer));
   std::string text;
   for (int i = 0; text.size() < 4'000'000; ++i)
-    text += "The rowers of the trireme listened to the piper, and number " + std::to_string(i * 7919) + " wasn't late; Stra\u00dfe!\n    return x;\n";
+    text += "The rowers of the trireme listened to the piper, and number " + std::to_string(i * 7919) +
+            " wasn't late; Stra\u00dfe!\n    return x;\n";
   const auto start = std::chrono::steady_clock::now();
   const auto ids = tokenizer->encode(text);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;

@@ -23,11 +23,13 @@ void expect_encodes(const Tokenizer& tokenizer, const json::array& cases, const 
     const json::object& golden = value.as_object();
     const std::string text = text_of(golden.at("text"));
     const auto ids = ids_of(golden.at("ids"));
-    EXPECT_EQ(tokenizer.encode(text, {.add_special_tokens = false}), ids) << name << ": " << json::serialize(golden.at("text"));
+    EXPECT_EQ(tokenizer.encode(text, {.add_special_tokens = false}), ids)
+        << name << ": " << json::serialize(golden.at("text"));
     const auto* full = golden.if_contains("ids_with_special");
     EXPECT_EQ(tokenizer.encode(text), full ? ids_of(*full) : ids) << name << ": " << json::serialize(golden.at("text"));
     if (const auto* unparsed = golden.if_contains("ids_unparsed")) {
-      EXPECT_EQ(tokenizer.encode(text, {.add_special_tokens = false, .parse_special = false}), ids_of(*unparsed)) << name << ": " << text;
+      EXPECT_EQ(tokenizer.encode(text, {.add_special_tokens = false, .parse_special = false}), ids_of(*unparsed))
+          << name << ": " << text;
     }
     const auto* decoded = golden.if_contains("decoded");
     EXPECT_EQ(tokenizer.decode(ids, false), decoded ? text_of(*decoded) : text) << name;
@@ -89,8 +91,10 @@ TEST(Tokenizer, GgufFieldsGiveTheSameIdsAsTokenizerJson) {
     std::string golden, model, pre;
   };
   const json::value goldens = golden_json("tokenizer_goldens.json");
-  for (const auto& [golden_name, model, pre] : {Case{"gpt2", "gpt2", "gpt-2"}, {"gpt2", "gpt2", "default"},
-                                                {"digits", "gpt2", "smollm"}, {"llama3", "llama3", "llama-bpe"}}) {
+  for (const auto& [golden_name, model, pre] : {Case{"gpt2", "gpt2", "gpt-2"},
+                                                {"gpt2", "gpt2", "default"},
+                                                {"digits", "gpt2", "smollm"},
+                                                {"llama3", "llama3", "llama-bpe"}}) {
     TokenizerSource source = gguf_source(model, pre);
     if (model == "llama3") {
       for (size_t id = 0; id < source.tokens.size(); ++id)
@@ -109,14 +113,18 @@ TEST(Tokenizer, NamesWhatAGgufFileHasThatIsNotSupported) {
     change(source);
     try {
       make_tokenizer(source);
-    } catch (const CheckpointError& error) { return std::string(error.what()); }
+    } catch (const CheckpointError& error) {
+      return std::string(error.what());
+    }
     return std::string("accepted");
   };
   EXPECT_EQ(message([](auto&) {}), "accepted");
-  EXPECT_NE(message([](auto& s) { s.gguf_pre = "tekken"; }).find("\"tekken\" is not supported; supported: smollm"), std::string::npos);
+  EXPECT_NE(message([](auto& s) { s.gguf_pre = "tekken"; }).find("\"tekken\" is not supported; supported: smollm"),
+            std::string::npos);
   EXPECT_NE(message([](auto& s) { s.gguf_model = "llama"; }).find("supported: gpt2"), std::string::npos);
   EXPECT_NE(message([](auto& s) { s.merges.push_back("nospace"); }).find("nospace"), std::string::npos);
-  EXPECT_NE(message([](auto& s) { s.merges.push_back("not inside"); }).find("not in the vocabulary"), std::string::npos);
+  EXPECT_NE(message([](auto& s) { s.merges.push_back("not inside"); }).find("not in the vocabulary"),
+            std::string::npos);
   EXPECT_NE(message([](auto& s) { s.token_types.pop_back(); }).find("token_type"), std::string::npos);
   EXPECT_NE(message([](auto& s) { s.tokens[5] = "\xFF"; }).find("not valid UTF-8"), std::string::npos);
   EXPECT_NE(message([](auto& s) { s.eos_id = 1 << 20; }).find("eos_token_id"), std::string::npos);
@@ -126,23 +134,29 @@ TEST(Tokenizer, NamesUnknownPartsOfTokenizerJson) {
   const auto message = [](std::string_view part, json::value value) {
     try {
       golden_tokenizer("gpt2", json::object{{part, std::move(value)}});
-    } catch (const CheckpointError& error) { return std::string(error.what()); }
+    } catch (const CheckpointError& error) {
+      return std::string(error.what());
+    }
     return std::string("accepted");
   };
   EXPECT_EQ(message("normalizer", nullptr), "accepted");
   EXPECT_EQ(message("normalizer", {{"type", "Precompiled"}}),
             "tokenizer.json normalizer: type \"Precompiled\" is not supported; supported: NFC, Sequence");
   EXPECT_EQ(message("pre_tokenizer", {{"type", "Metaspace"}}),
-            "tokenizer.json pre_tokenizer: type \"Metaspace\" is not supported; supported: ByteLevel, Split, Digits, Sequence");
+            "tokenizer.json pre_tokenizer: type \"Metaspace\" is not supported; supported: ByteLevel, Split, Digits, "
+            "Sequence");
   EXPECT_NE(message("model", {{"type", "Unigram"}}).find("supported: BPE"), std::string::npos);
   EXPECT_NE(message("decoder", {{"type", "WordPiece"}}).find("supported: ByteLevel, Sequence"), std::string::npos);
   EXPECT_NE(message("post_processor", {{"type", "BertProcessing"}}).find("TemplateProcessing"), std::string::npos);
   EXPECT_NE(message("pre_tokenizer", {{"type", "Sequence"}}).find("\"pretokenizers\" is missing"), std::string::npos);
   EXPECT_NE(message("decoder", "ByteLevel").find("must be an object"), std::string::npos);
   EXPECT_NE(message("added_tokens", json::array{{{"id", -1}, {"content", "x"}}}).find("\"id\""), std::string::npos);
-  EXPECT_NE(message("added_tokens", json::array{{{"id", 2000000000}, {"content", "x"}}}).find("2000000000"), std::string::npos);
-  EXPECT_NE(message("pre_tokenizer", {{"type", "Split"}, {"behavior", "Isolated"}, {"pattern", {{"Regex", "(unclosed"}}}})
-                .find("(unclosed"), std::string::npos);
+  EXPECT_NE(message("added_tokens", json::array{{{"id", 2000000000}, {"content", "x"}}}).find("2000000000"),
+            std::string::npos);
+  EXPECT_NE(
+      message("pre_tokenizer", {{"type", "Split"}, {"behavior", "Isolated"}, {"pattern", {{"Regex", "(unclosed"}}}})
+          .find("(unclosed"),
+      std::string::npos);
 }
 
 TEST(Tokenizer, NamesMalformedModels) {
@@ -153,7 +167,9 @@ TEST(Tokenizer, NamesMalformedModels) {
     source.tokenizer_json = json::serialize(root);
     try {
       make_tokenizer(source);
-    } catch (const CheckpointError& error) { return std::string(error.what()); }
+    } catch (const CheckpointError& error) {
+      return std::string(error.what());
+    }
     return std::string("accepted");
   };
   EXPECT_NE(message("vocab", nullptr).find("\"vocab\" is missing"), std::string::npos);
@@ -172,7 +188,9 @@ TEST(Tokenizer, RejectsTextThatIsNotUtf8WithTheOffset) {
   try {
     tokenizer->encode("abc\xFF");
     FAIL();
-  } catch (const RequestError& error) { EXPECT_STREQ(error.what(), "the text is not valid UTF-8 at byte 3"); }
+  } catch (const RequestError& error) {
+    EXPECT_STREQ(error.what(), "the text is not valid UTF-8 at byte 3");
+  }
 }
 
 TEST(Tokenizer, RandomTextComesBackAsItWas) {
@@ -206,7 +224,8 @@ TEST(Tokenizer, MegabytesOfTextEncodeQuickly) {
   const auto tokenizer = golden_tokenizer("llama3");
   std::string text;
   for (int i = 0; text.size() < 4'000'000; ++i)
-    text += "The quick brown fox number " + std::to_string(i * 7919) + " isn't lazy; \u4f60\u597d \u043c\u0438\u0440!\n    indented\n";
+    text += "The quick brown fox number " + std::to_string(i * 7919) +
+            " isn't lazy; \u4f60\u597d \u043c\u0438\u0440!\n    indented\n";
   const auto start = std::chrono::steady_clock::now();
   const auto ids = tokenizer->encode(text, {.add_special_tokens = false});
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
@@ -239,24 +258,39 @@ TEST(Tokenizer, DamagedFilesAreErrorsAndNeverCrash) {
   for (int round = 0; round < 150; ++round) {
     TokenizerSource source;
     source.tokenizer_json = whole;
-    if (round % 3 == 0) source.tokenizer_json.resize(random() % whole.size());
-    else if (round % 3 == 1) source.tokenizer_json[random() % 2000] = char(random());
-    else source.tokenizer_json.replace(source.tokenizer_json.size() - 1 - random() % 2000, 1, std::string(1, char(random())));
+    if (round % 3 == 0)
+      source.tokenizer_json.resize(random() % whole.size());
+    else if (round % 3 == 1)
+      source.tokenizer_json[random() % 2000] = char(random());
+    else
+      source.tokenizer_json.replace(source.tokenizer_json.size() - 1 - random() % 2000, 1,
+                                    std::string(1, char(random())));
     try {
       make_tokenizer(source)->encode("some text 123 <|eot_id|>");
-    } catch (const Error&) {}
+    } catch (const Error&) {
+    }
   }
 }
 
 TEST(Tokenizer, MissingFieldsAreErrorsAndNeverCrash) {
   const json::value whole = golden_json("llama3/tokenizer.json");
-  const std::vector<std::string> paths = {"/model", "/model/type", "/model/vocab", "/model/merges", "/pre_tokenizer/type",
-                                          "/pre_tokenizer/pretokenizers", "/pre_tokenizer/pretokenizers/0/pattern",
-                                          "/pre_tokenizer/pretokenizers/0/behavior", "/post_processor/processors",
-                                          "/post_processor/processors/1/single", "/post_processor/processors/1/special_tokens",
-                                          "/decoder/type", "/added_tokens/0/id", "/added_tokens/0/content"};
-  for (const json::value& replacement : {json::value(nullptr), json::value(7), json::value("text"), json::value(json::array{}),
-                                         json::value(json::object{}), json::value(json::array{json::object{}})}) {
+  const std::vector<std::string> paths = {"/model",
+                                          "/model/type",
+                                          "/model/vocab",
+                                          "/model/merges",
+                                          "/pre_tokenizer/type",
+                                          "/pre_tokenizer/pretokenizers",
+                                          "/pre_tokenizer/pretokenizers/0/pattern",
+                                          "/pre_tokenizer/pretokenizers/0/behavior",
+                                          "/post_processor/processors",
+                                          "/post_processor/processors/1/single",
+                                          "/post_processor/processors/1/special_tokens",
+                                          "/decoder/type",
+                                          "/added_tokens/0/id",
+                                          "/added_tokens/0/content"};
+  for (const json::value& replacement :
+       {json::value(nullptr), json::value(7), json::value("text"), json::value(json::array{}),
+        json::value(json::object{}), json::value(json::array{json::object{}})}) {
     for (const auto& path : paths) {
       json::value damaged = whole;
       json::error_code unused;
@@ -265,7 +299,9 @@ TEST(Tokenizer, MissingFieldsAreErrorsAndNeverCrash) {
       source.tokenizer_json = json::serialize(damaged);
       try {
         make_tokenizer(source)->encode("some text 123 <|eot_id|>");
-      } catch (const CheckpointError& error) { EXPECT_NE(std::string(error.what()), ""); }
+      } catch (const CheckpointError& error) {
+        EXPECT_NE(std::string(error.what()), "");
+      }
     }
   }
 }

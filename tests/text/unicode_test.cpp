@@ -9,10 +9,10 @@ TEST(Unicode, FindsTheFirstInvalidByte) {
   EXPECT_EQ(find_invalid_utf8(""), kValidUtf8);
   EXPECT_EQ(find_invalid_utf8("a\u00e9\u4f60\U0001f600"), kValidUtf8);
   EXPECT_EQ(find_invalid_utf8("ab\x80"), 2u);
-  EXPECT_EQ(find_invalid_utf8("\xC0\xAF"), 0u);                // overlong
-  EXPECT_EQ(find_invalid_utf8("x\xED\xA0\x80"), 1u);           // surrogate
-  EXPECT_EQ(find_invalid_utf8("xy\xF4\x90\x80\x80"), 2u);      // past the last code point
-  EXPECT_EQ(find_invalid_utf8("xyz\xE4\xBD"), 3u);             // cut off
+  EXPECT_EQ(find_invalid_utf8("\xC0\xAF"), 0u);            // overlong
+  EXPECT_EQ(find_invalid_utf8("x\xED\xA0\x80"), 1u);       // surrogate
+  EXPECT_EQ(find_invalid_utf8("xy\xF4\x90\x80\x80"), 2u);  // past the last code point
+  EXPECT_EQ(find_invalid_utf8("xyz\xE4\xBD"), 3u);         // cut off
 }
 
 TEST(Unicode, DecodesAndAppendsEveryLength) {
@@ -31,7 +31,8 @@ TEST(Unicode, DecodesAndAppendsEveryLength) {
 TEST(Unicode, KnowsCategories) {
   EXPECT_TRUE(is_letter('a') && is_letter(U'\u4f60') && is_letter(U'\u0939') && !is_letter('1') && !is_letter('_'));
   EXPECT_TRUE(is_number('1') && is_number(U'\u00bd') && is_number(U'\u0663') && !is_number(U'\u4e00'));
-  EXPECT_TRUE(is_space(U'\u00a0') && is_space(U'\u3000') && is_space(U'\u0085') && !is_space(U'\u180e') && !is_space(U'\u200b'));
+  EXPECT_TRUE(is_space(U'\u00a0') && is_space(U'\u3000') && is_space(U'\u0085') && !is_space(U'\u180e') &&
+              !is_space(U'\u200b'));
   EXPECT_TRUE(!is_space(0x1C) && is_python_space(0x1C));
   EXPECT_TRUE(is_mark(U'\u0301') && is_punctuation('!') && !is_punctuation('+') && is_word('_'));
   EXPECT_EQ(category(0x10FFFF), Category::Cn);
@@ -39,7 +40,8 @@ TEST(Unicode, KnowsCategories) {
 
 TEST(Unicode, MapsCaseLikePython) {
   EXPECT_EQ(to_upper("stra\u00dfe \ufb01 \u01c6"), "STRASSE FI \u01c4");
-  EXPECT_EQ(to_lower("\u0130 \u039f\u0394\u039f\u03a3 \u03a3 A\u03a3B"), "i\u0307 \u03bf\u03b4\u03bf\u03c2 \u03c3 a\u03c3b");
+  EXPECT_EQ(to_lower("\u0130 \u039f\u0394\u039f\u03a3 \u03a3 A\u03a3B"),
+            "i\u0307 \u03bf\u03b4\u03bf\u03c2 \u03c3 a\u03c3b");
   EXPECT_EQ(to_title("they're bill's \u01c6 \u00dfx x1y"), "They'Re Bill'S \u01c5 Ssx X1Y");
   EXPECT_EQ(to_capitalized("\u00c9COLE nORMALE"), "\u00c9cole normale");
 }

@@ -33,7 +33,8 @@ enum class ExpressionKind {
   arithmetic,   // children[0] name children[1], name among + - * / // % **
   concatenate,  // children[0] ~ children[1] ~ ...
   compare,      // children[0] operators[0] children[1] operators[1] ...
-  logical_and, logical_or,  // children
+  logical_and,
+  logical_or,   // children
   logical_not,  // children[0]
   conditional,  // children[1] if children[0] else children[2], which may be null
 };
@@ -41,7 +42,7 @@ enum class ExpressionKind {
 struct Expression {
   ExpressionKind kind;
   int line = 0;
-  int depth = 1;                       // of the tree below and with this node
+  int depth = 1;  // of the tree below and with this node
   std::string name;
   Value value;
   std::vector<ExpressionPtr> children;
@@ -50,18 +51,19 @@ struct Expression {
 };
 
 enum class StatementKind {
-  data,         // text
-  output,       // expressions[0]
-  branch,       // if: expressions[i] guards bodies[i]; one more body is the else
-  loop,         // for target in expressions[0] if expressions[1] (may be null): bodies[0], else bodies[1]
-  set,          // target = expressions[0]
-  set_block,    // target = bodies[0], through the filter expressions[0] (may be null)
-  macro,        // text(signature): bodies[0]
-  call_block,   // call(signature) expressions[0]: bodies[0] is the caller
-  filter_block, // expressions[0] over bodies[0]
-  with,         // targets[i] = expressions[i] for bodies[0]
-  scope,        // bodies[0] with variables of its own ({% generation %})
-  break_loop, continue_loop,
+  data,          // text
+  output,        // expressions[0]
+  branch,        // if: expressions[i] guards bodies[i]; one more body is the else
+  loop,          // for target in expressions[0] if expressions[1] (may be null): bodies[0], else bodies[1]
+  set,           // target = expressions[0]
+  set_block,     // target = bodies[0], through the filter expressions[0] (may be null)
+  macro,         // text(signature): bodies[0]
+  call_block,    // call(signature) expressions[0]: bodies[0] is the caller
+  filter_block,  // expressions[0] over bodies[0]
+  with,          // targets[i] = expressions[i] for bodies[0]
+  scope,         // bodies[0] with variables of its own ({% generation %})
+  break_loop,
+  continue_loop,
 };
 
 struct Signature {

@@ -8,11 +8,11 @@
 
 namespace trireme::jinja {
 
-inline constexpr size_t kMaxTextBytes = 8u << 20;    // of the output and of any one string
-inline constexpr int64_t kMaxSteps = 1'000'000;      // nodes evaluated, plus work on long values
-inline constexpr int kMaxCallDepth = 64;             // macros, call blocks, recursive loops
-inline constexpr int kMaxDepth = 1000;               // nested evaluation altogether: bounds the stack
-inline constexpr int64_t kMaxRange = 100'000;        // items of range()
+inline constexpr size_t kMaxTextBytes = 8u << 20;  // of the output and of any one string
+inline constexpr int64_t kMaxSteps = 1'000'000;    // nodes evaluated, plus work on long values
+inline constexpr int kMaxCallDepth = 64;           // macros, call blocks, recursive loops
+inline constexpr int kMaxDepth = 1000;             // nested evaluation altogether: bounds the stack
+inline constexpr int64_t kMaxRange = 100'000;      // items of range()
 
 class Budget {
  public:

@@ -29,30 +29,49 @@ Value Evaluator::evaluate(const Expression& expression) {
   budget_.step();
   const auto child = [&](size_t index) { return evaluate(*expression.children[index]); };
   switch (expression.kind) {
-    case ExpressionKind::constant: return expression.value;
-    case ExpressionKind::name: return evaluate_name(expression);
-    case ExpressionKind::list: return Value::list(evaluate_all(expression.children));
-    case ExpressionKind::tuple: return Value::tuple(evaluate_all(expression.children));
-    case ExpressionKind::dict: return evaluate_dict(expression);
-    case ExpressionKind::attribute: return attribute_of(child(0), expression.name);
-    case ExpressionKind::item: return subscript_of(child(0), child(1));
-    case ExpressionKind::slice: return evaluate_slice(expression);
-    case ExpressionKind::call: return evaluate_call(expression);
-    case ExpressionKind::filter: return evaluate_filter(expression, child(0));
-    case ExpressionKind::test: return apply_test(expression.name, child(0), evaluate_arguments(expression, 1));
-    case ExpressionKind::negative: return negate(child(0));
-    case ExpressionKind::positive: return arithmetic(budget_, "+", int64_t(0), child(0));
-    case ExpressionKind::concatenate: return evaluate_concatenate(expression);
-    case ExpressionKind::compare: return evaluate_compare(expression);
+    case ExpressionKind::constant:
+      return expression.value;
+    case ExpressionKind::name:
+      return evaluate_name(expression);
+    case ExpressionKind::list:
+      return Value::list(evaluate_all(expression.children));
+    case ExpressionKind::tuple:
+      return Value::tuple(evaluate_all(expression.children));
+    case ExpressionKind::dict:
+      return evaluate_dict(expression);
+    case ExpressionKind::attribute:
+      return attribute_of(child(0), expression.name);
+    case ExpressionKind::item:
+      return subscript_of(child(0), child(1));
+    case ExpressionKind::slice:
+      return evaluate_slice(expression);
+    case ExpressionKind::call:
+      return evaluate_call(expression);
+    case ExpressionKind::filter:
+      return evaluate_filter(expression, child(0));
+    case ExpressionKind::test:
+      return apply_test(expression.name, child(0), evaluate_arguments(expression, 1));
+    case ExpressionKind::negative:
+      return negate(child(0));
+    case ExpressionKind::positive:
+      return arithmetic(budget_, "+", int64_t(0), child(0));
+    case ExpressionKind::concatenate:
+      return evaluate_concatenate(expression);
+    case ExpressionKind::compare:
+      return evaluate_compare(expression);
     case ExpressionKind::logical_and:
-    case ExpressionKind::logical_or: return evaluate_logic(expression);
-    case ExpressionKind::logical_not: return !child(0).truthy();
-    case ExpressionKind::conditional: return evaluate_conditional(expression);
+    case ExpressionKind::logical_or:
+      return evaluate_logic(expression);
+    case ExpressionKind::logical_not:
+      return !child(0).truthy();
+    case ExpressionKind::conditional:
+      return evaluate_conditional(expression);
     case ExpressionKind::arithmetic: {
       const Value left = child(0);
       return arithmetic(budget_, expression.name, left, child(1));
     }
-    case ExpressionKind::spread: break;  // only among arguments
+    case ExpressionKind::spread:
+      break;  // only among arguments
   }
   fail("an argument list stands where a value belongs");
 }
@@ -88,14 +107,22 @@ Value Evaluator::evaluate_compare(const Expression& expression) {
     const std::string& op = expression.operators[i];
     Value right = evaluate(*expression.children[i + 1]);
     bool holds = false;
-    if (op == "==") holds = equal(budget_, left, right);
-    else if (op == "!=") holds = !equal(budget_, left, right);
-    else if (op == "<") holds = less(budget_, left, right);
-    else if (op == ">") holds = less(budget_, right, left);
-    else if (op == "<=") holds = less(budget_, left, right) || equal(budget_, left, right);
-    else if (op == ">=") holds = less(budget_, right, left) || equal(budget_, left, right);
-    else if (op == "in") holds = contains(budget_, right, left);
-    else holds = !contains(budget_, right, left);
+    if (op == "==")
+      holds = equal(budget_, left, right);
+    else if (op == "!=")
+      holds = !equal(budget_, left, right);
+    else if (op == "<")
+      holds = less(budget_, left, right);
+    else if (op == ">")
+      holds = less(budget_, right, left);
+    else if (op == "<=")
+      holds = less(budget_, left, right) || equal(budget_, left, right);
+    else if (op == ">=")
+      holds = less(budget_, right, left) || equal(budget_, left, right);
+    else if (op == "in")
+      holds = contains(budget_, right, left);
+    else
+      holds = !contains(budget_, right, left);
     if (!holds) return false;
     left = std::move(right);
   }
@@ -156,7 +183,8 @@ Arguments Evaluator::evaluate_arguments(const Expression& expression, size_t fir
   for (size_t i = first; i < expression.children.size(); ++i) {
     const Expression& child = *expression.children[i];
     if (child.kind == ExpressionKind::spread) {
-      for (Value& value : items_of(budget_, evaluate(*child.children[0]))) arguments.positional.push_back(std::move(value));
+      for (Value& value : items_of(budget_, evaluate(*child.children[0])))
+        arguments.positional.push_back(std::move(value));
     } else {
       arguments.positional.push_back(evaluate(child));
     }
@@ -168,7 +196,8 @@ Arguments Evaluator::evaluate_arguments(const Expression& expression, size_t fir
       continue;
     }
     if (!value.if_dict()) fail(std::string("argument after ** must be a mapping, not ") + value.type_name());
-    for (const auto& [key, item] : value.if_dict()->entries()) arguments.named.emplace_back(require_text(key, "an argument name").bytes(), item);
+    for (const auto& [key, item] : value.if_dict()->entries())
+      arguments.named.emplace_back(require_text(key, "an argument name").bytes(), item);
   }
   return arguments;
 }

@@ -34,8 +34,8 @@ class Evaluator {
   Budget& budget() { return budget_; }
   Value apply_filter(const std::string& name, const Value& input, const Arguments& arguments);
   bool apply_test(const std::string& name, const Value& input, const Arguments& arguments);
-  Value attribute_of(const Value& object, const std::string& name);   // object.name
-  Value subscript_of(const Value& object, const Value& key);          // object[key]
+  Value attribute_of(const Value& object, const std::string& name);  // object.name
+  Value subscript_of(const Value& object, const Value& key);         // object[key]
   Value call(const Value& callee, const Arguments& arguments);
   // Objects may refer to each other in circles; each is emptied when the render ends.
   std::shared_ptr<Object> adopt(std::shared_ptr<Object> object);
@@ -43,7 +43,8 @@ class Evaluator {
 
   // For macros and recursive loops: what a body writes, with `scope` as its innermost.
   Text render_body(const Body& body, const ScopePtr& scope);
-  void bind_parameters(const Signature& signature, const std::string& name, const Arguments& arguments, const ScopePtr& scope);
+  void bind_parameters(const Signature& signature, const std::string& name, const Arguments& arguments,
+                       const ScopePtr& scope);
   Text render_loop(const Statement& loop, const Value& iterable, const ScopePtr& scope, int depth);
 
  private:

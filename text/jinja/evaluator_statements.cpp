@@ -58,7 +58,8 @@ Text Evaluator::capture(const Body& body, const ScopePtr& scope) {
 }
 
 Text Evaluator::render_body(const Body& body, const ScopePtr& scope) {
-  if (++call_depth_ > kMaxCallDepth) fail("macros call each other more than " + std::to_string(kMaxCallDepth) + " deep");
+  if (++call_depth_ > kMaxCallDepth)
+    fail("macros call each other more than " + std::to_string(kMaxCallDepth) + " deep");
   Text out = capture(body, scope);
   --call_depth_;
   return out;
@@ -78,7 +79,8 @@ Text Evaluator::render_loop(const Statement& loop, const Value& iterable, const 
 
 void Evaluator::write(const Text& text) {
   budget_.spend_bytes(text.size());
-  if (output_->size() + text.size() > kMaxTextBytes) fail("the output is longer than " + std::to_string(kMaxTextBytes) + " bytes");
+  if (output_->size() + text.size() > kMaxTextBytes)
+    fail("the output is longer than " + std::to_string(kMaxTextBytes) + " bytes");
   output_->append(text);
 }
 
@@ -93,22 +95,42 @@ Evaluator::Flow Evaluator::run(const Statement& statement) {
   budget_.step();
   const auto evaluated = [&](size_t index) { return evaluate(*statement.expressions[index]); };
   switch (statement.kind) {
-    case StatementKind::data: write(Text(statement.text)); break;
-    case StatementKind::output: write(to_text(budget_, evaluated(0))); break;
-    case StatementKind::branch: return run_branch(statement);
-    case StatementKind::loop: run_loop(statement, evaluated(0), 0); break;
-    case StatementKind::set: assign(*statement.target, evaluated(0)); break;
-    case StatementKind::set_block: run_set_block(statement); break;
+    case StatementKind::data:
+      write(Text(statement.text));
+      break;
+    case StatementKind::output:
+      write(to_text(budget_, evaluated(0)));
+      break;
+    case StatementKind::branch:
+      return run_branch(statement);
+    case StatementKind::loop:
+      run_loop(statement, evaluated(0), 0);
+      break;
+    case StatementKind::set:
+      assign(*statement.target, evaluated(0));
+      break;
+    case StatementKind::set_block:
+      run_set_block(statement);
+      break;
     case StatementKind::macro:
       keep(scope_);
-      scope_->set(statement.text, adopt(std::make_shared<Macro>(statement.text, statement.signature, statement.bodies[0], scope_)));
+      scope_->set(statement.text,
+                  adopt(std::make_shared<Macro>(statement.text, statement.signature, statement.bodies[0], scope_)));
       break;
-    case StatementKind::call_block: run_call_block(statement); break;
-    case StatementKind::filter_block: run_set_block(statement); break;
-    case StatementKind::with: return run_with(statement);
-    case StatementKind::scope: return run_in(statement.bodies[0], inner_scope());
-    case StatementKind::break_loop: return Flow::break_loop;
-    case StatementKind::continue_loop: return Flow::continue_loop;
+    case StatementKind::call_block:
+      run_call_block(statement);
+      break;
+    case StatementKind::filter_block:
+      run_set_block(statement);
+      break;
+    case StatementKind::with:
+      return run_with(statement);
+    case StatementKind::scope:
+      return run_in(statement.bodies[0], inner_scope());
+    case StatementKind::break_loop:
+      return Flow::break_loop;
+    case StatementKind::continue_loop:
+      return Flow::continue_loop;
   }
   return Flow::normal;
 }
@@ -156,10 +178,13 @@ void Evaluator::run_loop(const Statement& statement, const Value& iterable, int 
 void Evaluator::run_set_block(const Statement& statement) {
   Value value = capture(statement.bodies[0], inner_scope());
   std::vector<const Expression*> filters;  // the innermost is applied first
-  for (const Expression* filter = statement.expressions[0].get(); filter; filter = filter->children[0].get()) filters.push_back(filter);
+  for (const Expression* filter = statement.expressions[0].get(); filter; filter = filter->children[0].get())
+    filters.push_back(filter);
   for (auto filter = filters.rbegin(); filter != filters.rend(); ++filter) value = evaluate_filter(**filter, value);
-  if (statement.target) assign(*statement.target, value);
-  else write(to_text(budget_, value));
+  if (statement.target)
+    assign(*statement.target, value);
+  else
+    write(to_text(budget_, value));
 }
 
 void Evaluator::run_call_block(const Statement& statement) {
@@ -193,11 +218,13 @@ void Evaluator::assign(const Expression& target, const Value& value) {
   }
   const Values items = items_of(budget_, value);
   if (items.size() != target.children.size())
-    fail("cannot unpack " + std::to_string(items.size()) + " values into " + std::to_string(target.children.size()) + " names");
+    fail("cannot unpack " + std::to_string(items.size()) + " values into " + std::to_string(target.children.size()) +
+         " names");
   for (size_t i = 0; i < items.size(); ++i) assign(*target.children[i], items[i]);
 }
 
-void Evaluator::bind_parameters(const Signature& signature, const std::string& name, const Arguments& arguments, const ScopePtr& scope) {
+void Evaluator::bind_parameters(const Signature& signature, const std::string& name, const Arguments& arguments,
+                                const ScopePtr& scope) {
   const size_t count = signature.parameters.size(), first_default = count - signature.defaults.size();
   const ScopePtr outer = std::exchange(scope_, scope);
   const auto in_parameters = [&](const std::string& key) {
@@ -205,21 +232,30 @@ void Evaluator::bind_parameters(const Signature& signature, const std::string& n
   };
   for (size_t i = 0; i < count; ++i) {
     const std::string& parameter = signature.parameters[i];
-    const auto named = std::find_if(arguments.named.begin(), arguments.named.end(), [&](const auto& n) { return n.first == parameter; });
-    if (i < arguments.positional.size()) scope->set(parameter, arguments.positional[i]);
-    else if (named != arguments.named.end()) scope->set(parameter, named->second);
-    else if (i >= first_default) scope->set(parameter, evaluate(*signature.defaults[i - first_default]));
-    else scope->set(parameter, Value::undefined("parameter '" + parameter + "' was not provided"));
+    const auto named = std::find_if(arguments.named.begin(), arguments.named.end(),
+                                    [&](const auto& n) { return n.first == parameter; });
+    if (i < arguments.positional.size())
+      scope->set(parameter, arguments.positional[i]);
+    else if (named != arguments.named.end())
+      scope->set(parameter, named->second);
+    else if (i >= first_default)
+      scope->set(parameter, evaluate(*signature.defaults[i - first_default]));
+    else
+      scope->set(parameter, Value::undefined("parameter '" + parameter + "' was not provided"));
   }
   scope_ = outer;
   if (arguments.positional.size() > count && !signature.uses_varargs)
     fail("macro '" + name + "' takes not more than " + std::to_string(count) + " argument(s)");
-  Values varargs(arguments.positional.begin() + std::ptrdiff_t(std::min(count, arguments.positional.size())), arguments.positional.end());
+  Values varargs(arguments.positional.begin() + std::ptrdiff_t(std::min(count, arguments.positional.size())),
+                 arguments.positional.end());
   Dict kwargs;
   for (const auto& [key, value] : arguments.named) {
-    if (key == "caller") scope->set(key, value);
-    else if (!in_parameters(key) && !signature.uses_kwargs) fail("macro '" + name + "' takes no keyword argument '" + key + "'");
-    else if (!in_parameters(key)) kwargs.set(Value(key), value);
+    if (key == "caller")
+      scope->set(key, value);
+    else if (!in_parameters(key) && !signature.uses_kwargs)
+      fail("macro '" + name + "' takes no keyword argument '" + key + "'");
+    else if (!in_parameters(key))
+      kwargs.set(Value(key), value);
   }
   if (signature.uses_varargs) scope->set("varargs", Value::tuple(std::move(varargs)));
   if (signature.uses_kwargs) scope->set("kwargs", Value::dict(std::move(kwargs)));

@@ -1,5 +1,6 @@
 #pragma once
-// Expressions by recursive descent, in Jinja's order of precedence.
+// Expressions by recursive descent, in Jinja's order of precedence: operators in expression_parser.cpp, what they
+// stand between in expression_parser_primary.cpp.
 
 #include <string>
 #include <string_view>
@@ -40,7 +41,18 @@ class ExpressionParser {
   Signature* signature_ = nullptr;  // of the macro being parsed
 
  private:
-  class Nested;
+  // Counts the rules that are open: what bounds the recursion.
+  class Nested {
+   public:
+    explicit Nested(ExpressionParser& parser) : parser_(parser) {
+      if (++parser_.depth_ > kMaxOpen) parser_.fail_here("expressions are nested too deep");
+    }
+    ~Nested() { --parser_.depth_; }
+
+   private:
+    ExpressionParser& parser_;
+  };
+  static constexpr int kMaxOpen = 256;  // four are one pair of parentheses
 
   ExpressionPtr make(ExpressionKind kind);
   void adopt(ExpressionPtr& parent, ExpressionPtr child);  // child may be null

@@ -43,7 +43,9 @@ Value last_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
   return items.empty() ? Value::undefined("no last item, sequence was empty") : items.back();
 }
 
-Value list_filter(Evaluator& evaluator, const Value& input, const Arguments&) { return Value::list(items_of(evaluator.budget(), input)); }
+Value list_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
+  return Value::list(items_of(evaluator.budget(), input));
+}
 
 Value join_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
   const BoundArguments bound("join", arguments, {"d", "attribute"});
@@ -66,7 +68,8 @@ Value map_filter(Evaluator& evaluator, const Value& input, const Arguments& argu
   Values out;
   if (arguments.positional.empty()) {
     const BoundArguments bound("map", arguments, {"attribute", "default"});
-    for (const Value& item : items_of(evaluator.budget(), input)) out.push_back(dotted(evaluator, item, bound.required(0), bound[1]));
+    for (const Value& item : items_of(evaluator.budget(), input))
+      out.push_back(dotted(evaluator, item, bound.required(0), bound[1]));
     return Value::list(std::move(out));
   }
   Arguments rest{Values(arguments.positional.begin() + 1, arguments.positional.end()), arguments.named};
@@ -83,7 +86,8 @@ Value select_filter(Evaluator& evaluator, const Value& input, const Arguments& a
   const bool has_test = arguments.positional.size() > skip;
   const std::string test = has_test ? require_text(arguments.positional[skip], "the name of a test").bytes() : "";
   const size_t rest_at = std::min(arguments.positional.size(), skip + 1);
-  const Arguments rest{Values(arguments.positional.begin() + std::ptrdiff_t(rest_at), arguments.positional.end()), arguments.named};
+  const Arguments rest{Values(arguments.positional.begin() + std::ptrdiff_t(rest_at), arguments.positional.end()),
+                       arguments.named};
   Values out;
   for (const Value& item : items_of(evaluator.budget(), input)) {
     const Value subject = by_attribute ? dotted(evaluator, item, arguments.positional[0]) : item;
@@ -134,7 +138,9 @@ Values pairs_of(Evaluator& evaluator, const Value& input) {
   return pairs;
 }
 
-Value items_filter(Evaluator& evaluator, const Value& input, const Arguments&) { return Value::list(pairs_of(evaluator, input)); }
+Value items_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
+  return Value::list(pairs_of(evaluator, input));
+}
 
 Value dictsort_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
   const BoundArguments bound("dictsort", arguments, {"case_sensitive", "by", "reverse"});
@@ -172,7 +178,8 @@ Value extreme_filter(Evaluator& evaluator, const Value& input, const Arguments& 
   for (const Value& item : items_of(evaluator.budget(), input)) {
     Value key = by_attribute ? dotted(evaluator, item, *bound[1]) : item;
     if (!bound.flag(0, false)) key = fold_case(key);
-    const bool better = best.is_undefined() || (largest ? less(evaluator.budget(), best_key, key) : less(evaluator.budget(), key, best_key));
+    const bool better = best.is_undefined() ||
+                        (largest ? less(evaluator.budget(), best_key, key) : less(evaluator.budget(), key, best_key));
     if (!better) continue;
     best = item;
     best_key = key;
@@ -206,11 +213,24 @@ Value batch_filter(Evaluator& evaluator, const Value& input, const Arguments& ar
 }
 
 constexpr Filter kFilters[] = {
-    {"first", first_filter}, {"last", last_filter}, {"list", list_filter}, {"join", join_filter}, {"map", map_filter},
-    {"select", select_filter<true, false>}, {"reject", select_filter<false, false>}, {"selectattr", select_filter<true, true>},
-    {"rejectattr", select_filter<false, true>}, {"reverse", reverse_filter}, {"sort", sort_filter}, {"items", items_filter},
-    {"dictsort", dictsort_filter}, {"unique", unique_filter}, {"min", extreme_filter<false>}, {"max", extreme_filter<true>},
-    {"sum", sum_filter}, {"batch", batch_filter},
+    {"first", first_filter},
+    {"last", last_filter},
+    {"list", list_filter},
+    {"join", join_filter},
+    {"map", map_filter},
+    {"select", select_filter<true, false>},
+    {"reject", select_filter<false, false>},
+    {"selectattr", select_filter<true, true>},
+    {"rejectattr", select_filter<false, true>},
+    {"reverse", reverse_filter},
+    {"sort", sort_filter},
+    {"items", items_filter},
+    {"dictsort", dictsort_filter},
+    {"unique", unique_filter},
+    {"min", extreme_filter<false>},
+    {"max", extreme_filter<true>},
+    {"sum", sum_filter},
+    {"batch", batch_filter},
 };
 
 }  // namespace

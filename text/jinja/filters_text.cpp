@@ -32,7 +32,8 @@ std::string title_words(std::string_view text) {
   for (size_t at = 0; at <= text.size();) {
     const bool end = at == text.size();
     const DecodedChar c = end ? DecodedChar{0, 1} : decode_char(text, at);
-    const bool begins_word = !end && (is_python_space(c.code) || std::u32string_view(U"-({[<").find(c.code) != std::u32string_view::npos);
+    const bool begins_word =
+        !end && (is_python_space(c.code) || std::u32string_view(U"-({[<").find(c.code) != std::u32string_view::npos);
     if (end || begins_word != previous_begins_word) {
       const std::string_view run = text.substr(begin, at - begin);
       if (!run.empty()) {
@@ -47,13 +48,16 @@ std::string title_words(std::string_view text) {
   return out;
 }
 
-Value to_string_filter(Evaluator& evaluator, const Value& input, const Arguments&) { return to_text(evaluator.budget(), input); }
+Value to_string_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
+  return to_text(evaluator.budget(), input);
+}
 
 Value replace_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
   const BoundArguments bound("replace", arguments, {"old", "new", "count"});
   const auto text = [&](size_t index) { return to_text(evaluator.budget(), bound.required(index)); };
   const bool limited = bound[2] && !bound[2]->is_none();
-  return replace_all(evaluator.budget(), to_text(evaluator.budget(), input), text(0), text(1), limited ? bound.integer(2, -1) : -1);
+  return replace_all(evaluator.budget(), to_text(evaluator.budget(), input), text(0), text(1),
+                     limited ? bound.integer(2, -1) : -1);
 }
 
 Value indent_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
@@ -86,12 +90,23 @@ Value escape_filter(Evaluator& evaluator, const Value& input, const Arguments&) 
   Text out;
   for (size_t at = 0; at < source.size(); ++at) {
     switch (source.bytes()[at]) {
-      case '&': out.append("&amp;"); break;
-      case '<': out.append("&lt;"); break;
-      case '>': out.append("&gt;"); break;
-      case '"': out.append("&#34;"); break;
-      case '\'': out.append("&#39;"); break;
-      default: out.append(source.bytes().substr(at, 1));
+      case '&':
+        out.append("&amp;");
+        break;
+      case '<':
+        out.append("&lt;");
+        break;
+      case '>':
+        out.append("&gt;");
+        break;
+      case '"':
+        out.append("&#34;");
+        break;
+      case '\'':
+        out.append("&#39;");
+        break;
+      default:
+        out.append(source.bytes().substr(at, 1));
     }
   }
   evaluator.budget().check_text(out.size());
@@ -110,7 +125,8 @@ Value tojson_filter(Evaluator& evaluator, const Value& input, const Arguments& a
   style.sort_keys = bound.flag(3, false);
   if (bound[1] && !bound[1]->is_none()) {
     const bool by_text = bound[1]->if_text();
-    style.indent = by_text ? bound.text(1, "") : std::string(size_t(std::clamp<int64_t>(bound.integer(1, 0), 0, 100)), ' ');
+    style.indent =
+        by_text ? bound.text(1, "") : std::string(size_t(std::clamp<int64_t>(bound.integer(1, 0), 0, 100)), ' ');
     style.item_separator = ",";
   }
   if (bound[2] && !bound[2]->is_none()) {
@@ -221,18 +237,37 @@ Value attr_filter(Evaluator& evaluator, const Value& input, const Arguments& arg
   const BoundArguments bound("attr", arguments, {"name"});
   const std::string name = bound.text(0, "");
   if (const Method* method = find_method(input, name)) return make_method_value(input, *method);
-  return input.if_object() ? evaluator.attribute_of(input, name) : Value::undefined("there is no attribute '" + name + "'");
+  return input.if_object() ? evaluator.attribute_of(input, name)
+                           : Value::undefined("there is no attribute '" + name + "'");
 }
 
 Value same(Evaluator&, const Value& input, const Arguments&) { return input; }
 
 constexpr Filter kFilters[] = {
-    {"trim", trim}, {"upper", map_case<to_upper>}, {"lower", map_case<to_lower>}, {"title", map_case<title_words>},
-    {"capitalize", map_case<to_capitalized>}, {"string", to_string_filter}, {"replace", replace_filter}, {"indent", indent_filter},
-    {"center", center_filter}, {"escape", escape_filter}, {"e", escape_filter}, {"safe", same}, {"format", format_filter},
-    {"tojson", tojson_filter}, {"int", int_filter}, {"float", float_filter}, {"round", round_filter}, {"abs", abs_filter},
-    {"default", default_filter}, {"d", default_filter}, {"length", length_filter}, {"count", length_filter},
-    {"wordcount", wordcount_filter}, {"attr", attr_filter},
+    {"trim", trim},
+    {"upper", map_case<to_upper>},
+    {"lower", map_case<to_lower>},
+    {"title", map_case<title_words>},
+    {"capitalize", map_case<to_capitalized>},
+    {"string", to_string_filter},
+    {"replace", replace_filter},
+    {"indent", indent_filter},
+    {"center", center_filter},
+    {"escape", escape_filter},
+    {"e", escape_filter},
+    {"safe", same},
+    {"format", format_filter},
+    {"tojson", tojson_filter},
+    {"int", int_filter},
+    {"float", float_filter},
+    {"round", round_filter},
+    {"abs", abs_filter},
+    {"default", default_filter},
+    {"d", default_filter},
+    {"length", length_filter},
+    {"count", length_filter},
+    {"wordcount", wordcount_filter},
+    {"attr", attr_filter},
 };
 
 }  // namespace

@@ -20,10 +20,17 @@ void append_hex_escape(std::string& out, char32_t code) {
 
 bool is_printable(char32_t code) {
   switch (category(code)) {
-    case Category::Cc: case Category::Cf: case Category::Cn: case Category::Co:
-    case Category::Zl: case Category::Zp: return false;
-    case Category::Zs: return code == ' ';
-    default: return true;
+    case Category::Cc:
+    case Category::Cf:
+    case Category::Cn:
+    case Category::Co:
+    case Category::Zl:
+    case Category::Zp:
+      return false;
+    case Category::Zs:
+      return code == ' ';
+    default:
+      return true;
   }
 }
 
@@ -33,12 +40,18 @@ void append_text_repr(std::string& out, const std::string& text) {
   out += quote;
   for (size_t at = 0; at < text.size();) {
     const auto [code, bytes] = decode_char(text, at);
-    if (code == '\\' || code == char32_t(quote)) out += {'\\', char(code)};
-    else if (code == '\n') out += "\\n";
-    else if (code == '\r') out += "\\r";
-    else if (code == '\t') out += "\\t";
-    else if (!is_printable(code)) append_hex_escape(out, code);
-    else out.append(text, at, bytes);
+    if (code == '\\' || code == char32_t(quote))
+      out += {'\\', char(code)};
+    else if (code == '\n')
+      out += "\\n";
+    else if (code == '\r')
+      out += "\\r";
+    else if (code == '\t')
+      out += "\\t";
+    else if (!is_printable(code))
+      append_hex_escape(out, code);
+    else
+      out.append(text, at, bytes);
     at += bytes;
   }
   out += quote;
@@ -81,12 +94,18 @@ void append_json_text(std::string& out, const std::string& text, bool ensure_asc
   for (size_t at = 0; at < text.size();) {
     const auto [code, bytes] = decode_char(text, at);
     char buffer[16];
-    if (code == '"' || code == '\\') out += {'\\', char(code)};
-    else if (code == '\n') out += "\\n";
-    else if (code == '\r') out += "\\r";
-    else if (code == '\t') out += "\\t";
-    else if (code == '\b') out += "\\b";
-    else if (code == '\f') out += "\\f";
+    if (code == '"' || code == '\\')
+      out += {'\\', char(code)};
+    else if (code == '\n')
+      out += "\\n";
+    else if (code == '\r')
+      out += "\\r";
+    else if (code == '\t')
+      out += "\\t";
+    else if (code == '\b')
+      out += "\\b";
+    else if (code == '\f')
+      out += "\\f";
     else if (code < 0x20 || (ensure_ascii && code >= 0x7F && code < 0x10000)) {
       std::snprintf(buffer, sizeof(buffer), "\\u%04x", unsigned(code));
       out += buffer;
@@ -165,7 +184,8 @@ class JsonWriter {
     std::vector<Dict::Entry> entries = dict.entries();
     budget_.spend_items(entries.size());
     if (style_.sort_keys)
-      std::stable_sort(entries.begin(), entries.end(), [&](const auto& a, const auto& b) { return less(budget_, a.first, b.first); });
+      std::stable_sort(entries.begin(), entries.end(),
+                       [&](const auto& a, const auto& b) { return less(budget_, a.first, b.first); });
     out += '{';
     for (size_t i = 0; i < entries.size(); ++i) {
       if (i > 0) out += style_.item_separator;
@@ -194,10 +214,12 @@ Conversion parse_conversion(const std::string& format, size_t& at) {
   Conversion conversion;
   const auto number = [&] {
     int value = 0;
-    for (; at < format.size() && std::isdigit(uint8_t(format[at])); ++at) value = std::min(value * 10 + (format[at] - '0'), 10000);
+    for (; at < format.size() && std::isdigit(uint8_t(format[at])); ++at)
+      value = std::min(value * 10 + (format[at] - '0'), 10000);
     return value;
   };
-  while (at < format.size() && std::string_view("-+ 0#").find(format[at]) != std::string_view::npos) conversion.flags += format[at++];
+  while (at < format.size() && std::string_view("-+ 0#").find(format[at]) != std::string_view::npos)
+    conversion.flags += format[at++];
   conversion.width = number();
   if (at < format.size() && format[at] == '.') conversion.precision = (++at, number());
   if (at == format.size()) fail("incomplete format");
@@ -213,7 +235,8 @@ std::string convert(Budget& budget, const Conversion& conversion, const Value& v
     const auto real = as_real(value);
     if (!real) fail(std::string("%") + conversion.type + " format: a number is required, not " + value.type_name());
     const bool whole = std::string_view("dixX").find(conversion.type) != std::string_view::npos;
-    const std::string precision = conversion.precision < 0 ? "" : "." + std::to_string(std::min(conversion.precision, 100));
+    const std::string precision =
+        conversion.precision < 0 ? "" : "." + std::to_string(std::min(conversion.precision, 100));
     const std::string format = "%" + conversion.flags + std::to_string(std::max(conversion.width, 1)) + precision;
     std::string out(size_t(std::max(conversion.width, 0)) + 512, '\0');
     const int length = whole ? std::snprintf(out.data(), out.size(), (format + "ll" + conversion.type).c_str(),
@@ -239,7 +262,8 @@ std::string real_repr(double value) {
   const double magnitude = std::fabs(value);
   const bool scientific = magnitude != 0 && (magnitude < 1e-4 || magnitude >= 1e16);
   const auto end = std::to_chars(buffer, buffer + sizeof(buffer), value,
-                                 scientific ? std::chars_format::scientific : std::chars_format::fixed).ptr;
+                                 scientific ? std::chars_format::scientific : std::chars_format::fixed)
+                       .ptr;
   std::string text(buffer, end);
   if (!scientific && text.find('.') == std::string::npos) text += ".0";
   return text;
@@ -263,7 +287,11 @@ std::string to_repr(Budget& budget, const Value& value) {
 }
 
 std::string short_repr(const Value& value) {
-  if (!value.if_text()) return value.if_list() || value.if_dict() ? value.type_name() : [&] { Budget unused; return to_repr(unused, value); }();
+  if (!value.if_text())
+    return value.if_list() || value.if_dict() ? value.type_name() : [&] {
+      Budget unused;
+      return to_repr(unused, value);
+    }();
   const std::string& bytes = value.if_text()->bytes();
   std::string out;
   append_text_repr(out, bytes.substr(0, char_offset(bytes, 40)));

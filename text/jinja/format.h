@@ -9,14 +9,14 @@
 
 namespace trireme::jinja {
 
-Text to_text(Budget& budget, const Value& value);              // str(); undefined is empty
+Text to_text(Budget& budget, const Value& value);  // str(); undefined is empty
 std::string to_repr(Budget& budget, const Value& value);
-std::string short_repr(const Value& value);                    // for error messages: at most some 80 bytes
+std::string short_repr(const Value& value);  // for error messages: at most some 80 bytes
 std::string real_repr(double value);
 
 struct JsonStyle {
   bool ensure_ascii = false;
-  std::optional<std::string> indent;                           // one level; empty optional: one line
+  std::optional<std::string> indent;  // one level; empty optional: one line
   std::string item_separator = ", ", key_separator = ": ";
   bool sort_keys = false;
 };

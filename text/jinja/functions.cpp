@@ -7,11 +7,13 @@
 
 namespace trireme::jinja {
 
-BoundArguments::BoundArguments(std::string_view function, const Arguments& arguments, std::initializer_list<std::string_view> names)
+BoundArguments::BoundArguments(std::string_view function, const Arguments& arguments,
+                               std::initializer_list<std::string_view> names)
     : function_(function), names_(names), values_(names.size()) {
   const std::string called(function_);
   if (arguments.positional.size() > names_.size())
-    fail(called + " takes at most " + std::to_string(names_.size()) + " arguments, got " + std::to_string(arguments.positional.size()));
+    fail(called + " takes at most " + std::to_string(names_.size()) + " arguments, got " +
+         std::to_string(arguments.positional.size()));
   for (size_t i = 0; i < arguments.positional.size(); ++i) values_[i] = &arguments.positional[i];
   for (const auto& [name, value] : arguments.named) {
     const auto found = std::find(names_.begin(), names_.end(), name);
@@ -27,7 +29,9 @@ const Value& BoundArguments::required(size_t index) const {
   return *values_[index];
 }
 
-bool BoundArguments::flag(size_t index, bool fallback) const { return values_[index] ? values_[index]->truthy() : fallback; }
+bool BoundArguments::flag(size_t index, bool fallback) const {
+  return values_[index] ? values_[index]->truthy() : fallback;
+}
 
 int64_t BoundArguments::integer(size_t index, int64_t fallback) const {
   return values_[index] ? require_int(*values_[index], names_[index].data()) : fallback;

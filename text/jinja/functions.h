@@ -44,13 +44,13 @@ struct Function {
 };
 
 // Each returns null when there is none of that name.
-const Filter* find_filter(std::string_view name);          // text and list filters
+const Filter* find_filter(std::string_view name);  // text and list filters
 const Filter* find_text_filter(std::string_view name);
 const Filter* find_list_filter(std::string_view name);
 const Test* find_test(std::string_view name);
 const Method* find_method(const Value& self, std::string_view name);
 bool is_refused_method(const Value& self, std::string_view name);  // would change the value: list.append, dict.update
-const Function* find_function(std::string_view name);      // range, namespace, raise_exception ...
+const Function* find_function(std::string_view name);              // range, namespace, raise_exception ...
 
 Value make_function_value(const Function& function);
 Value make_method_value(const Value& self, const Method& method);

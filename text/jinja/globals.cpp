@@ -46,7 +46,9 @@ Dict merge_arguments(Evaluator& evaluator, const Arguments& arguments) {
   return dict;
 }
 
-Value dict_function(Evaluator& evaluator, const Arguments& arguments) { return Value::dict(merge_arguments(evaluator, arguments)); }
+Value dict_function(Evaluator& evaluator, const Arguments& arguments) {
+  return Value::dict(merge_arguments(evaluator, arguments));
+}
 
 Value namespace_function(Evaluator& evaluator, const Arguments& arguments) {
   const auto object = evaluator.adopt(std::make_shared<Namespace>());
@@ -94,8 +96,12 @@ Value joiner_function(Evaluator& evaluator, const Arguments& arguments) {
 }
 
 constexpr Function kFunctions[] = {
-    {"range", range_function}, {"dict", dict_function}, {"namespace", namespace_function},
-    {"raise_exception", raise_exception_function}, {"strftime_now", strftime_now_function}, {"joiner", joiner_function},
+    {"range", range_function},
+    {"dict", dict_function},
+    {"namespace", namespace_function},
+    {"raise_exception", raise_exception_function},
+    {"strftime_now", strftime_now_function},
+    {"joiner", joiner_function},
 };
 
 class FunctionValue final : public Object {

@@ -51,7 +51,8 @@ class Lexer {
   // Literal text up to the next tag, then the tag.
   void lex_data() {
     size_t tag = source_.find('{', at_);
-    while (tag != std::string::npos && (tag + 1 == source_.size() || std::string_view("{%#").find(source_[tag + 1]) == std::string_view::npos))
+    while (tag != std::string::npos &&
+           (tag + 1 == source_.size() || std::string_view("{%#").find(source_[tag + 1]) == std::string_view::npos))
       tag = source_.find('{', tag + 1);
     if (tag == std::string::npos) {
       emit(TokenKind::data, source_.substr(at_), at_);
@@ -64,9 +65,12 @@ class Lexer {
     const char sign = at_ < source_.size() && (source_[at_] == '-' || source_[at_] == '+') ? source_[at_++] : ' ';
     emit_data(begin, tag, sign, opener != '{');
     line_starting_ = false;
-    if (opener == '#') lex_comment(tag);
-    else if (opener == '{') lex_tag(TokenKind::variable_begin, TokenKind::variable_end, "}}", tag);
-    else if (!lex_raw(tag)) lex_tag(TokenKind::block_begin, TokenKind::block_end, "%}", tag);
+    if (opener == '#')
+      lex_comment(tag);
+    else if (opener == '{')
+      lex_tag(TokenKind::variable_begin, TokenKind::variable_end, "}}", tag);
+    else if (!lex_raw(tag))
+      lex_tag(TokenKind::block_begin, TokenKind::block_end, "%}", tag);
   }
 
   // The white space before a tag goes with "-"; before a block also when it starts the line, unless "+".
@@ -88,8 +92,10 @@ class Lexer {
     if (sign == '-' || (sign == '+' && allow_plus)) ++at_;
     if (!looking_at(close)) return at_ = start, false;
     at_ += close.size();
-    if (sign == '-') at_ = skip_blanks(source_, at_);
-    else if (sign != '+' && trim_newline && at_ < source_.size() && source_[at_] == '\n') ++at_;
+    if (sign == '-')
+      at_ = skip_blanks(source_, at_);
+    else if (sign != '+' && trim_newline && at_ < source_.size() && source_[at_] == '\n')
+      ++at_;
     line_starting_ = source_[at_ - 1] == '\n';
     return true;
   }
@@ -138,7 +144,8 @@ class Lexer {
       if (at_ > start) continue;
       lex_expression_token(open_brackets);
     }
-    fail_syntax(source_, tag, is_block ? "this block is never closed with %}" : "this expression is never closed with }}");
+    fail_syntax(source_, tag,
+                is_block ? "this block is never closed with %}" : "this expression is never closed with }}");
   }
 
   void lex_expression_token(std::string& open_brackets) {
@@ -179,7 +186,8 @@ class Lexer {
     }
     size_t exponent = at_ + 1;
     if (exponent < source_.size() && (source_[exponent] == '+' || source_[exponent] == '-')) ++exponent;
-    if (at_ < source_.size() && (source_[at_] == 'e' || source_[at_] == 'E') && exponent < source_.size() && is_digit(source_[exponent])) {
+    if (at_ < source_.size() && (source_[at_] == 'e' || source_[at_] == 'E') && exponent < source_.size() &&
+        is_digit(source_[exponent])) {
       text += source_.substr(at_, exponent - at_);
       at_ = exponent;
       text += digits(is_digit);
@@ -193,8 +201,10 @@ class Lexer {
     const char quote = source_[at_++];
     std::string text;
     while (at_ < source_.size() && source_[at_] != quote) {
-      if (source_[at_] == '\\') append_escape(text);
-      else text += source_[at_++];
+      if (source_[at_] == '\\')
+        append_escape(text);
+      else
+        text += source_[at_++];
     }
     if (at_ == source_.size()) fail_syntax(source_, start, "this string is never closed");
     ++at_;
@@ -212,7 +222,8 @@ class Lexer {
       text += kMeanings[index];
     } else if (c >= '0' && c <= '7') {
       char32_t code = char32_t(c - '0');
-      for (int i = 0; i < 2 && at_ < source_.size() && source_[at_] >= '0' && source_[at_] <= '7'; ++i) code = code * 8 + char32_t(source_[at_++] - '0');
+      for (int i = 0; i < 2 && at_ < source_.size() && source_[at_] >= '0' && source_[at_] <= '7'; ++i)
+        code = code * 8 + char32_t(source_[at_++] - '0');
       append_utf8(text, code);
     } else if (c == 'x' || c == 'u' || c == 'U') {
       append_utf8(text, hex_code(c == 'x' ? 2 : c == 'u' ? 4 : 8, start));
@@ -227,24 +238,27 @@ class Lexer {
   char32_t hex_code(int length, size_t start) {
     char32_t code = 0;
     for (int i = 0; i < length; ++i, ++at_) {
-      if (at_ >= source_.size() || !std::isxdigit(uint8_t(source_[at_]))) fail_syntax(source_, start, "truncated escape in a string");
+      if (at_ >= source_.size() || !std::isxdigit(uint8_t(source_[at_])))
+        fail_syntax(source_, start, "truncated escape in a string");
       const char c = source_[at_];
       code = code * 16 + char32_t(is_digit(c) ? c - '0' : (c | 32) - 'a' + 10);
     }
-    if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) fail_syntax(source_, start, "illegal character escape in a string");
+    if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000))
+      fail_syntax(source_, start, "illegal character escape in a string");
     return code;
   }
 
   void lex_operator(std::string& open_brackets) {
-    constexpr std::string_view kOperators[] = {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]",
-                                               "(", ")", "{", "}", ">", "<", "=", ".", ":", "|", ",", ";"};
+    constexpr std::string_view kOperators[] = {"//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[",
+                                               "]",  "(",  ")",  "{",  "}",  ">",  "<", "=", ".", ":", "|", ",", ";"};
     for (const auto op : kOperators) {
       if (!looking_at(op)) continue;
       if (op == "(" || op == "[" || op == "{") {
         if (open_brackets.size() >= 1000) fail_syntax(source_, at_, "too many open brackets");
         open_brackets += op == "(" ? ')' : op == "[" ? ']' : '}';
       } else if (op == ")" || op == "]" || op == "}") {
-        if (open_brackets.empty() || open_brackets.back() != op[0]) fail_syntax(source_, at_, "unexpected '" + std::string(op) + "'");
+        if (open_brackets.empty() || open_brackets.back() != op[0])
+          fail_syntax(source_, at_, "unexpected '" + std::string(op) + "'");
         open_brackets.pop_back();
       }
       emit(TokenKind::op, std::string(op), at_);
@@ -265,8 +279,10 @@ class Lexer {
 std::string normalize_newlines(std::string_view source) {
   std::string out;
   for (size_t i = 0; i < source.size(); ++i) {
-    if (source[i] != '\r') out += source[i];
-    else if (i + 1 == source.size() || source[i + 1] != '\n') out += '\n';
+    if (source[i] != '\r')
+      out += source[i];
+    else if (i + 1 == source.size() || source[i + 1] != '\n')
+      out += '\n';
   }
   if (!out.empty() && out.back() == '\n') out.pop_back();
   return out;
@@ -283,8 +299,8 @@ void fail_syntax(const std::string& source, size_t offset, const std::string& pr
   const size_t newline = offset == 0 ? std::string::npos : source.rfind('\n', offset - 1);
   const size_t line_start = newline == std::string::npos ? 0 : newline + 1;
   const size_t column = count_chars(std::string_view(source).substr(line_start, offset - line_start)) + 1;
-  throw CheckpointError("the chat template does not parse: " + problem + " at line " + std::to_string(line_of(source, offset)) +
-                        ", column " + std::to_string(column));
+  throw CheckpointError("the chat template does not parse: " + problem + " at line " +
+                        std::to_string(line_of(source, offset)) + ", column " + std::to_string(column));
 }
 
 }  // namespace trireme::jinja

@@ -7,12 +7,24 @@
 
 namespace trireme::jinja {
 
-enum class TokenKind { data, block_begin, block_end, variable_begin, variable_end, name, string, integer, real, op, end };
+enum class TokenKind {
+  data,
+  block_begin,
+  block_end,
+  variable_begin,
+  variable_end,
+  name,
+  string,
+  integer,
+  real,
+  op,
+  end
+};
 
 struct Token {
   TokenKind kind;
-  std::string text;   // strings: unescaped; numbers: without "_"
-  size_t offset;      // in the normalized source
+  std::string text;  // strings: unescaped; numbers: without "_"
+  size_t offset;     // in the normalized source
 };
 
 // "\r\n" and "\r" become "\n", and one newline at the end goes.

@@ -16,7 +16,8 @@ template <bool left, bool right>
 Value strip_method(Evaluator&, const Value& self, const Arguments& arguments) {
   const BoundArguments bound("strip()", arguments, {"chars"});
   const bool has_set = bound[0] && !bound[0]->is_none();
-  return strip(self_text(self), has_set ? &require_text(*bound[0], "strip()'s argument").bytes() : nullptr, left, right);
+  return strip(self_text(self), has_set ? &require_text(*bound[0], "strip()'s argument").bytes() : nullptr, left,
+               right);
 }
 
 template <std::string (*map)(std::string_view)>
@@ -30,7 +31,8 @@ Values split_on_blanks(Evaluator& evaluator, const Text& text, int64_t limit) {
   Values parts;
   size_t at = 0;
   const auto skip = [&](bool blanks) {
-    while (at < bytes.size() && is_python_space(decode_char(bytes, at).code) == blanks) at += decode_char(bytes, at).bytes;
+    while (at < bytes.size() && is_python_space(decode_char(bytes, at).code) == blanks)
+      at += decode_char(bytes, at).bytes;
   };
   for (skip(true); at < bytes.size(); skip(true)) {
     const size_t begin = at;
@@ -48,7 +50,8 @@ Values split_on_blanks(Evaluator& evaluator, const Text& text, int64_t limit) {
 Values split_on(Evaluator& evaluator, const Text& text, const std::string& separator, int64_t limit) {
   Values parts;
   size_t at = 0;
-  for (size_t found = text.bytes().find(separator); found != std::string::npos && limit != 0; found = text.bytes().find(separator, at), --limit) {
+  for (size_t found = text.bytes().find(separator); found != std::string::npos && limit != 0;
+       found = text.bytes().find(separator, at), --limit) {
     evaluator.budget().step();
     parts.emplace_back(text.slice(at, found));
     at = found + separator.size();
@@ -94,7 +97,8 @@ Value partition_method(Evaluator&, const Value& self, const Arguments& arguments
   const size_t found = from_right ? text.bytes().rfind(separator) : text.bytes().find(separator);
   if (found == std::string::npos)
     return from_right ? Value::tuple({Value(""), Value(""), self}) : Value::tuple({self, Value(""), Value("")});
-  return Value::tuple({text.slice(0, found), text.slice(found, found + separator.size()), text.slice(found + separator.size(), text.size())});
+  return Value::tuple({text.slice(0, found), text.slice(found, found + separator.size()),
+                       text.slice(found + separator.size(), text.size())});
 }
 
 // The affix may be a tuple of alternatives; optional bounds count characters.
@@ -119,7 +123,8 @@ Value find_method_of_text(Evaluator&, const Value& self, const Arguments& argume
   const std::string& bytes = self_text(self).bytes();
   const std::string& wanted = require_text(bound.required(0), "find()'s argument").bytes();
   const int64_t length = int64_t(count_chars(bytes));
-  const int64_t start = bound.integer(1, 0) < 0 ? std::max<int64_t>(0, bound.integer(1, 0) + length) : bound.integer(1, 0);
+  const int64_t start =
+      bound.integer(1, 0) < 0 ? std::max<int64_t>(0, bound.integer(1, 0) + length) : bound.integer(1, 0);
   const size_t from = char_offset(bytes, size_t(start));
   size_t found = start > length ? std::string::npos : from_right ? bytes.rfind(wanted) : bytes.find(wanted, from);
   if (found != std::string::npos && found < from) found = std::string::npos;
@@ -176,7 +181,8 @@ Value pad_method(Evaluator& evaluator, const Value& self, const Arguments& argum
   const BoundArguments bound("this method", arguments, {"width", "fillchar"});
   const std::string fill = bound.text(1, " ");
   if (count_chars(fill) != 1) fail("the fill character must be exactly one character long");
-  return pad(evaluator.budget(), self_text(self), require_int(bound.required(0), "the width"), decode_char(fill, 0).code, left, right);
+  return pad(evaluator.budget(), self_text(self), require_int(bound.required(0), "the width"),
+             decode_char(fill, 0).code, left, right);
 }
 
 // Every character satisfies the predicate, and there is one.
@@ -217,7 +223,8 @@ Value format_method(Evaluator& evaluator, const Value& self, const Arguments& ar
     const std::string field = bytes.substr(at, end - at);
     at = end + 1;
     const bool numbered = field.find_first_not_of("0123456789") == std::string::npos && field.size() < 6;
-    const auto named = std::find_if(arguments.named.begin(), arguments.named.end(), [&](const auto& n) { return n.first == field; });
+    const auto named =
+        std::find_if(arguments.named.begin(), arguments.named.end(), [&](const auto& n) { return n.first == field; });
     const size_t index = !numbered ? 0 : field.empty() ? automatic++ : size_t(std::stoul(field));
     if (numbered ? index >= arguments.positional.size() : named == arguments.named.end())
       fail("format(): the field '" + field + "' is missing or has a form that is not supported");
@@ -233,7 +240,9 @@ Value items_method(Evaluator&, const Value& self, const Arguments&) {
   return Value::list(std::move(pairs));
 }
 
-Value keys_method(Evaluator& evaluator, const Value& self, const Arguments&) { return Value::list(items_of(evaluator.budget(), self)); }
+Value keys_method(Evaluator& evaluator, const Value& self, const Arguments&) {
+  return Value::list(items_of(evaluator.budget(), self));
+}
 
 Value values_method(Evaluator&, const Value& self, const Arguments&) {
   Values values;
@@ -265,22 +274,45 @@ Value count_of_item(Evaluator& evaluator, const Value& self, const Arguments& ar
 }
 
 constexpr Method kTextMethods[] = {
-    {"strip", strip_method<true, true>}, {"lstrip", strip_method<true, false>}, {"rstrip", strip_method<false, true>},
-    {"upper", map_method<to_upper>}, {"lower", map_method<to_lower>}, {"title", map_method<to_title>},
-    {"capitalize", map_method<to_capitalized>}, {"split", split_method<false>}, {"rsplit", split_method<true>},
-    {"partition", partition_method<false>}, {"rpartition", partition_method<true>},
-    {"startswith", affix_method<false>}, {"endswith", affix_method<true>}, {"replace", replace_method}, {"join", join_method},
-    {"find", find_method_of_text<false, false>}, {"rfind", find_method_of_text<true, false>},
-    {"index", find_method_of_text<false, true>}, {"rindex", find_method_of_text<true, true>},
-    {"count", count_method}, {"splitlines", splitlines_method}, {"format", format_method},
-    {"removeprefix", remove_affix_method<false>}, {"removesuffix", remove_affix_method<true>},
-    {"ljust", pad_method<false, true>}, {"rjust", pad_method<true, false>}, {"center", pad_method<true, true>},
-    {"isdigit", all_method<is_digit_char>}, {"isdecimal", all_method<is_digit_char>}, {"isnumeric", all_method<is_number>},
-    {"isalpha", all_method<is_letter>}, {"isalnum", all_method<is_alphanumeric>}, {"isspace", all_method<is_python_space>},
-    {"islower", case_test_method<to_lower, to_upper>}, {"isupper", case_test_method<to_upper, to_lower>},
+    {"strip", strip_method<true, true>},
+    {"lstrip", strip_method<true, false>},
+    {"rstrip", strip_method<false, true>},
+    {"upper", map_method<to_upper>},
+    {"lower", map_method<to_lower>},
+    {"title", map_method<to_title>},
+    {"capitalize", map_method<to_capitalized>},
+    {"split", split_method<false>},
+    {"rsplit", split_method<true>},
+    {"partition", partition_method<false>},
+    {"rpartition", partition_method<true>},
+    {"startswith", affix_method<false>},
+    {"endswith", affix_method<true>},
+    {"replace", replace_method},
+    {"join", join_method},
+    {"find", find_method_of_text<false, false>},
+    {"rfind", find_method_of_text<true, false>},
+    {"index", find_method_of_text<false, true>},
+    {"rindex", find_method_of_text<true, true>},
+    {"count", count_method},
+    {"splitlines", splitlines_method},
+    {"format", format_method},
+    {"removeprefix", remove_affix_method<false>},
+    {"removesuffix", remove_affix_method<true>},
+    {"ljust", pad_method<false, true>},
+    {"rjust", pad_method<true, false>},
+    {"center", pad_method<true, true>},
+    {"isdigit", all_method<is_digit_char>},
+    {"isdecimal", all_method<is_digit_char>},
+    {"isnumeric", all_method<is_number>},
+    {"isalpha", all_method<is_letter>},
+    {"isalnum", all_method<is_alphanumeric>},
+    {"isspace", all_method<is_python_space>},
+    {"islower", case_test_method<to_lower, to_upper>},
+    {"isupper", case_test_method<to_upper, to_lower>},
 };
 constexpr Method kDictMethods[] = {
-    {"items", items_method}, {"keys", keys_method}, {"values", values_method}, {"get", get_method}, {"copy", copy_method},
+    {"items", items_method}, {"keys", keys_method}, {"values", values_method},
+    {"get", get_method},     {"copy", copy_method},
 };
 constexpr Method kListMethods[] = {{"index", index_of_item}, {"count", count_of_item}, {"copy", copy_method}};
 
@@ -322,7 +354,9 @@ const Method* find_method(const Value& self, std::string_view name) {
 bool is_refused_method(const Value& self, std::string_view name) {
   constexpr std::string_view kOfLists[] = {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"};
   constexpr std::string_view kOfDicts[] = {"clear", "pop", "popitem", "setdefault", "update", "fromkeys"};
-  const auto is_in = [&](const auto& names) { return std::find(std::begin(names), std::end(names), name) != std::end(names); };
+  const auto is_in = [&](const auto& names) {
+    return std::find(std::begin(names), std::end(names), name) != std::end(names);
+  };
   if (const List* list = self.if_list()) return !list->is_tuple && is_in(kOfLists);
   return self.if_dict() && is_in(kOfDicts);
 }

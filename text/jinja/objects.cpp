@@ -10,7 +10,8 @@ namespace {
 // loop.cycle and loop.changed.
 class LoopMethod final : public Object {
  public:
-  LoopMethod(std::weak_ptr<Object> loop, size_t index, bool changed) : loop_(std::move(loop)), index_(index), changed_(changed) {}
+  LoopMethod(std::weak_ptr<Object> loop, size_t index, bool changed)
+      : loop_(std::move(loop)), index_(index), changed_(changed) {}
   const char* type_name() const override { return "method"; }
   bool callable() const override { return true; }
   Value call(Evaluator& evaluator, const Arguments& arguments) override {
@@ -29,7 +30,9 @@ class LoopMethod final : public Object {
 
 }  // namespace
 
-Value Macro::attribute(const std::string& name) const { return name == "name" ? Value(name_) : Object::attribute(name); }
+Value Macro::attribute(const std::string& name) const {
+  return name == "name" ? Value(name_) : Object::attribute(name);
+}
 
 Value Macro::call(Evaluator& evaluator, const Arguments& arguments) {
   auto scope = std::make_shared<Scope>();
@@ -50,7 +53,8 @@ Value Loop::attribute(const std::string& name) const {
   if (name == "depth") return int64_t(depth_ + 1);
   if (name == "depth0") return int64_t(depth_);
   if (name == "previtem") return index > 0 ? items_[size_t(index - 1)] : Value::undefined("there is no previous item");
-  if (name == "nextitem") return index + 1 < length ? items_[size_t(index + 1)] : Value::undefined("there is no next item");
+  if (name == "nextitem")
+    return index + 1 < length ? items_[size_t(index + 1)] : Value::undefined("there is no next item");
   if (name == "cycle" || name == "changed") {
     const std::shared_ptr<Object> self = std::const_pointer_cast<Loop>(shared_from_this());
     return Value(std::shared_ptr<Object>(std::make_shared<LoopMethod>(self, index_, name == "changed")));
@@ -84,7 +88,8 @@ Value Namespace::attribute(const std::string& name) const {
 }
 
 bool Namespace::set_attribute(const std::string& name, const Value& value) {
-  if (name.starts_with('_')) fail("a namespace cannot hold '" + name + "': names that begin with an underscore are refused");
+  if (name.starts_with('_'))
+    fail("a namespace cannot hold '" + name + "': names that begin with an underscore are refused");
   values_.set(Value(name), value);
   return true;
 }

@@ -146,18 +146,19 @@ bool equal(Budget& budget, const Value& a, const Value& b) {
   if (a.is_none() || b.is_none()) return a.is_none() && b.is_none();
   if (const auto x = as_int(a), y = as_int(b); x && y) return *x == *y;
   if (const auto x = as_real(a), y = as_real(b); x && y) return *x == *y;
-  if (const Text *x = a.if_text(), *y = b.if_text(); x && y) {
+  if (const Text* x = a.if_text(), *y = b.if_text(); x && y) {
     if (x->size() != y->size()) return false;
     budget.spend_bytes(x->size());
     return x->bytes() == y->bytes();
   }
-  if (const List *x = a.if_list(), *y = b.if_list(); x && y) {
+  if (const List* x = a.if_list(), *y = b.if_list(); x && y) {
     return x->is_tuple == y->is_tuple &&
            std::equal(x->items.begin(), x->items.end(), y->items.begin(), y->items.end(),
                       [&](const Value& p, const Value& q) { return equal(budget, p, q); });
   }
-  if (const Dict *x = a.if_dict(), *y = b.if_dict(); x && y) {
-    return x->size() == y->size() && std::all_of(x->entries().begin(), x->entries().end(), [&](const Dict::Entry& entry) {
+  if (const Dict* x = a.if_dict(), *y = b.if_dict(); x && y) {
+    return x->size() == y->size() &&
+           std::all_of(x->entries().begin(), x->entries().end(), [&](const Dict::Entry& entry) {
              const Value* other = y->find(entry.first);
              return other && equal(budget, entry.second, *other);
            });
@@ -169,11 +170,11 @@ bool less(Budget& budget, const Value& a, const Value& b) {
   budget.step();
   if (const auto x = as_int(a), y = as_int(b); x && y) return *x < *y;
   if (const auto x = as_real(a), y = as_real(b); x && y) return *x < *y;
-  if (const Text *x = a.if_text(), *y = b.if_text(); x && y) {
+  if (const Text* x = a.if_text(), *y = b.if_text(); x && y) {
     budget.spend_bytes(std::min(x->size(), y->size()));
     return x->bytes() < y->bytes();  // UTF-8 sorts as code points do
   }
-  if (const List *x = a.if_list(), *y = b.if_list(); x && y && x->is_tuple == y->is_tuple) {
+  if (const List* x = a.if_list(), *y = b.if_list(); x && y && x->is_tuple == y->is_tuple) {
     for (size_t i = 0; i < std::min(x->items.size(), y->items.size()); ++i)
       if (!equal(budget, x->items[i], y->items[i])) return less(budget, x->items[i], y->items[i]);
     return x->items.size() < y->items.size();
@@ -203,13 +204,13 @@ Value arithmetic(Budget& budget, const std::string& op, const Value& a, const Va
   if (const auto x = as_int(a), y = as_int(b); x && y) return integer_arithmetic(op, *x, *y);
   if (const auto x = as_real(a), y = as_real(b); x && y) return real_arithmetic(op, *x, *y);
   if (op == "+") {
-    if (const Text *x = a.if_text(), *y = b.if_text(); x && y) {
+    if (const Text* x = a.if_text(), *y = b.if_text(); x && y) {
       budget.check_text(x->size() + y->size());
       Text text = *x;
       text.append(*y);
       return text;
     }
-    if (const List *x = a.if_list(), *y = b.if_list(); x && y && x->is_tuple == y->is_tuple)
+    if (const List* x = a.if_list(), *y = b.if_list(); x && y && x->is_tuple == y->is_tuple)
       return concatenate_lists(budget, *x, *y);
   }
   if (op == "*") {
@@ -282,7 +283,8 @@ Value slice_of(Budget& budget, const Value& container, const Value& start, const
     if (!ascii) offsets.push_back(text->size());
     const auto offset = [&](size_t index) { return ascii ? index : offsets[index]; };
     const SliceRange range = resolve_slice(int64_t(length), start, stop, step);
-    if (range.step == 1) return text->slice(offset(size_t(range.start)), offset(size_t(std::max(range.start, range.stop))));
+    if (range.step == 1)
+      return text->slice(offset(size_t(range.start)), offset(size_t(std::max(range.start, range.stop))));
     Text result;
     range.visit([&](size_t i) { result.append(text->slice(offset(i), offset(i + 1))); });
     return result;
@@ -290,7 +292,9 @@ Value slice_of(Budget& budget, const Value& container, const Value& start, const
   const List* list = container.if_list();
   if (!list) fail(std::string("'") + container.type_name() + "' object cannot be sliced");
   Values items;
-  resolve_slice(int64_t(list->items.size()), start, stop, step).visit([&](size_t i) { items.push_back(list->items[i]); });
+  resolve_slice(int64_t(list->items.size()), start, stop, step).visit([&](size_t i) {
+    items.push_back(list->items[i]);
+  });
   return list->is_tuple ? Value::tuple(std::move(items)) : Value::list(std::move(items));
 }
 

@@ -11,13 +11,13 @@ namespace trireme::jinja {
 
 bool equal(Budget& budget, const Value& a, const Value& b);
 bool less(Budget& budget, const Value& a, const Value& b);
-bool contains(Budget& budget, const Value& container, const Value& item);   // item in container
+bool contains(Budget& budget, const Value& container, const Value& item);                 // item in container
 Value arithmetic(Budget& budget, const std::string& op, const Value& a, const Value& b);  // + - * / // % **
 Value negate(const Value& value);
 
 // The items of anything iterable: list items, dict keys, characters; nothing of undefined.
 Values items_of(Budget& budget, const Value& value);
-std::optional<int64_t> length_of(const Value& value);      // empty: has no len()
+std::optional<int64_t> length_of(const Value& value);  // empty: has no len()
 
 // container[key]; undefined when there is no such item.
 Value item_of(const Value& container, const Value& key);

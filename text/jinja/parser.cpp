@@ -96,7 +96,8 @@ class TemplateParser : private ExpressionParser {
       body.push_back(std::move(statement));
       return;
     }
-    fail_here("the tag '" + tag.text + "' is unknown or not supported; supported: if, for, set, macro, call, filter, with, "
+    fail_here("the tag '" + tag.text +
+              "' is unknown or not supported; supported: if, for, set, macro, call, filter, with, "
               "generation, break, continue, raw");
   }
 
@@ -151,8 +152,10 @@ class TemplateParser : private ExpressionParser {
     while (!is_op(")")) {
       if (!signature.parameters.empty()) expect_op(",");
       signature.parameters.push_back(expect(TokenKind::name, "a parameter name").text);
-      if (skip_op("=")) signature.defaults.push_back(parse_expression());
-      else if (!signature.defaults.empty()) fail_here("a parameter without a default follows one that has a default");
+      if (skip_op("="))
+        signature.defaults.push_back(parse_expression());
+      else if (!signature.defaults.empty())
+        fail_here("a parameter without a default follows one that has a default");
     }
     expect_op(")");
   }

@@ -22,28 +22,43 @@ bool is_integer(Evaluator&, const Value& v, const Arguments&) { return v.if_int(
 bool is_float(Evaluator&, const Value& v, const Arguments&) { return v.if_real(); }
 bool is_any_number(Evaluator&, const Value& v, const Arguments&) { return v.if_int() || v.if_real() || v.if_bool(); }
 bool is_mapping(Evaluator&, const Value& v, const Arguments&) { return v.if_dict(); }
-bool is_iterable(Evaluator&, const Value& v, const Arguments&) { return v.is_undefined() || v.if_text() || v.if_list() || v.if_dict(); }
+bool is_iterable(Evaluator&, const Value& v, const Arguments&) {
+  return v.is_undefined() || v.if_text() || v.if_list() || v.if_dict();
+}
 bool is_callable(Evaluator&, const Value& v, const Arguments&) { return v.if_object() && v.if_object()->callable(); }
-bool is_filter(Evaluator&, const Value& v, const Arguments&) { return v.if_text() && find_filter(v.if_text()->bytes()); }
+bool is_filter(Evaluator&, const Value& v, const Arguments&) {
+  return v.if_text() && find_filter(v.if_text()->bytes());
+}
 bool is_test(Evaluator&, const Value& v, const Arguments&) { return v.if_text() && find_test(v.if_text()->bytes()); }
 
-bool is_odd(Evaluator&, const Value& v, const Arguments&) { return require_int(v, "what is tested with 'odd'") % 2 != 0; }
-bool is_even(Evaluator&, const Value& v, const Arguments&) { return require_int(v, "what is tested with 'even'") % 2 == 0; }
+bool is_odd(Evaluator&, const Value& v, const Arguments&) {
+  return require_int(v, "what is tested with 'odd'") % 2 != 0;
+}
+bool is_even(Evaluator&, const Value& v, const Arguments&) {
+  return require_int(v, "what is tested with 'even'") % 2 == 0;
+}
 bool is_divisible(Evaluator& evaluator, const Value& v, const Arguments& arguments) {
-  return !arithmetic(evaluator.budget(), "%", require_int(v, "what is divided"), require_int(operand(arguments), "the divisor")).truthy();
+  return !arithmetic(evaluator.budget(), "%", require_int(v, "what is divided"),
+                     require_int(operand(arguments), "the divisor"))
+              .truthy();
 }
 
 template <std::string (*own)(std::string_view), std::string (*other)(std::string_view)>
 bool has_case(Evaluator&, const Value& v, const Arguments&) {
-  return v.if_text() && own(v.if_text()->bytes()) == v.if_text()->bytes() && other(v.if_text()->bytes()) != v.if_text()->bytes();
+  return v.if_text() && own(v.if_text()->bytes()) == v.if_text()->bytes() &&
+         other(v.if_text()->bytes()) != v.if_text()->bytes();
 }
 
 bool is_equal(Evaluator& e, const Value& v, const Arguments& a) { return equal(e.budget(), v, operand(a)); }
 bool is_unequal(Evaluator& e, const Value& v, const Arguments& a) { return !equal(e.budget(), v, operand(a)); }
 bool is_less(Evaluator& e, const Value& v, const Arguments& a) { return less(e.budget(), v, operand(a)); }
 bool is_greater(Evaluator& e, const Value& v, const Arguments& a) { return less(e.budget(), operand(a), v); }
-bool is_less_or_equal(Evaluator& e, const Value& v, const Arguments& a) { return is_less(e, v, a) || is_equal(e, v, a); }
-bool is_greater_or_equal(Evaluator& e, const Value& v, const Arguments& a) { return is_greater(e, v, a) || is_equal(e, v, a); }
+bool is_less_or_equal(Evaluator& e, const Value& v, const Arguments& a) {
+  return is_less(e, v, a) || is_equal(e, v, a);
+}
+bool is_greater_or_equal(Evaluator& e, const Value& v, const Arguments& a) {
+  return is_greater(e, v, a) || is_equal(e, v, a);
+}
 bool is_in(Evaluator& e, const Value& v, const Arguments& a) { return contains(e.budget(), operand(a), v); }
 
 // Identity; values that cannot change are the same when they are equal and of one type.
@@ -52,15 +67,44 @@ bool is_same(Evaluator& e, const Value& v, const Arguments& a) {
 }
 
 constexpr Test kTests[] = {
-    {"defined", is_defined}, {"undefined", is_undefined}, {"none", is_none}, {"true", is_true}, {"false", is_false},
-    {"boolean", is_boolean}, {"string", is_string}, {"integer", is_integer}, {"float", is_float}, {"number", is_any_number},
-    {"mapping", is_mapping}, {"iterable", is_iterable}, {"sequence", is_iterable}, {"callable", is_callable},
-    {"filter", is_filter}, {"test", is_test}, {"odd", is_odd}, {"even", is_even}, {"divisibleby", is_divisible},
-    {"lower", has_case<to_lower, to_upper>}, {"upper", has_case<to_upper, to_lower>},
-    {"eq", is_equal}, {"equalto", is_equal}, {"==", is_equal}, {"ne", is_unequal}, {"!=", is_unequal},
-    {"lt", is_less}, {"lessthan", is_less}, {"<", is_less}, {"gt", is_greater}, {"greaterthan", is_greater}, {">", is_greater},
-    {"le", is_less_or_equal}, {"<=", is_less_or_equal}, {"ge", is_greater_or_equal}, {">=", is_greater_or_equal},
-    {"in", is_in}, {"sameas", is_same},
+    {"defined", is_defined},
+    {"undefined", is_undefined},
+    {"none", is_none},
+    {"true", is_true},
+    {"false", is_false},
+    {"boolean", is_boolean},
+    {"string", is_string},
+    {"integer", is_integer},
+    {"float", is_float},
+    {"number", is_any_number},
+    {"mapping", is_mapping},
+    {"iterable", is_iterable},
+    {"sequence", is_iterable},
+    {"callable", is_callable},
+    {"filter", is_filter},
+    {"test", is_test},
+    {"odd", is_odd},
+    {"even", is_even},
+    {"divisibleby", is_divisible},
+    {"lower", has_case<to_lower, to_upper>},
+    {"upper", has_case<to_upper, to_lower>},
+    {"eq", is_equal},
+    {"equalto", is_equal},
+    {"==", is_equal},
+    {"ne", is_unequal},
+    {"!=", is_unequal},
+    {"lt", is_less},
+    {"lessthan", is_less},
+    {"<", is_less},
+    {"gt", is_greater},
+    {"greaterthan", is_greater},
+    {">", is_greater},
+    {"le", is_less_or_equal},
+    {"<=", is_less_or_equal},
+    {"ge", is_greater_or_equal},
+    {">=", is_greater_or_equal},
+    {"in", is_in},
+    {"sameas", is_same},
 };
 
 }  // namespace

@@ -10,7 +10,8 @@ namespace trireme::jinja {
 Text strip(const Text& text, const std::string* set, bool left, bool right) {
   const std::string& bytes = text.bytes();
   std::vector<char32_t> codes;
-  for (size_t at = 0; set && at < set->size(); at += decode_char(*set, at).bytes) codes.push_back(decode_char(*set, at).code);
+  for (size_t at = 0; set && at < set->size(); at += decode_char(*set, at).bytes)
+    codes.push_back(decode_char(*set, at).code);
   const auto goes = [&](char32_t code) {
     return set ? std::find(codes.begin(), codes.end(), code) != codes.end() : is_python_space(code);
   };
@@ -72,7 +73,9 @@ Text pad(Budget& budget, const Text& text, int64_t width, char32_t fill, bool le
   const int64_t missing = width - int64_t(count_chars(text.bytes()));
   if (missing <= 0) return text;
   budget.check_text(text.size() + size_t(std::min<int64_t>(missing, kMaxTextBytes)) * 4);
-  const int64_t on_left = !left ? 0 : right ? missing / 2 + (missing & width & 1) : missing;  // as str.center deals them out
+  const int64_t on_left = !left   ? 0
+                          : right ? missing / 2 + (missing & width & 1)
+                                  : missing;  // as str.center deals them out
   std::string before, after;
   for (int64_t i = 0; i < missing; ++i) append_utf8(i < on_left ? before : after, fill);
   Text out;

@@ -96,8 +96,10 @@ int Value::nesting() const {
 void Dict::set(const Value& key, Value value) {
   nesting_ = std::max(nesting_, nesting_above(value.nesting()));
   const auto [slot, is_new] = index_.try_emplace(key_spelling(key), entries_.size());
-  if (is_new) entries_.emplace_back(key, std::move(value));
-  else entries_[slot->second].second = std::move(value);
+  if (is_new)
+    entries_.emplace_back(key, std::move(value));
+  else
+    entries_[slot->second].second = std::move(value);
 }
 
 const Value* Dict::find(const Value& key) const {

@@ -32,11 +32,11 @@ class Object {
  public:
   virtual ~Object() = default;
   virtual const char* type_name() const = 0;
-  virtual Value attribute(const std::string& name) const;               // undefined when there is none
+  virtual Value attribute(const std::string& name) const;                   // undefined when there is none
   virtual bool set_attribute(const std::string& name, const Value& value);  // false: not possible
   virtual bool callable() const { return false; }
   virtual Value call(Evaluator& evaluator, const Arguments& arguments);
-  virtual void clear() {}                                                // drops every value, to break cycles
+  virtual void clear() {}  // drops every value, to break cycles
 };
 
 struct Undefined {
@@ -58,7 +58,7 @@ class Value {
   Value(std::shared_ptr<Object> object) : storage_(std::move(object)) {}
   Value(std::shared_ptr<const Dict> dict) : storage_(std::move(dict)) {}
   static Value undefined(std::string reason);
-  static Value list(Values items);   // throws RequestError past the nesting limit
+  static Value list(Values items);  // throws RequestError past the nesting limit
   static Value tuple(Values items);
   static Value dict(Dict dict);
 
@@ -74,9 +74,9 @@ class Value {
   const std::shared_ptr<Object>& object() const { return std::get<std::shared_ptr<Object>>(storage_); }
 
   std::string undefined_reason() const;
-  const char* type_name() const;      // as Python calls it: "str", "NoneType"
+  const char* type_name() const;  // as Python calls it: "str", "NoneType"
   bool truthy() const;
-  int nesting() const;                // 0 for what holds nothing
+  int nesting() const;  // 0 for what holds nothing
 
  private:
   template <typename T>
@@ -97,8 +97,8 @@ struct List {
 class Dict {
  public:
   using Entry = std::pair<Value, Value>;
-  void set(const Value& key, Value value);             // replaces; throws RequestError for a key that cannot be one
-  const Value* find(const Value& key) const;           // null when absent
+  void set(const Value& key, Value value);    // replaces; throws RequestError for a key that cannot be one
+  const Value* find(const Value& key) const;  // null when absent
   const Value* find(std::string_view key) const;
   const std::vector<Entry>& entries() const { return entries_; }
   size_t size() const { return entries_.size(); }
@@ -106,7 +106,7 @@ class Dict {
 
  private:
   std::vector<Entry> entries_;
-  std::unordered_map<std::string, size_t> index_;      // canonical spelling of the key -> entry
+  std::unordered_map<std::string, size_t> index_;  // canonical spelling of the key -> entry
   int nesting_ = 1;
 };
 

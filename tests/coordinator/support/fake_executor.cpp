@@ -13,7 +13,10 @@ FakeExecutor::FakeExecutor(const FakeModel& model, uint64_t seed)
 
 void FakeExecutor::submit(StepPlan plan) {
   checker_.submit(
-      plan, [&](SlotId slot) { for (FakeRank& rank : ranks_) rank.scribble_slot(slot); },
+      plan,
+      [&](SlotId slot) {
+        for (FakeRank& rank : ranks_) rank.scribble_slot(slot);
+      },
       [&](size_t group, BlockId block) { scribble_block(group, block); });
   last_plan_ = plan;
   if (plan.shutdown) {
@@ -52,9 +55,11 @@ bool FakeExecutor::run_something() {
 void FakeExecutor::run(size_t stage) {
   FakeRank& rank = ranks_[stage];
   Running& running = at(rank.executed + 1);
-  const StepId newest = stage + 1 == ranks_.size() ? running.plan.step - 1 : std::min(running.plan.step - 1, ranks_.back().executed);
+  const StepId newest =
+      stage + 1 == ranks_.size() ? running.plan.step - 1 : std::min(running.plan.step - 1, ranks_.back().executed);
   StepId until = newest;
-  if (stage + 1 < ranks_.size() && random_() % 4 != 0) until = std::min(newest, std::max(running.plan.draws_needed, rank.draws_applied));
+  if (stage + 1 < ranks_.size() && random_() % 4 != 0)
+    until = std::min(newest, std::max(running.plan.draws_needed, rank.draws_applied));
   apply_draws(rank, until);
   rank.apply_orders(running.plan);
   rank.run_rows(running.plan, running.hidden);
@@ -79,7 +84,8 @@ void FakeExecutor::finish_step(Running& running) {
   for (const PlanOutput& output : running.plan.outputs) {
     const uint64_t hidden = running.hidden[begins[size_t(output.row)] + size_t(output.offset)];
     running.result.outputs.push_back(ranks_.back().sample(output, hidden));
-    if (output.kind == OutputKind::draw) running.draws.emplace_back(output.slot, running.result.outputs.back().tokens[0].id);
+    if (output.kind == OutputKind::draw)
+      running.draws.emplace_back(output.slot, running.result.outputs.back().tokens[0].id);
   }
 }
 
@@ -91,7 +97,8 @@ bool FakeExecutor::ready(StepId step) {
 StepResult FakeExecutor::wait(StepId step) {
   CHECK_EQ(step, next_result_) << "results are taken in order";
   CHECK_LT(step, submitted_) << "a result of a plan that was not submitted";
-  while (!ready(step)) {}
+  while (!ready(step)) {
+  }
   ++next_result_;
   StepResult result = std::move(at(step).result);
   const auto needed = std::ranges::min_element(ranks_, {}, &FakeRank::draws_applied)->draws_applied;

@@ -21,7 +21,7 @@ class FakeExecutor final : public Executor {
   bool ready(StepId step) override;
   StepResult wait(StepId step) override;
 
-  void scribble_block(size_t group, BlockId block);   // nobody may need it now
+  void scribble_block(size_t group, BlockId block);  // nobody may need it now
 
   const StepPlan& last_plan() const { return last_plan_; }
   int in_flight() const { return int(next_result_ < submitted_ ? submitted_ - next_result_ : 0); }
@@ -30,7 +30,7 @@ class FakeExecutor final : public Executor {
  private:
   struct Running {
     StepPlan plan;
-    std::vector<uint64_t> hidden;                       // by token, of the last stage that ran it
+    std::vector<uint64_t> hidden;  // by token, of the last stage that ran it
     std::vector<std::pair<SlotId, TokenId>> draws;
     StepResult result;
   };

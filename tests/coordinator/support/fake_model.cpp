@@ -48,8 +48,8 @@ class PlainRun {
 
   const FakeModel& model_;
   int32_t adapter_, position_ = 0;
-  std::vector<std::vector<KvEntry>> entries_;     // [stage][position]
-  std::vector<std::vector<uint64_t>> sums_;       // [stage][group]
+  std::vector<std::vector<KvEntry>> entries_;  // [stage][position]
+  std::vector<std::vector<uint64_t>> sums_;    // [stage][group]
 };
 
 }  // namespace

@@ -11,22 +11,22 @@
 
 namespace trireme::testing {
 
-struct KvEntry {                 // what one position of one KV group holds on one stage
+struct KvEntry {  // what one position of one KV group holds on one stage
   TokenId token = -1;
   int32_t position = -1;
-  uint64_t input = 0;            // of the stage at this position
+  uint64_t input = 0;  // of the stage at this position
 };
 
 struct ReferenceChoice {
   std::vector<TokenId> ids;
   std::vector<OutputResult> results;  // by id
   FinishReason finish = FinishReason::none;
-  bool fails = false;            // the draw after the last id gives nothing usable
+  bool fails = false;  // the draw after the last id gives nothing usable
 };
 
 struct ReferenceAnswer {
   std::vector<ReferenceChoice> choices;
-  std::vector<OutputResult> scores;   // by prompt position; the first is empty
+  std::vector<OutputResult> scores;  // by prompt position; the first is empty
 };
 
 class FakeModel {
@@ -35,15 +35,15 @@ class FakeModel {
   FakeModel(const ClusterInfo& cluster, uint64_t seed, int non_finite_period);
 
   uint64_t embed(TokenId token, int32_t position, int32_t adapter) const;
-  uint64_t attend(size_t group, int32_t position, const KvEntry& entry) const;   // summed over positions and groups
+  uint64_t attend(size_t group, int32_t position, const KvEntry& entry) const;  // summed over positions and groups
   uint64_t layer(int stage, uint64_t input, uint64_t attended) const;
-  uint64_t count(TokenId id, bool in_prompt) const;                              // summed over a history: penalties
+  uint64_t count(TokenId id, bool in_prompt) const;  // summed over a history: penalties
 
   OutputResult draw(uint64_t hidden, const SlotSampling& sampling, int32_t position, uint64_t counts,
                     const std::vector<TokenId>& suppressed, int top) const;
   OutputResult score(uint64_t hidden, TokenId target, int top) const;
 
-  ReferenceAnswer answer(const Request& request) const;   // unbatched, from the prompt on, as if nothing was emitted
+  ReferenceAnswer answer(const Request& request) const;  // unbatched, from the prompt on, as if nothing was emitted
   const ClusterInfo& cluster() const { return cluster_; }
 
  private:

@@ -19,10 +19,10 @@ class FakePort final : public EnginePort {
     announced.assign(requests.begin(), requests.end());
   }
 
-  std::vector<EngineCommand> commands;   // for the next receive
-  std::vector<EngineEvent> events;       // emitted so far
+  std::vector<EngineCommand> commands;  // for the next receive
+  std::vector<EngineEvent> events;      // emitted so far
   int64_t announced_step = -1;
-  std::vector<RequestId> announced;      // with that step
+  std::vector<RequestId> announced;  // with that step
 };
 
 class FakeClock final : public Clock {

@@ -56,7 +56,8 @@ void FakeRank::apply(const BlockOrder& order) {
       std::fill_n(table.begin(), order.index, -1);
       break;
     case BlockOrderKind::copy:
-      std::copy_n(entries.begin() + long(size_t(order.source) * size), size, entries.begin() + long(size_t(order.block) * size));
+      std::copy_n(entries.begin() + long(size_t(order.source) * size), size,
+                  entries.begin() + long(size_t(order.block) * size));
       written_[order.group][size_t(order.block)] = true;
       break;
   }
@@ -69,7 +70,8 @@ void FakeRank::run_rows(const StepPlan& plan, std::vector<uint64_t>& hidden) {
     for (const PlanRow& row : plan.rows) {
       const Slot& slot = slots_[size_t(row.slot)];
       const bool drawn = row.ids_begin == kLastDrawn;
-      CHECK(!drawn || slot.length - 1 == row.start) << "stage" << stage_ << "runs step" << plan.step << "without the draw it needs";
+      CHECK(!drawn || slot.length - 1 == row.start)
+          << "stage" << stage_ << "runs step" << plan.step << "without the draw it needs";
       for (int32_t index = 0; index < row.count; ++index, ++token) {
         const int32_t position = drawn ? slot.length - 1 : row.start + index;
         visit(slot, position, drawn ? slot.last_token : plan.row_ids[size_t(row.ids_begin + index)], token);
@@ -91,7 +93,8 @@ void FakeRank::run_rows(const StepPlan& plan, std::vector<uint64_t>& hidden) {
 
 KvEntry& FakeRank::entry(const Slot& slot, size_t group, int32_t position) {
   const int32_t size = model_.cluster().groups[group].block_size;
-  CHECK(position >= 0 && size_t(position / size) < slot.tables[group].size()) << "position" << position << "is in no block";
+  CHECK(position >= 0 && size_t(position / size) < slot.tables[group].size())
+      << "position" << position << "is in no block";
   const BlockId block = slot.tables[group][size_t(position / size)];
   CHECK_GE(block, 0) << "position" << position << "was dropped";
   return blocks_[group][size_t(block * size + position % size)];

@@ -18,7 +18,7 @@ class FakeRank {
   void apply_draw(SlotId slot, TokenId id);
 
   void scribble_slot(SlotId slot);
-  void scribble_block(size_t group, BlockId block);   // no effect on one that is scribbled
+  void scribble_block(size_t group, BlockId block);  // no effect on one that is scribbled
 
   StepId executed = -1;       // last plan
   StepId draws_applied = -1;  // last step whose draws are in the slots
@@ -31,7 +31,7 @@ class FakeRank {
     uint64_t counts = 0;
     SlotSampling sampling;
     std::vector<TokenId> suppressed;
-    std::vector<std::vector<BlockId>> tables;   // [group]
+    std::vector<std::vector<BlockId>> tables;  // [group]
   };
   void apply(const SlotOrder& order);
   void apply(const BlockOrder& order);
@@ -41,8 +41,8 @@ class FakeRank {
   const FakeModel& model_;
   int stage_;
   std::vector<Slot> slots_;
-  std::vector<std::vector<KvEntry>> blocks_;    // [group][block * block_size + offset]
-  std::vector<std::vector<bool>> written_;      // [group][block]: since it was scribbled
+  std::vector<std::vector<KvEntry>> blocks_;  // [group][block * block_size + offset]
+  std::vector<std::vector<bool>> written_;    // [group][block]: since it was scribbled
 };
 
 }  // namespace trireme::testing

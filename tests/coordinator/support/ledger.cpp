@@ -21,9 +21,7 @@ int32_t common_prefix(const std::vector<TokenId>& a, const std::vector<TokenId>&
 
 }  // namespace
 
-bool Ledger::Entry::ended() const {
-  return failed || std::ranges::all_of(choices, &Choice::ended);
-}
+bool Ledger::Entry::ended() const { return failed || std::ranges::all_of(choices, &Choice::ended); }
 
 void Ledger::note(const EngineCommand& command) {
   if (const auto* submit = std::get_if<SubmitCommand>(&command)) {
@@ -52,7 +50,8 @@ void Ledger::note_token(const TokenEvent& event) {
   Entry& entry = entries_.at(event.request);
   Choice& choice = entry.choices.at(size_t(event.choice));
   const ReferenceChoice& expected = entry.answer.choices[size_t(event.choice)];
-  CHECK(!entry.failed && !choice.ended) << "request" << event.request << "choice" << event.choice << "goes on after its end";
+  CHECK(!entry.failed && !choice.ended) << "request" << event.request << "choice" << event.choice
+                                        << "goes on after its end";
   CHECK_EQ(event.index, choice.emitted) << "a gap or a duplicate, request" << event.request;
   choice.ended = event.finish != FinishReason::none;
   if (event.token.id < 0) {
@@ -71,7 +70,8 @@ void Ledger::note_token(const TokenEvent& event) {
   CHECK_EQ(int(event.finish), int(last ? expected.finish : FinishReason::none)) << "finish of request" << event.request;
   CHECK_EQ(event.stop_id, event.finish == FinishReason::stop ? event.token.id : -1);
   CHECK(choice.started || event.cached_tokens <= most_cached(entry, event.choice))
-      << "request" << event.request << "hit" << event.cached_tokens << "tokens that nobody of its salt and adapter computed";
+      << "request" << event.request << "hit" << event.cached_tokens
+      << "tokens that nobody of its salt and adapter computed";
   choice.started = true;
   ++choice.emitted;
 }
@@ -86,7 +86,8 @@ int32_t Ledger::most_cached(const Entry& entry, int32_t choice) const {
   int32_t most = 0;
   const std::vector<TokenId> own = history(entry, size_t(choice));
   for (const auto& [id, other] : entries_) {
-    const bool meets = other.request.adapter == entry.request.adapter && other.request.cache_salt == entry.request.cache_salt;
+    const bool meets =
+        other.request.adapter == entry.request.adapter && other.request.cache_salt == entry.request.cache_salt;
     if (!meets || (id == entry.request.id && entry.request.emitted.empty())) continue;
     for (size_t index = 0; index < other.choices.size(); ++index) {
       most = std::max(most, common_prefix(own, history(other, index)));
@@ -140,7 +141,8 @@ void Ledger::check_complete() const {
     CHECK(entry.ended()) << "request" << id << "never ended";
     const bool whole = !entry.failed && !entry.cancelled && !dropping_ && entry.request.sampling.prompt_logprobs;
     const bool began = std::ranges::any_of(entry.choices, &Choice::started);
-    CHECK(!whole || !began || size_t(entry.next_score) == entry.answer.scores.size()) << "prompt scores of request" << id;
+    CHECK(!whole || !began || size_t(entry.next_score) == entry.answer.scores.size())
+        << "prompt scores of request" << id;
   }
 }
 

@@ -12,13 +12,13 @@ class Ledger {
  public:
   explicit Ledger(const FakeModel& model) : model_(model) {}
 
-  void note(const EngineCommand& command);     // given to the engine
-  void note(const EngineEvent& event);         // got from it; CHECKs it
-  void check_complete() const;                 // every request has ended
+  void note(const EngineCommand& command);  // given to the engine
+  void note(const EngineEvent& event);      // got from it; CHECKs it
+  void check_complete() const;              // every request has ended
 
  private:
   struct Choice {
-    int32_t emitted = 0;                       // ids, those of the earlier attempt included
+    int32_t emitted = 0;  // ids, those of the earlier attempt included
     bool ended = false;
     bool started = false;
   };

@@ -86,7 +86,8 @@ void PlanChecker::apply(const BlockOrder& order, const StepPlan& plan,
     CHECK_LT(order.index, cluster_.max_blocks_per_slot);
     table.push_back(-1);
     const auto row = std::ranges::find(plan.rows, order.slot, &PlanRow::slot);
-    const bool written_here = row != plan.rows.end() && row->start <= order.index * cluster_.groups[order.group].block_size;
+    const bool written_here =
+        row != plan.rows.end() && row->start <= order.index * cluster_.groups[order.group].block_size;
     if (written_here) fresh_block(order.group, order.block);
   }
   CHECK_LT(size_t(order.index), table.size());

@@ -16,7 +16,9 @@ class Dice {
   int between(int low, int high) { return low + int(random_() % uint64_t(high - low + 1)); }
   bool one_in(int n) { return between(1, n) == 1; }
   template <typename T>
-  T any(std::initializer_list<T> values) { return *(values.begin() + between(0, int(values.size()) - 1)); }
+  T any(std::initializer_list<T> values) {
+    return *(values.begin() + between(0, int(values.size()) - 1));
+  }
   std::vector<TokenId> ids(int count, int64_t vocab) {
     std::vector<TokenId> ids;
     for (int index = 0; index < count; ++index) ids.push_back(between(0, int(vocab) - 1));
@@ -41,7 +43,8 @@ ClusterInfo make_cluster(Dice& dice) {
     KvGroupInfo info{.block_size = dice.any({1, 2, 3, 4, 8})};
     info.window = dice.one_in(4) ? dice.between(1, 12) : 0;
     const int sequences = tight ? 1 : dice.between(2, 6);
-    info.num_blocks = std::max(1, sequences * (cluster.max_model_len + info.block_size - 1) / info.block_size + dice.between(-2, 3));
+    info.num_blocks =
+        std::max(1, sequences * (cluster.max_model_len + info.block_size - 1) / info.block_size + dice.between(-2, 3));
     cluster.groups.push_back(info);
   }
   return cluster;
@@ -124,24 +127,26 @@ Scenario make_scenario(uint64_t seed) {
 
 std::string describe(const Scenario& scenario) {
   const ClusterInfo& cluster = scenario.cluster;
-  std::string text = fmt::format("pp {} slots {} tokens {} logit rows {} model length {} vocab {} chunk {} caching {}\n",
-                                 cluster.pp, cluster.num_slots, cluster.max_batched_tokens, cluster.max_logit_rows,
-                                 cluster.max_model_len, cluster.vocab_size, scenario.options.prefill_chunk,
-                                 scenario.options.enable_prefix_caching);
+  std::string text =
+      fmt::format("pp {} slots {} tokens {} logit rows {} model length {} vocab {} chunk {} caching {}\n", cluster.pp,
+                  cluster.num_slots, cluster.max_batched_tokens, cluster.max_logit_rows, cluster.max_model_len,
+                  cluster.vocab_size, scenario.options.prefill_chunk, scenario.options.enable_prefix_caching);
   for (const KvGroupInfo& group : cluster.groups) {
     text += fmt::format("  group: {} blocks of {}, window {}\n", group.num_blocks, group.block_size, group.window);
   }
   for (const TimedCommand& timed : scenario.commands) {
     if (const auto* submit = std::get_if<SubmitCommand>(&timed.command)) {
       const Request& request = submit->request;
-      text += fmt::format("  round {}: request {} prompt {} n {} new {}..{} priority {} salt {} adapter {} replayed {} scores {}\n",
-                          timed.round, request.id, request.prompt.size(), request.sampling.n,
-                          request.sampling.min_new_tokens, request.sampling.max_new_tokens, request.priority,
-                          request.cache_salt, request.adapter, !request.emitted.empty(), request.sampling.prompt_logprobs);
+      text += fmt::format(
+          "  round {}: request {} prompt {} n {} new {}..{} priority {} salt {} adapter {} replayed {} scores {}\n",
+          timed.round, request.id, request.prompt.size(), request.sampling.n, request.sampling.min_new_tokens,
+          request.sampling.max_new_tokens, request.priority, request.cache_salt, request.adapter,
+          !request.emitted.empty(), request.sampling.prompt_logprobs);
     } else if (const auto* cancel = std::get_if<CancelCommand>(&timed.command)) {
       text += fmt::format("  round {}: cancel {}\n", timed.round, cancel->request);
     } else {
-      text += fmt::format("  round {}: shutdown, drain {}\n", timed.round, std::get<ShutdownCommand>(timed.command).drain);
+      text +=
+          fmt::format("  round {}: shutdown, drain {}\n", timed.round, std::get<ShutdownCommand>(timed.command).drain);
     }
   }
   return text;

@@ -16,7 +16,7 @@ struct Scenario {
   ClusterInfo cluster;
   SchedulerOptions options;
   int non_finite_period = 0;
-  std::vector<TimedCommand> commands;   // by round; the last is the shutdown
+  std::vector<TimedCommand> commands;  // by round; the last is the shutdown
 };
 
 Scenario make_scenario(uint64_t seed);

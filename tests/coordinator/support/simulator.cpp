@@ -12,13 +12,14 @@
 namespace trireme::testing {
 namespace {
 
-constexpr int kMaxRounds = 20000;   // far more than any scenario needs: beyond it, something waits for ever
+constexpr int kMaxRounds = 20000;  // far more than any scenario needs: beyond it, something waits for ever
 
 void print_plan(const StepPlan& plan) {
   fmt::print("step {} draws needed {}\n", plan.step, plan.draws_needed);
   const char* slot_kinds[] = {"open", "fork", "close"};
   for (const SlotOrder& order : plan.slots) {
-    fmt::print("  {} slot {} source {} history {}\n", slot_kinds[size_t(order.kind)], order.slot, order.source, order.history.size());
+    fmt::print("  {} slot {} source {} history {}\n", slot_kinds[size_t(order.kind)], order.slot, order.source,
+               order.history.size());
   }
   const char* block_kinds[] = {"append", "replace", "drop", "copy"};
   for (const BlockOrder& order : plan.blocks) {
@@ -26,7 +27,8 @@ void print_plan(const StepPlan& plan) {
                order.slot, order.index, order.block, order.source);
   }
   for (const PlanRow& row : plan.rows) {
-    fmt::print("  row slot {} start {} count {}{}\n", row.slot, row.start, row.count, row.ids_begin < 0 ? " drawn" : "");
+    fmt::print("  row slot {} start {} count {}{}\n", row.slot, row.start, row.count,
+               row.ids_begin < 0 ? " drawn" : "");
   }
   for (const PlanOutput& output : plan.outputs) {
     fmt::print("  {} slot {} row {} offset {} position {}\n", output.kind == OutputKind::draw ? "draw" : "score",
@@ -36,8 +38,8 @@ void print_plan(const StepPlan& plan) {
 
 void print_event(const EngineEvent& event) {
   if (const auto* token = std::get_if<TokenEvent>(&event)) {
-    fmt::print("  request {} choice {} index {} id {} {}\n", token->request, token->choice, token->index, token->token.id,
-               finish_reason_name(token->finish));
+    fmt::print("  request {} choice {} index {} id {} {}\n", token->request, token->choice, token->index,
+               token->token.id, finish_reason_name(token->finish));
   } else if (const auto* failed = std::get_if<RequestFailedEvent>(&event)) {
     fmt::print("  request {} failed: {}\n", failed->request, failed->message);
   }

@@ -10,9 +10,9 @@
 namespace trireme::testing {
 
 struct Outcome {
-  std::optional<std::string> error;   // what was wrong; nothing when all is well
+  std::optional<std::string> error;  // what was wrong; nothing when all is well
   int64_t rounds = 0;
-  EngineStats stats;                  // at the end
+  EngineStats stats;  // at the end
 };
 
 Outcome simulate(uint64_t seed, PlantedFault fault = PlantedFault::none, bool trace = false);

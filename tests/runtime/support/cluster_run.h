@@ -2,6 +2,7 @@
 // Runs a body against a real cluster of this test's MPI ranks: rank 0's body submits plans to the executor, all
 // ranks carry them out. Collective over the world.
 
+#include <cstdio>
 #include <functional>
 #include <string>
 #include <thread>
@@ -12,6 +13,7 @@
 #include "parallel/cluster.h"
 #include "runtime/distributed_executor.h"
 #include "runtime/rank_runtime.h"
+#include "tests/support/ranks.h"
 
 namespace trireme::testing {
 
@@ -49,6 +51,8 @@ inline std::string model_path(const std::string& name) { return std::string(TRIR
 // `body` runs on rank 0, in a thread of its own, and returns the number of the next step.
 inline void run_executor(const std::string& model, Shape shape, DeviceKind device, const RankRuntimeOptions& options,
                          const std::function<StepId(Executor&)>& body) {
+  if (world_rank() == 0) std::printf("  %s on %s: tp %d pp %d\n", model.c_str(), device == DeviceKind::cpu ? "cpu" : "cuda", shape.tp, shape.pp);
+  std::fflush(stdout);
   Cluster cluster({.tp = shape.tp, .pp = shape.pp, .device = device, .expected_world = 0});
   const Checkpoint checkpoint = open_checkpoint(model_path(model), {.need_weights = true, .need_tokenizer = false});
   RankRuntime runtime(cluster, checkpoint, options);

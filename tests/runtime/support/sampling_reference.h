@@ -25,7 +25,8 @@ inline std::vector<float> reference_z(const Problem& problem, size_t r) {
     z[id] = std::fma(-row.frequency_penalty, float(drawn), z[id]);
     if (drawn) z[id] -= row.presence_penalty;
     const size_t words = (z.size() + 31) / 32;
-    if (row.mask_row >= 0 && !(problem.batch.masks[size_t(row.mask_row) * words + id / 32] >> (id % 32) & 1)) z[id] = -kInfinity;
+    if (row.mask_row >= 0 && !(problem.batch.masks[size_t(row.mask_row) * words + id / 32] >> (id % 32) & 1))
+      z[id] = -kInfinity;
   }
   for (int i = row.suppress_begin; i < row.suppress_begin + row.suppress_count; ++i)
     z[size_t(problem.batch.suppressed[size_t(i)])] = -kInfinity;
@@ -53,15 +54,20 @@ inline void keep_typical(std::vector<int>& ids, const std::vector<float>& z, dou
   for (double w : weights)
     if (w > 0) entropy -= w / total * std::log(w / total);
   std::vector<std::pair<double, int>> shifted;
-  for (size_t i = 0; i < ids.size(); ++i) shifted.push_back({std::abs(-std::log(weights[i] / total) - entropy), int(i)});
+  for (size_t i = 0; i < ids.size(); ++i)
+    shifted.push_back({std::abs(-std::log(weights[i] / total) - entropy), int(i)});
   std::sort(shifted.begin(), shifted.end());
   double before = 0, border = kInfinity;
   for (const auto& [shift, i] : shifted)
-    if ((before += weights[size_t(i)] / total) >= typical_p) { border = shift; break; }
+    if ((before += weights[size_t(i)] / total) >= typical_p) {
+      border = shift;
+      break;
+    }
   std::vector<int> kept;
   for (const auto& [shift, i] : shifted)
     if (shift <= border + 1e-6) kept.push_back(ids[size_t(i)]);
-  std::sort(kept.begin(), kept.end(), [&](int a, int b) { return z[size_t(a)] != z[size_t(b)] ? z[size_t(a)] > z[size_t(b)] : a < b; });
+  std::sort(kept.begin(), kept.end(),
+            [&](int a, int b) { return z[size_t(a)] != z[size_t(b)] ? z[size_t(a)] > z[size_t(b)] : a < b; });
   ids = kept;
 }
 
@@ -123,10 +129,15 @@ inline std::vector<float> normal_logits(int64_t vocab, float deviation, Generato
 }
 
 enum class Shape { normal, sharp, flat, ties, wide, holes, ascending };
-constexpr Shape kShapes[] = {Shape::normal, Shape::sharp, Shape::flat, Shape::ties, Shape::wide, Shape::holes, Shape::ascending};
+constexpr Shape kShapes[] = {Shape::normal, Shape::sharp, Shape::flat,     Shape::ties,
+                             Shape::wide,   Shape::holes, Shape::ascending};
 
 inline std::vector<float> make_logits(Shape shape, int64_t vocab, Generator& generator) {
-  std::vector<float> values = normal_logits(vocab, shape == Shape::sharp ? 8.0f : shape == Shape::wide ? 1e4f : 1.5f, generator);
+  std::vector<float> values = normal_logits(vocab,
+                                            shape == Shape::sharp  ? 8.0f
+                                            : shape == Shape::wide ? 1e4f
+                                                                   : 1.5f,
+                                            generator);
   for (size_t id = 0; id < values.size(); ++id) {
     if (shape == Shape::flat) values[id] = 0.25f;
     if (shape == Shape::ties) values[id] = std::round(values[id]);
@@ -137,7 +148,9 @@ inline std::vector<float> make_logits(Shape shape, int64_t vocab, Generator& gen
 }
 
 inline SampleRow random_row(Generator& generator, int index) {
-  const auto pick = [&](std::initializer_list<float> values) { return *(values.begin() + generator() % values.size()); };
+  const auto pick = [&](std::initializer_list<float> values) {
+    return *(values.begin() + generator() % values.size());
+  };
   SampleRow row;
   row.seed = generator() | uint64_t(generator()) << 32;
   row.choice = int32_t(generator() % 3);

@@ -19,7 +19,7 @@ struct Meeting {
   explicit Meeting(int size) : barrier(size), data(size_t(size)) {}
   std::barrier<> barrier;
   std::vector<const void*> data;
-  std::atomic<int> gathers{0};   // by rank 0
+  std::atomic<int> gathers{0};  // by rank 0
 };
 
 class ThreadGroup final : public Communicator {
@@ -33,7 +33,8 @@ class ThreadGroup final : public Communicator {
     stream.synchronize();
     meeting_.barrier.arrive_and_wait();
     for (int s = 0; s < size(); ++s)
-      copy_async(static_cast<char*>(out.data()) + s * in.bytes(), meeting_.data[size_t(s)], size_t(in.bytes()), in.device(), stream);
+      copy_async(static_cast<char*>(out.data()) + s * in.bytes(), meeting_.data[size_t(s)], size_t(in.bytes()),
+                 in.device(), stream);
     stream.synchronize();
     meeting_.barrier.arrive_and_wait();
   }
@@ -86,9 +87,11 @@ inline std::vector<SampleAnswer> run_shard(Device device, const Problem& problem
   const int64_t rows = int64_t(problem.batch.rows.size()), width = range.size();
   const int64_t slots = int64_t(problem.lengths.size());
   const Stream stream(device);
-  const Tensor logits = upload(columns(problem.logits, problem.vocab, range), DType::f32, {rows, std::max<int64_t>(width, 1)}, device);
+  const Tensor logits =
+      upload(columns(problem.logits, problem.vocab, range), DType::f32, {rows, std::max<int64_t>(width, 1)}, device);
   const Tensor length = upload(problem.lengths, DType::i32, {slots}, device);
-  const Tensor counts = upload(columns(problem.counts, problem.vocab, range), DType::u16, {slots, std::max<int64_t>(width, 1)}, device);
+  const Tensor counts =
+      upload(columns(problem.counts, problem.vocab, range), DType::u16, {slots, std::max<int64_t>(width, 1)}, device);
   SlotState state;
   state.length = length;
   if (!problem.counts.empty()) state.counts = TensorView(counts.data(), DType::u16, {slots, width}, device);
@@ -105,10 +108,15 @@ inline std::vector<SampleAnswer> run_shard(Device device, const Problem& problem
 
 inline std::vector<Range> cut_vocabulary(int64_t vocab, int shards) {
   switch (shards) {
-    case 1: return {{0, vocab}};
-    case 2: return {{0, vocab * 3 / 10}, {vocab * 3 / 10, vocab}};
-    case 3: return {{0, vocab / 2}, {vocab / 2, vocab / 2}, {vocab / 2, vocab}};
-    default: return {{0, vocab / 7}, {vocab / 7, vocab / 5}, {vocab / 5, vocab / 5}, {vocab / 5, vocab - 1}, {vocab - 1, vocab}};
+    case 1:
+      return {{0, vocab}};
+    case 2:
+      return {{0, vocab * 3 / 10}, {vocab * 3 / 10, vocab}};
+    case 3:
+      return {{0, vocab / 2}, {vocab / 2, vocab / 2}, {vocab / 2, vocab}};
+    default:
+      return {
+          {0, vocab / 7}, {vocab / 7, vocab / 5}, {vocab / 5, vocab / 5}, {vocab / 5, vocab - 1}, {vocab - 1, vocab}};
   }
 }
 

@@ -1,0 +1,178 @@
+#include "gateway/generate_job.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "base/error.h"
+#include "tests/gateway/letter_tokenizer.h"
+
+namespace trireme {
+namespace {
+
+class RecordingPort final : public RequestPort {
+ public:
+  void submit(Request request) override { open.emplace(request.id, std::move(request)); }
+  void cancel(RequestId id) override {
+    cancelled.push_back(id);
+    open.erase(id);
+  }
+  std::map<RequestId, Request> open;
+  std::vector<RequestId> cancelled;
+};
+
+class RecordingSink final : public OutputSink {
+ public:
+  void on_text(size_t index, int choice, const std::string& text) override { texts[{index, choice}] += text; }
+  void on_finished(const FinishedPrompt& prompt) override { finished.push_back(prompt); }
+  std::map<std::pair<size_t, int>, std::string> texts;
+  std::vector<FinishedPrompt> finished;
+};
+
+const TimePoint kNow{std::chrono::seconds(9)};
+
+class GenerateJobTest : public testing::Test {
+ protected:
+  GenerateJobTest() {
+    assets_.tokenizer = std::make_unique<LetterTokenizer>();
+    assets_.checkpoint.config.eos_token_ids = {0};
+    facts_.vocab_size = 128;
+    facts_.max_model_len = 64;
+    facts_.num_slots = 2;
+  }
+
+  void make(const std::vector<std::string>& prompts, const SamplingFlags& sampling = {}) {
+    std::vector<PromptLine> lines;
+    for (const std::string& prompt : prompts) lines.emplace_back().text = prompt;
+    job_ = std::make_unique<GenerateJob>(lines, assets_, GenerateOptions{.sampling = sampling}, sink_);
+    job_->start(facts_, port_, kNow);
+  }
+
+  // One token of one choice; `last` ends it.
+  void answer(RequestId id, char letter, bool last = false, int choice = 0) {
+    TokenEvent event;
+    event.request = id;
+    event.choice = choice;
+    event.index = next_index_[{id, choice}]++;
+    event.token = {letter, -0.25f};
+    event.rank = 1;
+    event.finish = last ? (letter == 0 ? FinishReason::stop : FinishReason::length) : FinishReason::none;
+    if (last && letter == 0) event.stop_id = 0;
+    job_->on_events({event}, kNow + std::chrono::milliseconds(50));
+    if (last) port_.open.erase(id);
+  }
+
+  ModelAssets assets_;
+  EngineFacts facts_;
+  RecordingPort port_;
+  RecordingSink sink_;
+  std::unique_ptr<GenerateJob> job_;
+  std::map<std::pair<RequestId, int>, int> next_index_;
+};
+
+TEST_F(GenerateJobTest, KeepsABoundedNumberInFlightAndTheOrderOfThePrompts) {
+  make({"a", "b", "c", "d", "e", "f"});
+  EXPECT_EQ(port_.open.size(), 4u);  // twice the slots
+  for (RequestId id : {4u, 3u, 2u}) answer(id, 'x', true);
+  EXPECT_TRUE(sink_.finished.empty());  // the first is still out
+  EXPECT_EQ(port_.open.size(), 3u);
+  answer(1, 'y', true);
+  ASSERT_EQ(sink_.finished.size(), 4u);
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(sink_.finished[i].index, i);
+  EXPECT_FALSE(job_->done());
+  answer(5, 'x', true);
+  answer(6, 'x', true);
+  EXPECT_TRUE(job_->done());
+  EXPECT_EQ(job_->summary().generated_tokens, 6);
+  EXPECT_EQ(job_->exit_code(), 0);
+}
+
+TEST_F(GenerateJobTest, PassesTextOnAsItBecomesFinal) {
+  make({"hi"});
+  answer(1, 'A');
+  EXPECT_EQ((sink_.texts[{0, 0}]), "A");
+  answer(1, 'B');
+  answer(1, 0, true);
+  ASSERT_EQ(sink_.finished.size(), 1u);
+  EXPECT_EQ(sink_.finished[0].choices[0].text, "AB");
+  EXPECT_EQ(sink_.finished[0].choices[0].finish, FinishReason::stop);
+  EXPECT_EQ(sink_.finished[0].choices[0].record.ids, (std::vector<int32_t>{'A', 'B', 0}));
+}
+
+TEST_F(GenerateJobTest, CancelsTheEngineWhenAStopStringEndsTheText) {
+  SamplingFlags sampling;
+  sampling.stop = {"CD"};
+  make({"hi"}, sampling);
+  for (char letter : {'A', 'B', 'C', 'D'}) answer(1, letter);
+  EXPECT_EQ(port_.cancelled, std::vector<RequestId>{1});
+  ASSERT_EQ(sink_.finished.size(), 1u);
+  EXPECT_EQ(sink_.finished[0].choices[0].text, "AB");
+  EXPECT_EQ(sink_.finished[0].choices[0].finish, FinishReason::stop);
+  answer(1, 'E');  // was on its way
+  EXPECT_TRUE(job_->done());
+}
+
+TEST_F(GenerateJobTest, WaitsForEveryChoice) {
+  SamplingFlags sampling;
+  sampling.n = 2;
+  sampling.stop = {"X"};
+  make({"hi"}, sampling);
+  answer(1, 'X', false, 0);
+  answer(1, 'Y', false, 0);  // the engine does not know yet; the text has ended
+  EXPECT_TRUE(sink_.finished.empty());
+  answer(1, 'b', true, 1);
+  ASSERT_EQ(sink_.finished.size(), 1u);
+  EXPECT_EQ(sink_.finished[0].choices[0].text, "");
+  EXPECT_EQ(sink_.finished[0].choices[0].record.ids, std::vector<int32_t>{'X'});
+  EXPECT_EQ(sink_.finished[0].choices[1].text, "b");
+}
+
+TEST_F(GenerateJobTest, ReportsPromptsThatCannotBeAndGoesOn) {
+  make({std::string(64, 'a'), "b"});
+  ASSERT_EQ(sink_.finished.size(), 1u);
+  EXPECT_NE(sink_.finished[0].error.find("--max-model-len"), std::string::npos);
+  answer(2, 'x', true);
+  EXPECT_TRUE(job_->done());
+  EXPECT_EQ(job_->exit_code(), 1);
+}
+
+TEST_F(GenerateJobTest, ReportsARequestThatTheEngineRefuses) {
+  make({"a"});
+  job_->on_events({RequestFailedEvent{1, true, "no room"}}, kNow);
+  ASSERT_EQ(sink_.finished.size(), 1u);
+  EXPECT_EQ(sink_.finished[0].error, "no room");
+  EXPECT_TRUE(job_->done());
+}
+
+TEST_F(GenerateJobTest, CancelStopsEverythingInFlight) {
+  make({"a", "b", "c", "d", "e"});
+  job_->cancel();
+  EXPECT_EQ(port_.cancelled.size(), 4u);
+  answer(1, 'x');  // dropped
+  EXPECT_TRUE(sink_.texts.empty());
+}
+
+TEST_F(GenerateJobTest, AChatNeedsATemplate) {
+  std::vector<PromptLine> lines(1);
+  lines[0].text = "hi";
+  GenerateJob job(lines, assets_, GenerateOptions{.sampling = {}, .chat = true}, sink_);
+  job.start(facts_, port_, kNow);
+  ASSERT_EQ(sink_.finished.size(), 1u);
+  EXPECT_NE(sink_.finished[0].error.find("no chat template"), std::string::npos);
+}
+
+TEST_F(GenerateJobTest, WritesTheDocumentedJson) {
+  make({"hi"});
+  answer(1, 'A');
+  answer(1, 0, true);
+  EXPECT_EQ(json_line(sink_.finished.at(0), false),
+            "{\"index\":0,\"prompt\":\"hi\",\"prompt_ids\":[104,105],\"outputs\":[{\"token_ids\":[65,0],\"text\":\"A\","
+            "\"finish_reason\":\"stop\",\"cumulative_logprob\":-5E-1,\"logprobs\":null}]}");
+  const json::value with = parse_json(json_line(sink_.finished.at(0), true), "line");
+  const json::value& first = with.at("outputs").at(0).at("logprobs").at(0);
+  EXPECT_EQ(first.at("token_id").as_int64(), 65);
+  EXPECT_DOUBLE_EQ(first.at("logprob").as_double(), -0.25);
+}
+
+}  // namespace
+}  // namespace trireme
