@@ -225,7 +225,6 @@ void EngineClient::State::run() {
       ClientEvent last = fault ? ClientEvent(*fault) : ClientEvent(EngineStopped{});
       lock.unlock();
       push(std::move(last));
-      connections.clear();  // ranks that still live see the end and leave
       listener.close();
       return;
     }

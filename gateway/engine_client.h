@@ -4,7 +4,8 @@
 //
 // Bounds: 64 connections that have not proved themselves, 5 s each; 1,000,000 undelivered events, then the thread stops
 // reading ranks (and judging them) until the caller has polled; 1 GiB of commands on their way, then submit() throws.
-// After a fault nothing more is read: the fault is the last event.
+// After a fault nothing more is read: the fault is the last event. The connections stay until the client is destroyed,
+// so that ranks leave only once their front has told why (under an outer mpirun rank 0 is the front's own process).
 
 #include <chrono>
 #include <functional>

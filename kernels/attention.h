@@ -34,7 +34,7 @@ struct AttentionOptions {
 
 // out[t, h, :] = sum_j softmax_j(scale q[t, h].k[j, h']) v[j, h'] over positions j <= positions[t] of the token's slot;
 // h' = h / (q_heads / kv_heads). The tokens' own k and v are in the cache already (kv_append first).
-// q, out: [T, q_heads, head_dim], token stride free. q_heads is a multiple of kv_heads. head_dim <= 256.
+// q, out: [T, q_heads, head_dim], token stride free. q_heads is a multiple of kv_heads. head_dim <= 256, on cuda a multiple of 8.
 // CPU order: chunks of 64 positions from position 0 on, in ascending order, whatever the batch or chunking was.
 void paged_attention(TensorView out, TensorView q, TensorView kv, const AttentionBatch& batch,
                      const AttentionOptions& options, const Stream& stream);

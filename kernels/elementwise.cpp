@@ -52,9 +52,11 @@ void add_position_embedding(TensorView hidden, TensorView positions, TensorView 
   CHECK_EQ(hidden.rank(), 2) << "add_position_embedding: hidden" << hidden.shape_text();
   CHECK_EQ(table.rank(), 2) << "add_position_embedding: table" << table.shape_text();
   const Device device = hidden.device();
-  check_rows("add_position_embedding", "hidden", hidden, activation_dtype(device), device, {hidden.dim(0), hidden.dim(1)});
+  check_rows("add_position_embedding", "hidden", hidden, activation_dtype(device), device,
+             {hidden.dim(0), hidden.dim(1)});
   check_contiguous("add_position_embedding", "positions", positions, DType::i32, device, {hidden.dim(0)});
-  check_contiguous("add_position_embedding", "table", table, activation_dtype(device), device, {table.dim(0), hidden.dim(1)});
+  check_contiguous("add_position_embedding", "table", table, activation_dtype(device), device,
+                   {table.dim(0), hidden.dim(1)});
   if (hidden.empty()) return;
   BACKEND(device, add_position_embedding(hidden, positions, table, stream));
 }

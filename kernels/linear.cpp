@@ -8,15 +8,19 @@ namespace trireme {
 namespace cpu {
 DType linear_storage(DType source, int64_t in_features);
 LinearWeight make_linear_weight(Device device, DType source, int64_t out_features, int64_t in_features, int granule);
-void load_linear_rows(LinearWeight& weight, int64_t row_begin, int64_t count, const void* rows, DType source, const Stream& stream);
-void fill_linear_random(LinearWeight& weight, uint64_t seed, float scale, int64_t row_offset, int64_t column_offset, const Stream& stream);
+void load_linear_rows(LinearWeight& weight, int64_t row_begin, int64_t count, const void* rows, DType source,
+                      const Stream& stream);
+void fill_linear_random(LinearWeight& weight, uint64_t seed, float scale, int64_t row_offset, int64_t column_offset,
+                        const Stream& stream);
 void linear(TensorView out, TensorView x, const LinearWeight& weight, TensorView bias, const Stream& stream);
 void embed(TensorView out, TensorView ids, const LinearWeight& table, int64_t vocab_begin, const Stream& stream);
 }  // namespace cpu
 namespace cuda {
 LinearWeight make_linear_weight(Device device, DType source, int64_t out_features, int64_t in_features, int granule);
-void load_linear_rows(LinearWeight& weight, int64_t row_begin, int64_t count, const void* rows, DType source, const Stream& stream);
-void fill_linear_random(LinearWeight& weight, uint64_t seed, float scale, int64_t row_offset, int64_t column_offset, const Stream& stream);
+void load_linear_rows(LinearWeight& weight, int64_t row_begin, int64_t count, const void* rows, DType source,
+                      const Stream& stream);
+void fill_linear_random(LinearWeight& weight, uint64_t seed, float scale, int64_t row_offset, int64_t column_offset,
+                        const Stream& stream);
 void linear(TensorView out, TensorView x, const LinearWeight& weight, TensorView bias, const Stream& stream);
 void embed(TensorView out, TensorView ids, const LinearWeight& table, int64_t vocab_begin, const Stream& stream);
 }  // namespace cuda
@@ -31,14 +35,16 @@ LinearWeight make_linear_weight(Device device, DType source, int64_t out_feature
   BACKEND_RETURN(device, make_linear_weight(device, source, out_features, in_features, granule));
 }
 
-void load_linear_rows(LinearWeight& weight, int64_t row_begin, int64_t count, const void* rows, DType source, const Stream& stream) {
+void load_linear_rows(LinearWeight& weight, int64_t row_begin, int64_t count, const void* rows, DType source,
+                      const Stream& stream) {
   CHECK(row_begin >= 0 && count >= 0 && row_begin + count <= weight.out_features)
       << "load_linear_rows: rows" << row_begin << "+" << count << "of" << weight.out_features;
   if (count == 0 || weight.in_features == 0) return;
   BACKEND(weight.device(), load_linear_rows(weight, row_begin, count, rows, source, stream));
 }
 
-void fill_linear_random(LinearWeight& weight, uint64_t seed, float scale, int64_t row_offset, int64_t column_offset, const Stream& stream) {
+void fill_linear_random(LinearWeight& weight, uint64_t seed, float scale, int64_t row_offset, int64_t column_offset,
+                        const Stream& stream) {
   if (weight.out_features == 0 || weight.in_features == 0) return;
   BACKEND(weight.device(), fill_linear_random(weight, seed, scale, row_offset, column_offset, stream));
 }
@@ -48,11 +54,13 @@ void linear(TensorView out, TensorView x, const LinearWeight& weight, TensorView
   const Device device = weight.device();
   const DType activation = activation_dtype(device), partial = partial_dtype(device);
   check_rows("linear", "x", x, activation, device, {x.dim(0), weight.in_features});
-  CHECK(out.dtype() == activation || out.dtype() == partial || out.dtype() == DType::f32) << "linear: out" << out.shape_text();
+  CHECK(out.dtype() == activation || out.dtype() == partial || out.dtype() == DType::f32)
+      << "linear: out" << out.shape_text();
   check_rows("linear", "out", out, out.dtype(), device, {x.dim(0), weight.out_features});
   if (!bias.empty()) {
     check_contiguous("linear", "bias", bias, activation, device, {weight.out_features});
-    CHECK(out.dtype() != partial || partial == activation) << "linear: a partial sum takes its bias after the sum over ranks";
+    CHECK(out.dtype() != partial || partial == activation)
+        << "linear: a partial sum takes its bias after the sum over ranks";
   }
   if (out.empty()) return;
   BACKEND(device, linear(out, x, weight, bias, stream));

@@ -5,8 +5,12 @@
 
 namespace trireme {
 
-namespace cpu { void rope(TensorView x, TensorView positions, TensorView inv_freq, float scale, const Stream& stream); }
-namespace cuda { void rope(TensorView x, TensorView positions, TensorView inv_freq, float scale, const Stream& stream); }
+namespace cpu {
+void rope(TensorView x, TensorView positions, TensorView inv_freq, float scale, const Stream& stream);
+}
+namespace cuda {
+void rope(TensorView x, TensorView positions, TensorView inv_freq, float scale, const Stream& stream);
+}
 
 void rope(TensorView x, TensorView positions, TensorView inv_freq, float scale, const Stream& stream) {
   CHECK_EQ(x.rank(), 3) << "rope: x" << x.shape_text();

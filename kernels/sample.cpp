@@ -3,9 +3,7 @@
 #include "base/sampling_rule.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/sample.h"
-#if TRIREME_WITH_CUDA
 #include "kernels/cuda/sample.h"
-#endif
 
 namespace trireme {
 

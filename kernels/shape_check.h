@@ -25,7 +25,8 @@ inline void check_view(const char* op, const char* what, const TensorView& view,
 inline void check_rows(const char* op, const char* what, const TensorView& view, DType dtype, Device device,
                        std::initializer_list<int64_t> dims) {
   check_view(op, what, view, dtype, device, dims);
-  CHECK(view.empty() || view.select(0).rank() == 0 || view.select(0).contiguous()) << op << what << "has strided columns";
+  CHECK(view.empty() || view.select(0).rank() == 0 || view.select(0).contiguous())
+      << op << what << "has strided columns";
 }
 
 inline void check_contiguous(const char* op, const char* what, const TensorView& view, DType dtype, Device device,

@@ -6,24 +6,24 @@
 namespace trireme {
 
 namespace cpu {
-void open_slots(const SlotState& state, TensorView slots, TensorView prompt_lengths, TensorView ids_begin, TensorView ids,
-                TensorView track_counts, int64_t vocab_begin, const Stream& stream);
+void open_slots(const SlotState& state, TensorView slots, TensorView prompt_lengths, TensorView ids_begin,
+                TensorView ids, TensorView track_counts, int64_t vocab_begin, const Stream& stream);
 void fork_slots(const SlotState& state, TensorView pairs, const Stream& stream);
 void apply_draws(const SlotState& state, TensorView slots, TensorView ids, int64_t vocab_begin, const Stream& stream);
 void update_block_table(TensorView block_table, TensorView updates, const Stream& stream);
 void fork_block_table(TensorView block_table, TensorView forks, const Stream& stream);
-void resolve_tokens(TensorView ids, TensorView positions, TensorView given_ids, TensorView given_positions, TensorView slots,
-                    const SlotState& state, const Stream& stream);
+void resolve_tokens(TensorView ids, TensorView positions, TensorView given_ids, TensorView given_positions,
+                    TensorView slots, const SlotState& state, const Stream& stream);
 }  // namespace cpu
 namespace cuda {
-void open_slots(const SlotState& state, TensorView slots, TensorView prompt_lengths, TensorView ids_begin, TensorView ids,
-                TensorView track_counts, int64_t vocab_begin, const Stream& stream);
+void open_slots(const SlotState& state, TensorView slots, TensorView prompt_lengths, TensorView ids_begin,
+                TensorView ids, TensorView track_counts, int64_t vocab_begin, const Stream& stream);
 void fork_slots(const SlotState& state, TensorView pairs, const Stream& stream);
 void apply_draws(const SlotState& state, TensorView slots, TensorView ids, int64_t vocab_begin, const Stream& stream);
 void update_block_table(TensorView block_table, TensorView updates, const Stream& stream);
 void fork_block_table(TensorView block_table, TensorView forks, const Stream& stream);
-void resolve_tokens(TensorView ids, TensorView positions, TensorView given_ids, TensorView given_positions, TensorView slots,
-                    const SlotState& state, const Stream& stream);
+void resolve_tokens(TensorView ids, TensorView positions, TensorView given_ids, TensorView given_positions,
+                    TensorView slots, const SlotState& state, const Stream& stream);
 }  // namespace cuda
 
 namespace {
@@ -34,7 +34,8 @@ Device check_state(const char* op, const SlotState& state) {
   const int64_t slots = state.length.dim(0);
   check_contiguous(op, "length", state.length, DType::i32, device, {slots});
   check_contiguous(op, "last_token", state.last_token, DType::i32, device, {slots});
-  if (!state.counts.empty()) check_contiguous(op, "counts", state.counts, DType::u16, device, {slots, state.counts.dim(1)});
+  if (!state.counts.empty())
+    check_contiguous(op, "counts", state.counts, DType::u16, device, {slots, state.counts.dim(1)});
   return device;
 }
 
@@ -51,8 +52,8 @@ int64_t check_table(const char* op, const char* what, const TensorView& view, De
 
 }  // namespace
 
-void open_slots(const SlotState& state, TensorView slots, TensorView prompt_lengths, TensorView ids_begin, TensorView ids,
-                TensorView track_counts, int64_t vocab_begin, const Stream& stream) {
+void open_slots(const SlotState& state, TensorView slots, TensorView prompt_lengths, TensorView ids_begin,
+                TensorView ids, TensorView track_counts, int64_t vocab_begin, const Stream& stream) {
   const Device device = check_state("open_slots", state);
   CHECK_EQ(slots.rank(), 1) << "open_slots: slots" << slots.shape_text();
   CHECK_EQ(ids.rank(), 1) << "open_slots: ids" << ids.shape_text();
@@ -97,8 +98,8 @@ void fork_block_table(TensorView block_table, TensorView forks, const Stream& st
   BACKEND(device, fork_block_table(block_table, forks, stream));
 }
 
-void resolve_tokens(TensorView ids, TensorView positions, TensorView given_ids, TensorView given_positions, TensorView slots,
-                    const SlotState& state, const Stream& stream) {
+void resolve_tokens(TensorView ids, TensorView positions, TensorView given_ids, TensorView given_positions,
+                    TensorView slots, const SlotState& state, const Stream& stream) {
   const Device device = check_state("resolve_tokens", state);
   CHECK_EQ(ids.rank(), 1) << "resolve_tokens: ids" << ids.shape_text();
   const int64_t count = ids.dim(0);

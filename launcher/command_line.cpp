@@ -116,7 +116,8 @@ struct GenerateFlags {
 
 CLI::App* add_generate(CLI::App& app, GenerateFlags& flags) {
   CLI::App* sub = app.add_subcommand("generate", "Generate text from prompts: arguments, a file, or standard input");
-  sub->add_option("MODEL PROMPT", flags.words, "The model, then prompts (with --model: prompts only)")->type_name("");
+  sub->add_option("words", flags.words, "The model, then prompts (with --model: prompts only)")
+      ->option_text("MODEL PROMPT ...");
   const std::string group = "Prompts and output";
   sub->add_option("--prompts", flags.command.prompts_file,
                   "File of prompts, one per line or JSON lines {\"prompt\"} / {\"messages\"} / {\"prompt_token_ids\"} "

@@ -61,7 +61,8 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags, bool positional_model) 
   EngineOptions& options = flags.options;
   const std::string model = "Model and parallelism";
   if (positional_model)
-    app.add_option("model", options.model, "Model: a directory, a .gguf file, or org/name in the Hugging Face cache");
+    app.add_option("path", options.model, "Model: a directory, a .gguf file, or org/name in the Hugging Face cache")
+        ->option_text("MODEL");
   app.add_option("--model", flags.model_flag, "The model, instead of the first argument")->group(model);
   app.add_option("--tensor-parallel-size", options.tp, "-tp N: cut every layer over N ranks")
       ->group(model)

@@ -81,7 +81,8 @@ Command make_mpirun_command(const EngineOptions& engine, const LaunchOptions& op
           "--mca",
           "btl_vader_single_copy_mechanism",
           "none"};
-  if (is_one_host(options)) line.insert(line.end(), {"--mca", "btl", "self,vader"});
+  // One host: no open ports, and no remote shell, which a container may lack.
+  if (is_one_host(options)) line.insert(line.end(), {"--mca", "btl", "self,vader", "--mca", "plm", "isolated"});
   if (engine.device == DeviceKind::cpu) line.push_back("--oversubscribe");
   if (!options.hostfile.empty()) line.insert(line.end(), {"--hostfile", options.hostfile});
   for (const std::string& variable : command.environment)

@@ -28,7 +28,7 @@ ANYTHING = ["tests", "benchmarks"]     # may include every layer; no layer inclu
 CUDA_PLACES = ["base/device", "base/cuda_check.h", "base/sampling_rule.h", "kernels/backend.h",
                "kernels/random_fill.h", "kernels/cuda/", "parallel/make_communicator", "benchmarks/gpu"]
 NCCL_FILE = re.compile(r"^parallel/.*_nccl[^/]*$")
-MPI_PLACES = ["parallel/", "tests/support/"]
+MPI_PLACES = ["parallel/", "tests/support/", "tests/launcher/fake_trireme.cpp"]
 
 SUFFIXES = (".h", ".hpp", ".cpp", ".cu", ".cuh")
 GENERATED = {"version.h", "generated/version.h"}   # in the build tree

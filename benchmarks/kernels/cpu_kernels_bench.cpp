@@ -29,7 +29,8 @@
 namespace trireme {
 namespace {
 
-constexpr int64_t kHidden = 576, kFfn = 1536, kHeads = 9, kKvHeads = 3, kHeadDim = 64, kLayers = 30, kVocabulary = 49152;
+constexpr int64_t kHidden = 576, kFfn = 1536, kHeads = 9, kKvHeads = 3, kHeadDim = 64, kLayers = 30,
+                  kVocabulary = 49152;
 constexpr int64_t kQkv = (kHeads + 2 * kKvHeads) * kHeadDim;
 
 double seconds_per_line = 0.5;
@@ -55,10 +56,11 @@ double best_seconds(const std::function<void()>& body) {
 }
 
 // Times `body`, which stands for `count` equal ops; returns seconds per op.
-double report(const std::string& name, double bytes, double operations, int64_t count, const std::function<void()>& body) {
+double report(const std::string& name, double bytes, double operations, int64_t count,
+              const std::function<void()>& body) {
   const double seconds = best_seconds(body) / double(count), rate = bytes / seconds, speed = operations / seconds;
-  std::printf("%-44s %9.1f us  %7.2f GB/s (%3.0f %%)  %7.1f GFLOP/s (%3.0f %%)\n", name.c_str(), seconds * 1e6, rate / 1e9,
-              100 * rate / read_limit, speed / 1e9, 100 * speed / fma_limit);
+  std::printf("%-44s %9.1f us  %7.2f GB/s (%3.0f %%)  %7.1f GFLOP/s (%3.0f %%)\n", name.c_str(), seconds * 1e6,
+              rate / 1e9, 100 * rate / read_limit, speed / 1e9, 100 * speed / fma_limit);
   return seconds;
 }
 
@@ -94,7 +96,9 @@ double measure_fma_limit() {
   const double per_round = set == cpu::InstructionSet::avx512 ? 16 * 16 * 2 : 12 * 8 * 2;
   volatile float sink = 0;
   const double seconds = best_seconds([&] {
-    cpu::parallel_for(threads, [&](int64_t) { sink = set == cpu::InstructionSet::avx512 ? fma_loop_avx512(rounds) : fma_loop_avx2(rounds); });
+    cpu::parallel_for(threads, [&](int64_t) {
+      sink = set == cpu::InstructionSet::avx512 ? fma_loop_avx512(rounds) : fma_loop_avx2(rounds);
+    });
   });
   return double(threads * rounds) * per_round / seconds;
 #else
@@ -119,15 +123,19 @@ Layers make_layers(DType storage, int64_t out, int64_t in, int64_t count, const 
 Tensor filled(std::initializer_list<int64_t> dims, DType dtype = DType::f32) {
   Tensor tensor(dtype, dims, kCpu);
   for (int64_t i = 0; i < tensor.view().elements(); ++i) {
-    if (dtype == DType::f32) tensor.as<float>()[i] = float(i % 17) / 17 - 0.5f;
-    else if (dtype == DType::f64) tensor.as<double>()[i] = double(i % 17) / 17 - 0.5;
+    if (dtype == DType::f32)
+      tensor.as<float>()[i] = float(i % 17) / 17 - 0.5f;
+    else if (dtype == DType::f64)
+      tensor.as<double>()[i] = double(i % 17) / 17 - 0.5;
   }
   return tensor;
 }
 
-double bench_linear(const std::string& name, const Layers& layers, int64_t tokens, DType out_dtype, const Stream& stream) {
+double bench_linear(const std::string& name, const Layers& layers, int64_t tokens, DType out_dtype,
+                    const Stream& stream) {
   const Tensor x = filled({tokens, layers.in}), out = filled({tokens, layers.out}, out_dtype);
-  const double bytes = double(layers.weights[0].data.view().bytes()), operations = 2.0 * double(tokens * layers.in * layers.out);
+  const double bytes = double(layers.weights[0].data.view().bytes()),
+               operations = 2.0 * double(tokens * layers.in * layers.out);
   return report(name + " T=" + std::to_string(tokens), bytes, operations, int64_t(layers.weights.size()), [&] {
     for (const LinearWeight& weight : layers.weights) linear(out, x, weight, TensorView(), stream);
   });
@@ -143,7 +151,8 @@ Tensor int_tensor(const std::vector<int32_t>& values, std::initializer_list<int6
 double bench_attention(int64_t rows, int64_t context, int64_t count, const Stream& stream) {
   constexpr int64_t kBlock = 16;
   const int64_t blocks = (context + kBlock - 1) / kBlock, tokens = rows * count;
-  const Tensor kv = filled({rows * blocks, 2, kKvHeads, kBlock, kHeadDim}), q = filled({tokens, kHeads, kHeadDim}), out = filled({tokens, kHeads, kHeadDim});
+  const Tensor kv = filled({rows * blocks, 2, kKvHeads, kBlock, kHeadDim}), q = filled({tokens, kHeads, kHeadDim}),
+               out = filled({tokens, kHeads, kHeadDim});
   std::vector<int32_t> positions, slots, begin = {0}, row_slots, table;
   for (int32_t r = 0; r < rows; ++r) {
     for (int64_t p = context - count; p < context; ++p) positions.push_back(int32_t(p)), slots.push_back(r);
@@ -155,16 +164,20 @@ double bench_attention(int64_t rows, int64_t context, int64_t count, const Strea
                rs = int_tensor(row_slots, {rows}), t = int_tensor(table, {rows, blocks});
   const AttentionBatch batch{p, s, rb, rs, t, tokens, rows, int32_t(count), int32_t(context)};
   const double pairs = double(rows) * (double(context - count) * double(count) + double(count) * double(count + 1) / 2);
-  return report("attention rows=" + std::to_string(rows) + " context=" + std::to_string(context) + " queries=" + std::to_string(count),
+  return report("attention rows=" + std::to_string(rows) + " context=" + std::to_string(context) +
+                    " queries=" + std::to_string(count),
                 double(rows * context * kKvHeads * kHeadDim * 8), 4 * pairs * double(kHeads * kHeadDim), 1,
                 [&] { paged_attention(out, q, kv, batch, {0.125f}, stream); });
 }
 
 // Norms, rope, activation, residuals of one layer.
 double bench_small_ops(int64_t tokens, const Stream& stream) {
-  const Tensor hidden = filled({tokens, kHidden}), norm = filled({tokens, kHidden}), weight = filled({kHidden}), sum = filled({tokens, kHidden}, DType::f64);
-  const Tensor gate_up = filled({tokens, 2 * kFfn}), activated = filled({tokens, kFfn}), q = filled({tokens, kHeads + kKvHeads, kHeadDim});
-  const Tensor inv_freq = filled({kHeadDim / 2}), positions = int_tensor(std::vector<int32_t>(size_t(tokens), 300), {tokens});
+  const Tensor hidden = filled({tokens, kHidden}), norm = filled({tokens, kHidden}), weight = filled({kHidden}),
+               sum = filled({tokens, kHidden}, DType::f64);
+  const Tensor gate_up = filled({tokens, 2 * kFfn}), activated = filled({tokens, kFfn}),
+               q = filled({tokens, kHeads + kKvHeads, kHeadDim});
+  const Tensor inv_freq = filled({kHeadDim / 2}),
+               positions = int_tensor(std::vector<int32_t>(size_t(tokens), 300), {tokens});
   return report("2 norms, rope, silu, 2 residuals T=" + std::to_string(tokens), 0, 0, 1, [&] {
     for (int i = 0; i < 2; ++i) {
       rms_norm(norm, hidden, weight, 1e-5f, stream);
@@ -176,8 +189,10 @@ double bench_small_ops(int64_t tokens, const Stream& stream) {
 }
 
 void bench_model(const Stream& stream) {
-  const Layers qkv = make_layers(DType::q4_1, kQkv, kHidden, kLayers, stream), o = make_layers(DType::q4_1, kHidden, kHidden, kLayers, stream);
-  const Layers gate_up = make_layers(DType::q4_1, 2 * kFfn, kHidden, kLayers, stream), down = make_layers(DType::q4_1, kHidden, kFfn, kLayers, stream);
+  const Layers qkv = make_layers(DType::q4_1, kQkv, kHidden, kLayers, stream),
+               o = make_layers(DType::q4_1, kHidden, kHidden, kLayers, stream);
+  const Layers gate_up = make_layers(DType::q4_1, 2 * kFfn, kHidden, kLayers, stream),
+               down = make_layers(DType::q4_1, kHidden, kFfn, kLayers, stream);
   const Layers lm_head = make_layers(DType::q8_0, kVocabulary, kHidden, 1, stream);
   for (int64_t tokens : {int64_t(1), int64_t(4), int64_t(8), int64_t(32), int64_t(512)}) {
     double layer = bench_linear("qkv 576 -> 960 q4_1", qkv, tokens, DType::f32, stream);
@@ -187,15 +202,18 @@ void bench_model(const Stream& stream) {
     layer += bench_small_ops(tokens, stream);
     layer += tokens == 512 ? bench_attention(1, 512, 512, stream) : bench_attention(tokens, 512, 1, stream);
     const int64_t logit_rows = tokens == 512 ? 1 : tokens;
-    const double step = double(kLayers) * layer + bench_linear("lm_head 576 -> 49152 q8_0", lm_head, logit_rows, DType::f32, stream);
-    std::printf("=> %s of %ld tokens: %.2f ms, %.0f tok/s\n\n", tokens == 512 ? "prefill" : "decode", long(tokens), step * 1e3, double(tokens) / step);
+    const double step =
+        double(kLayers) * layer + bench_linear("lm_head 576 -> 49152 q8_0", lm_head, logit_rows, DType::f32, stream);
+    std::printf("=> %s of %ld tokens: %.2f ms, %.0f tok/s\n\n", tokens == 512 ? "prefill" : "decode", long(tokens),
+                step * 1e3, double(tokens) / step);
   }
 }
 
 void bench_storages(const Stream& stream) {
   for (DType storage : {DType::f32, DType::bf16, DType::f16, DType::q8_0, DType::q4_1}) {
     const Layers layers = make_layers(storage, 4096, 4096, 4, stream);
-    for (int64_t tokens : {1, 64}) bench_linear("4096 -> 4096 " + std::string(dtype_name(storage)), layers, tokens, DType::f32, stream);
+    for (int64_t tokens : {1, 64})
+      bench_linear("4096 -> 4096 " + std::string(dtype_name(storage)), layers, tokens, DType::f32, stream);
   }
 }
 

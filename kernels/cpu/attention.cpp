@@ -43,7 +43,8 @@ void run_task(const Call& call, int64_t index) {
   const Cut& cut = call.cut;
   const int64_t slice = index % cut.slices, kv_head = index / cut.slices % cut.kv_heads;
   const int64_t row = index / cut.slices / cut.kv_heads % cut.rows;
-  const int64_t tile = cut.tiles - 1 - index / cut.slices / cut.kv_heads / cut.rows;  // late tiles see most: begin with them
+  const int64_t tile =
+      cut.tiles - 1 - index / cut.slices / cut.kv_heads / cut.rows;  // late tiles see most: begin with them
   const int32_t* row_begin = call.batch.row_begin.as<int32_t>();
   const int64_t token = row_begin[row] + tile * cut.tile_tokens;
   if (token >= row_begin[row + 1]) return;
@@ -83,9 +84,11 @@ void kv_append(TensorView kv, TensorView k, TensorView v, const AttentionBatch& 
   const int32_t* slots = batch.token_slots.as<int32_t>();
   for (int64_t t = 0; t < batch.num_tokens; ++t) {
     const int64_t index = positions[t] / block_size;
-    CHECK(positions[t] >= 0 && index < batch.block_table.dim(1)) << "kv_append: position" << positions[t] << "has no block";
+    CHECK(positions[t] >= 0 && index < batch.block_table.dim(1))
+        << "kv_append: position" << positions[t] << "has no block";
     const int64_t block = batch.block_table.as<int32_t>()[slots[t] * batch.block_table.stride(0) + index];
-    CHECK(block >= 0 && block < kv.dim(0)) << "kv_append: block" << block << "of" << kv.dim(0) << "at position" << positions[t];
+    CHECK(block >= 0 && block < kv.dim(0))
+        << "kv_append: block" << block << "of" << kv.dim(0) << "at position" << positions[t];
     float* keys = kv.as<float>() + block * kv.stride(0) + positions[t] % block_size * head_dim;
     for (int64_t h = 0; h < heads; ++h) {
       const size_t bytes = size_t(head_dim) * sizeof(float);

@@ -14,21 +14,22 @@ inline constexpr int kChunk = kAttentionChunk;
 
 // Room for one task, one per thread. Queries are numbered token-major: q = token * heads + head.
 struct AttentionScratch {
-  alignas(64) float keys[kMaxHeadDim * kChunk];       // [head_dim, 64]: transposed
-  alignas(64) float rows[kChunk * kMaxHeadDim];       // keys or values padded to whole vectors, where head_dim is not
-  alignas(64) float scores[kMaxQueries * kChunk];     // then probabilities
+  alignas(64) float keys[kMaxHeadDim * kChunk];    // [head_dim, 64]: transposed
+  alignas(64) float rows[kChunk * kMaxHeadDim];    // keys or values padded to whole vectors, where head_dim is not
+  alignas(64) float scores[kMaxQueries * kChunk];  // then probabilities
   alignas(64) float output[kMaxQueries * kMaxHeadDim];
   alignas(64) float queries[kMaxQueries * kMaxHeadDim];
   float maximum[kMaxQueries], sum[kMaxQueries];
   float old_weight[kMaxQueries], new_weight[kMaxQueries];
-  int begin[kMaxQueries], end[kMaxQueries];           // positions of this chunk that the query sees
+  int begin[kMaxQueries], end[kMaxQueries];  // positions of this chunk that the query sees
   const float* row_at[kChunk];
 };
 
 inline int64_t padded(int64_t head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
 
 // Pointers to the 64 rows of a chunk; rows past `last_position` repeat the last one, for nobody to use.
-inline void find_rows(AttentionScratch& s, const AttentionTask& task, const float* base, int64_t chunk_begin, int64_t last_position) {
+inline void find_rows(AttentionScratch& s, const AttentionTask& task, const float* base, int64_t chunk_begin,
+                      int64_t last_position) {
   for (int j = 0; j < kChunk; ++j) {
     const int64_t position = chunk_begin + j < last_position ? chunk_begin + j : last_position;
     const int64_t block = task.blocks[position / task.block_size];
@@ -138,7 +139,8 @@ struct ValueTiles {
   template <int kQueries>
   void run(int query) const {
     int64_t d = 0;
-    for (; d + kScoreVectors * kLanes <= width; d += kScoreVectors * kLanes) value_tile<kQueries, kScoreVectors>(s, query, d);
+    for (; d + kScoreVectors * kLanes <= width; d += kScoreVectors * kLanes)
+      value_tile<kQueries, kScoreVectors>(s, query, d);
     for (; d < width; d += kLanes) value_tile<kQueries, 1>(s, query, d);
   }
 };
@@ -242,8 +244,8 @@ inline void store_output(const AttentionScratch& s, const AttentionTask& task) {
 }
 
 inline void attention(const AttentionTask& task) {
-  static thread_local AttentionScratch* scratch = nullptr;
-  if (!scratch) scratch = new AttentionScratch;  // one per thread, for good
+  static thread_local const std::unique_ptr<AttentionScratch> scratch(
+      new AttentionScratch);  // for as long as the thread lives
   load_queries(*scratch, task);
   const int64_t last_position = task.first_position + task.tokens - 1;
   int64_t begin = task.window > 0 ? task.first_position - task.window + 1 : 0;

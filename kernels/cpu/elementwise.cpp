@@ -10,32 +10,35 @@ namespace trireme::cpu {
 void silu_mul(TensorView out, TensorView gate_up, const Stream&) {
   const int64_t rows = out.dim(0), cols = out.dim(1);
   parallel_ranges(rows, worthwhile_chunks(rows, 3 * cols), [&](int64_t begin, int64_t end) {
-    loops().silu_mul(out.as<float>() + begin * out.stride(0), out.stride(0), gate_up.as<float>() + begin * gate_up.stride(0),
-                     gate_up.stride(0), {end - begin, cols});
+    loops().silu_mul(out.as<float>() + begin * out.stride(0), out.stride(0),
+                     gate_up.as<float>() + begin * gate_up.stride(0), gate_up.stride(0), {end - begin, cols});
   });
 }
 
 void gelu_tanh(TensorView out, TensorView x, const Stream&) {
   const int64_t rows = out.dim(0), cols = out.dim(1);
   parallel_ranges(rows, worthwhile_chunks(rows, 3 * cols), [&](int64_t begin, int64_t end) {
-    loops().gelu_tanh(out.as<float>() + begin * out.stride(0), out.stride(0), x.as<float>() + begin * x.stride(0), x.stride(0),
-                      {end - begin, cols});
+    loops().gelu_tanh(out.as<float>() + begin * out.stride(0), out.stride(0), x.as<float>() + begin * x.stride(0),
+                      x.stride(0), {end - begin, cols});
   });
 }
 
 void add_partial(TensorView hidden, TensorView sum, TensorView bias, const Stream&) {
   const int64_t rows = hidden.dim(0), cols = hidden.dim(1);
   parallel_ranges(rows, worthwhile_chunks(rows, cols), [&](int64_t begin, int64_t end) {
-    loops().add_partial(hidden.as<float>() + begin * hidden.stride(0), hidden.stride(0), sum.as<double>() + begin * sum.stride(0),
-                        sum.stride(0), bias.empty() ? nullptr : bias.as<float>(), {end - begin, cols});
+    loops().add_partial(hidden.as<float>() + begin * hidden.stride(0), hidden.stride(0),
+                        sum.as<double>() + begin * sum.stride(0), sum.stride(0),
+                        bias.empty() ? nullptr : bias.as<float>(), {end - begin, cols});
   });
 }
 
 void add_position_embedding(TensorView hidden, TensorView positions, TensorView table, const Stream&) {
   const int32_t* position = positions.as<int32_t>();
   for (int64_t t = 0; t < hidden.dim(0); ++t) {
-    CHECK(position[t] >= 0 && position[t] < table.dim(0)) << "add_position_embedding: position" << position[t] << "of" << table.dim(0);
-    loops().add_row(hidden.as<float>() + t * hidden.stride(0), table.as<float>() + position[t] * table.stride(0), hidden.dim(1));
+    CHECK(position[t] >= 0 && position[t] < table.dim(0))
+        << "add_position_embedding: position" << position[t] << "of" << table.dim(0);
+    loops().add_row(hidden.as<float>() + t * hidden.stride(0), table.as<float>() + position[t] * table.stride(0),
+                    hidden.dim(1));
   }
 }
 

@@ -37,9 +37,12 @@ InstructionSet instruction_set() { return current().load(std::memory_order_relax
 
 const char* instruction_set_name(InstructionSet set) {
   switch (set) {
-    case InstructionSet::portable: return "portable";
-    case InstructionSet::avx2: return "avx2";
-    case InstructionSet::avx512: return "avx512";
+    case InstructionSet::portable:
+      return "portable";
+    case InstructionSet::avx2:
+      return "avx2";
+    case InstructionSet::avx512:
+      return "avx512";
   }
   return "unknown";
 }
@@ -52,9 +55,12 @@ void force_instruction_set(InstructionSet set) {
 const Loops& loops() {
 #if defined(__x86_64__)
   switch (instruction_set()) {
-    case InstructionSet::avx512: return avx512_loops();
-    case InstructionSet::avx2: return avx2_loops();
-    case InstructionSet::portable: break;
+    case InstructionSet::avx512:
+      return avx512_loops();
+    case InstructionSet::avx2:
+      return avx2_loops();
+    case InstructionSet::portable:
+      break;
   }
 #endif
   return portable_loops();

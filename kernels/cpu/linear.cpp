@@ -40,11 +40,14 @@ void linear(TensorView out, TensorView x, const LinearWeight& weight, TensorView
   const int64_t groups = (panels + group - 1) / group;
   const int64_t wanted = worthwhile_chunks(task.tokens, task.in_features * task.out_features / 4);
   const int64_t feature_chunks = std::min(groups, wanted);
-  const int64_t token_chunks = std::clamp<int64_t>(wanted / feature_chunks, 1, (task.tokens + kTokensPerChunk - 1) / kTokensPerChunk);
+  const int64_t token_chunks =
+      std::clamp<int64_t>(wanted / feature_chunks, 1, (task.tokens + kTokensPerChunk - 1) / kTokensPerChunk);
   parallel_for(feature_chunks * token_chunks, [&](int64_t chunk) {
     const int64_t f = chunk % feature_chunks, t = chunk / feature_chunks;
-    const int64_t panel_begin = groups * f / feature_chunks * group, panel_end = groups * (f + 1) / feature_chunks * group;
-    loops().linear(task, panel_begin, std::min(panel_end, panels), task.tokens * t / token_chunks, task.tokens * (t + 1) / token_chunks);
+    const int64_t panel_begin = groups * f / feature_chunks * group,
+                  panel_end = groups * (f + 1) / feature_chunks * group;
+    loops().linear(task, panel_begin, std::min(panel_end, panels), task.tokens * t / token_chunks,
+                   task.tokens * (t + 1) / token_chunks);
   });
 }
 
@@ -54,8 +57,10 @@ void embed(TensorView out, TensorView ids, const LinearWeight& table, int64_t vo
     for (int64_t t = begin; t < end; ++t) {
       float* row = out.as<float>() + t * out.stride(0);
       const int64_t local = ids.as<int32_t>()[t] - vocab_begin;
-      if (local >= 0 && local < table.out_features) read_panel_row(row, table, local);
-      else std::fill_n(row, cols, 0.0f);
+      if (local >= 0 && local < table.out_features)
+        read_panel_row(row, table, local);
+      else
+        std::fill_n(row, cols, 0.0f);
     }
   });
 }

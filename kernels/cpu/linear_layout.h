@@ -15,10 +15,10 @@
 namespace trireme::cpu {
 
 inline constexpr int64_t kPanelRows = 16;
-inline constexpr int64_t kBlockK = 32;         // elements of K that share a scale
+inline constexpr int64_t kBlockK = 32;  // elements of K that share a scale
 inline constexpr int64_t kQ8BlockBytes = 544, kQ8Values = 32;
 inline constexpr int64_t kQ4BlockBytes = 320, kQ4Minimums = 32, kQ4Words = 64;
-inline constexpr int kMaxGranule = 256;        // of K; bounds the tiles on the stack
+inline constexpr int kMaxGranule = 256;  // of K; bounds the tiles on the stack
 
 inline int64_t panel_count(int64_t out_features) { return (out_features + kPanelRows - 1) / kPanelRows; }
 

@@ -1,7 +1,7 @@
 // The loops of kernels/cpu/linear.cpp. Included once per loops_*.cpp.
 //
-// Up to 3 tokens: weights go from their storage straight into registers (direct). More: one granule of K of a few panels
-// is expanded to float32 once per block of tokens and multiplied in register tiles (blocked). Both compute, per
+// Up to 3 tokens: weights go from their storage straight into registers (direct). More: one granule of K of a few
+// panels is expanded to float32 once per block of tokens and multiplied in register tiles (blocked). Both compute, per
 // element, the chain s = fma(x[k], w[k], s) over a granule and add the granules in float64, so they agree bit by bit.
 
 namespace trireme::cpu::TRIREME_ISA {
@@ -48,7 +48,8 @@ template <typename Block>
 struct BlockFormat {
   template <int kTokens, int kPanels, int kIndex>
   static inline void eighth(Vector (&sum)[kTokens][kPanels], const float* const (&x)[kTokens],
-                            const typename Block::Header (&header)[kPanels], const typename Block::Group (&group)[kPanels], int64_t k) {
+                            const typename Block::Header (&header)[kPanels],
+                            const typename Block::Group (&group)[kPanels], int64_t k) {
     Vector weights[kPanels];
 #pragma GCC unroll 8
     for (int p = 0; p < kPanels; ++p) weights[p] = Block::template value<kIndex>(header[p], group[p]);
@@ -78,7 +79,8 @@ struct BlockFormat {
   }
 
   template <int kIndex>
-  static inline void expand_eighth(float* out, const typename Block::Header& header, const typename Block::Group& group) {
+  static inline void expand_eighth(float* out, const typename Block::Header& header,
+                                   const typename Block::Group& group) {
     store(out + kIndex * kPanelRows, Block::template value<kIndex>(header, group));
     if constexpr (kIndex < 7) expand_eighth<kIndex + 1>(out, header, group);
   }
@@ -98,19 +100,25 @@ struct BlockFormat {
 
 struct Q8Block {
   static constexpr int64_t kBytes = kQ8BlockBytes;
-  struct Header { Vector scale; };
+  struct Header {
+    Vector scale;
+  };
   using Group = const int8_t*;
   static inline Header header(const std::byte* block) { return {load_f16(reinterpret_cast<const uint16_t*>(block))}; }
   static inline Group group(const std::byte* block, int g) {
     return reinterpret_cast<const int8_t*>(block + kQ8Values) + g * 8 * kPanelRows;
   }
   template <int kIndex>
-  static inline Vector value(const Header& header, Group group) { return mul(header.scale, load_i8(group + kIndex * kPanelRows)); }
+  static inline Vector value(const Header& header, Group group) {
+    return mul(header.scale, load_i8(group + kIndex * kPanelRows));
+  }
 };
 
 struct Q4Block {  // scale * q is exact in float32 (11 + 4 bits), so the fma equals a multiply and an add
   static constexpr int64_t kBytes = kQ4BlockBytes;
-  struct Header { Vector scale, minimum; };
+  struct Header {
+    Vector scale, minimum;
+  };
   using Group = Words;
   static inline Header header(const std::byte* block) {
     const auto* halves = reinterpret_cast<const uint16_t*>(block);
@@ -138,8 +146,10 @@ inline void write_panel(const LinearTask& task, int64_t token, int64_t panel, Do
     for (int r = 0; r < rows; ++r) out[r] = padded[r];
   } else {
     float* out = static_cast<float*>(task.out) + token * task.out_stride + n;
-    if (rows == kPanelRows) store(out, to_floats(total));
-    else store_part(out, to_floats(total), rows);
+    if (rows == kPanelRows)
+      store(out, to_floats(total));
+    else
+      store_part(out, to_floats(total), rows);
   }
 }
 
@@ -231,11 +241,13 @@ void blocked(const LinearTask& task, int64_t panel, int64_t token_begin, int tok
   for (int64_t k = 0; k < task.in_features; k += task.granule) {
     const int64_t count = task.in_features - k < task.granule ? task.in_features - k : task.granule;
     const float* weights[kPanels];
-    for (int p = 0; p < kPanels; ++p) weights[p] = Format::expand(tiles[p], task.panels + (panel + p) * task.panel_bytes, k, count);
+    for (int p = 0; p < kPanels; ++p)
+      weights[p] = Format::expand(tiles[p], task.panels + (panel + p) * task.panel_bytes, k, count);
     for (int i = 0; i < tile_count; ++i) {  // tiles of nearly equal height
       const int first = tokens * i / tile_count, last = tokens * (i + 1) / tile_count;
       const auto multiply = tile_function<kPanels>(last - first, std::make_integer_sequence<int, kTileTokens>());
-      multiply(totals + first * kTilePanels * kPanelRows, task.x + (token_begin + first) * task.x_stride + k, task.x_stride, weights, count);
+      multiply(totals + first * kTilePanels * kPanelRows, task.x + (token_begin + first) * task.x_stride + k,
+               task.x_stride, weights, count);
     }
   }
   for (int t = 0; t < tokens; ++t)
@@ -244,33 +256,46 @@ void blocked(const LinearTask& task, int64_t panel, int64_t token_begin, int tok
 }
 
 template <typename Format>
-void linear_format(const LinearTask& task, int64_t panel_begin, int64_t panel_end, int64_t token_begin, int64_t token_end) {
+void linear_format(const LinearTask& task, int64_t panel_begin, int64_t panel_end, int64_t token_begin,
+                   int64_t token_end) {
   const bool whole_blocks = !is_block_dtype(task.storage) || task.granule % kBlockK == 0;
   if (whole_blocks) {
     switch (token_end - token_begin) {
-      case 1: return direct<Format, 1>(task, panel_begin, panel_end, token_begin);
-      case 2: return direct<Format, 2>(task, panel_begin, panel_end, token_begin);
-      case 3: return direct<Format, 3>(task, panel_begin, panel_end, token_begin);
-      default: break;
+      case 1:
+        return direct<Format, 1>(task, panel_begin, panel_end, token_begin);
+      case 2:
+        return direct<Format, 2>(task, panel_begin, panel_end, token_begin);
+      case 3:
+        return direct<Format, 3>(task, panel_begin, panel_end, token_begin);
+      default:
+        break;
     }
   }
   for (int64_t token = token_begin; token < token_end; token += kTokenBlock) {
     const int tokens = int(token_end - token < kTokenBlock ? token_end - token : kTokenBlock);
     int64_t panel = panel_begin;
-    for (; panel + kTilePanels <= panel_end; panel += kTilePanels) blocked<Format, kTilePanels>(task, panel, token, tokens);
+    for (; panel + kTilePanels <= panel_end; panel += kTilePanels)
+      blocked<Format, kTilePanels>(task, panel, token, tokens);
     if constexpr (kTilePanels > 1)
       for (; panel < panel_end; ++panel) blocked<Format, 1>(task, panel, token, tokens);
   }
 }
 
-inline void linear(const LinearTask& task, int64_t panel_begin, int64_t panel_end, int64_t token_begin, int64_t token_end) {
+inline void linear(const LinearTask& task, int64_t panel_begin, int64_t panel_end, int64_t token_begin,
+                   int64_t token_end) {
   switch (task.storage) {
-    case DType::f32: return linear_format<F32Format>(task, panel_begin, panel_end, token_begin, token_end);
-    case DType::bf16: return linear_format<Bf16Format>(task, panel_begin, panel_end, token_begin, token_end);
-    case DType::f16: return linear_format<F16Format>(task, panel_begin, panel_end, token_begin, token_end);
-    case DType::q8_0: return linear_format<BlockFormat<Q8Block>>(task, panel_begin, panel_end, token_begin, token_end);
-    case DType::q4_1: return linear_format<BlockFormat<Q4Block>>(task, panel_begin, panel_end, token_begin, token_end);
-    default: break;  // checked where the weight is made
+    case DType::f32:
+      return linear_format<F32Format>(task, panel_begin, panel_end, token_begin, token_end);
+    case DType::bf16:
+      return linear_format<Bf16Format>(task, panel_begin, panel_end, token_begin, token_end);
+    case DType::f16:
+      return linear_format<F16Format>(task, panel_begin, panel_end, token_begin, token_end);
+    case DType::q8_0:
+      return linear_format<BlockFormat<Q8Block>>(task, panel_begin, panel_end, token_begin, token_end);
+    case DType::q4_1:
+      return linear_format<BlockFormat<Q4Block>>(task, panel_begin, panel_end, token_begin, token_end);
+    default:
+      break;  // checked where the weight is made
   }
 }
 

@@ -28,12 +28,19 @@ void widen_row(float* row, const std::byte* elements, DType source, int64_t cols
     }
   };
   switch (source) {
-    case DType::f32: std::memcpy(row, elements, size_t(cols) * 4); return;
-    case DType::bf16: return each(uint16_t(), bf16_to_f32);
-    case DType::f16: return each(uint16_t(), f16_to_f32);
-    case DType::f64: return each(double(), [](double value) { return float(value); });
-    case DType::f8_e4m3: return each(uint8_t(), f8_e4m3_to_f32);
-    default: CHECK(false) << "load_linear_rows: source" << dtype_name(source);
+    case DType::f32:
+      std::memcpy(row, elements, size_t(cols) * 4);
+      return;
+    case DType::bf16:
+      return each(uint16_t(), bf16_to_f32);
+    case DType::f16:
+      return each(uint16_t(), f16_to_f32);
+    case DType::f64:
+      return each(double(), [](double value) { return float(value); });
+    case DType::f8_e4m3:
+      return each(uint8_t(), f8_e4m3_to_f32);
+    default:
+      CHECK(false) << "load_linear_rows: source" << dtype_name(source);
   }
 }
 
@@ -42,7 +49,8 @@ template <typename Element>
 void copy_panel(std::byte* panel, int64_t lane, int64_t rows, const std::byte* source, int64_t cols) {
   for (int64_t k = 0; k < cols; ++k)
     for (int64_t r = 0; r < rows; ++r)
-      std::memcpy(panel + (k * kPanelRows + lane + r) * int64_t(sizeof(Element)), source + (r * cols + k) * int64_t(sizeof(Element)), sizeof(Element));
+      std::memcpy(panel + (k * kPanelRows + lane + r) * int64_t(sizeof(Element)),
+                  source + (r * cols + k) * int64_t(sizeof(Element)), sizeof(Element));
 }
 
 // GGUF's q8_0: f16 scale, 32 int8.
@@ -80,7 +88,8 @@ struct LoadJob {
 void load_panel(const LoadJob& job, int64_t panel_index) {
   LinearWeight& weight = job.weight;
   const int64_t cols = weight.in_features, row_bytes = dtype_bytes(job.source, cols);
-  const int64_t begin = std::max(job.row_begin, panel_index * kPanelRows), end = std::min(job.row_end, (panel_index + 1) * kPanelRows);
+  const int64_t begin = std::max(job.row_begin, panel_index * kPanelRows),
+                end = std::min(job.row_end, (panel_index + 1) * kPanelRows);
   std::byte* panel = panel_of_row(weight, begin);
   const std::byte* rows = job.rows + (begin - job.row_begin) * row_bytes;
   const int64_t lane = begin % kPanelRows, count = end - begin;
@@ -88,8 +97,10 @@ void load_panel(const LoadJob& job, int64_t panel_index) {
     const auto copy_row = weight.storage == DType::q8_0 ? copy_q8_row : copy_q4_row;
     for (int64_t r = 0; r < count; ++r) copy_row(panel, lane + r, rows + r * row_bytes, cols);
   } else if (weight.storage == job.source) {
-    if (job.source == DType::f32) copy_panel<uint32_t>(panel, lane, count, rows, cols);
-    else copy_panel<uint16_t>(panel, lane, count, rows, cols);
+    if (job.source == DType::f32)
+      copy_panel<uint32_t>(panel, lane, count, rows, cols);
+    else
+      copy_panel<uint16_t>(panel, lane, count, rows, cols);
   } else {
     std::vector<float> row(static_cast<size_t>(cols));
     for (int64_t r = 0; r < count; ++r) {
@@ -112,8 +123,10 @@ void fill_block_row(LinearWeight& weight, int64_t n, uint64_t row_key, float sca
     if (!q8) std::memcpy(block + 2, &minimum, 2);
     for (int64_t k = 0; k < kBlockK; ++k) {
       const float unit = random_fill_value(row_key, column_offset + b * kBlockK + k, 1.0f);
-      if (q8) block[2 + k] = std::byte(int8_t(std::lrintf(unit * 127)));
-      else block[4 + k % 16] |= std::byte(uint32_t((unit + 1) * 8) << (k < 16 ? 0 : 4));
+      if (q8)
+        block[2 + k] = std::byte(int8_t(std::lrintf(unit * 127)));
+      else
+        block[4 + k % 16] |= std::byte(uint32_t((unit + 1) * 8) << (k < 16 ? 0 : 4));
     }
   }
   (q8 ? copy_q8_row : copy_q4_row)(panel, lane, row.data(), weight.in_features);
@@ -139,7 +152,8 @@ LinearWeight make_linear_weight(Device device, DType source, int64_t out_feature
   return weight;
 }
 
-void load_linear_rows(LinearWeight& weight, int64_t row_begin, int64_t count, const void* rows, DType source, const Stream&) {
+void load_linear_rows(LinearWeight& weight, int64_t row_begin, int64_t count, const void* rows, DType source,
+                      const Stream&) {
   CHECK(source == weight.storage || (!is_block_dtype(source) && !is_block_dtype(weight.storage)))
       << "load_linear_rows:" << dtype_name(source) << "rows into" << dtype_name(weight.storage);
   const bool known = source == DType::f32 || source == DType::bf16 || source == DType::f16 || source == DType::f64 ||
@@ -147,12 +161,14 @@ void load_linear_rows(LinearWeight& weight, int64_t row_begin, int64_t count, co
   CHECK(known) << "load_linear_rows: source" << dtype_name(source);
   const LoadJob job{weight, row_begin, row_begin + count, static_cast<const std::byte*>(rows), source};
   const int64_t first = row_begin / kPanelRows, last = (row_begin + count - 1) / kPanelRows + 1;
-  parallel_ranges(last - first, worthwhile_chunks(last - first, weight.in_features * kPanelRows), [&](int64_t begin, int64_t end) {
-    for (int64_t p = first + begin; p < first + end; ++p) load_panel(job, p);
-  });
+  parallel_ranges(last - first, worthwhile_chunks(last - first, weight.in_features * kPanelRows),
+                  [&](int64_t begin, int64_t end) {
+                    for (int64_t p = first + begin; p < first + end; ++p) load_panel(job, p);
+                  });
 }
 
-void fill_linear_random(LinearWeight& weight, uint64_t seed, float scale, int64_t row_offset, int64_t column_offset, const Stream&) {
+void fill_linear_random(LinearWeight& weight, uint64_t seed, float scale, int64_t row_offset, int64_t column_offset,
+                        const Stream&) {
   const int64_t rows = weight.out_features, cols = weight.in_features;
   parallel_ranges(rows, worthwhile_chunks(rows, cols * 4), [&](int64_t begin, int64_t end) {
     std::vector<float> row(static_cast<size_t>(cols));

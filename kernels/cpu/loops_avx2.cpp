@@ -1,5 +1,5 @@
-// The vector loops for AVX2, FMA and F16C. Everything below the pragma is compiled for that target and called only where the
-// processor has it; standard headers come first, so that none of their inline functions is.
+// The vector loops for AVX2, FMA and F16C. Everything below the pragma is compiled for that target and called only
+// where the processor has it; standard headers come first, so that none of their inline functions is.
 
 #if defined(__x86_64__)
 
@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <utility>
 
 #include "kernels/cpu/linear_layout.h"
@@ -15,12 +16,14 @@
 #pragma GCC target("avx2,fma,f16c")
 
 #define TRIREME_ISA avx2
+// clang-format off: each builds on the ones before
+#include "kernels/cpu/attention_loops.h"
+#include "kernels/cpu/linear_loops.h"
+#include "kernels/cpu/loops_table.h"
+#include "kernels/cpu/row_loops.h"
 #include "kernels/cpu/vector_avx2.h"
 #include "kernels/cpu/vector_math.h"
-#include "kernels/cpu/row_loops.h"
-#include "kernels/cpu/linear_loops.h"
-#include "kernels/cpu/attention_loops.h"
-#include "kernels/cpu/loops_table.h"
+// clang-format on
 
 namespace trireme::cpu {
 

@@ -3,6 +3,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <utility>
 
 #include "base/half.h"
@@ -10,12 +11,14 @@
 #include "kernels/cpu/loops.h"
 
 #define TRIREME_ISA portable
-#include "kernels/cpu/vector_portable.h"
-#include "kernels/cpu/vector_math.h"
-#include "kernels/cpu/row_loops.h"
-#include "kernels/cpu/linear_loops.h"
+// clang-format off: each builds on the ones before
 #include "kernels/cpu/attention_loops.h"
+#include "kernels/cpu/linear_loops.h"
 #include "kernels/cpu/loops_table.h"
+#include "kernels/cpu/row_loops.h"
+#include "kernels/cpu/vector_math.h"
+#include "kernels/cpu/vector_portable.h"
+// clang-format on
 
 namespace trireme::cpu {
 

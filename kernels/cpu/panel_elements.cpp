@@ -52,14 +52,18 @@ void read_panel_row(float* row, const LinearWeight& weight, int64_t n) {
     case DType::f16:
       for (int64_t k = 0; k < cols; ++k) row[k] = f16_to_f32(read_as<uint16_t>(panel + (k * kPanelRows + lane) * 2));
       return;
-    case DType::q8_0: return read_q8_row(row, panel, lane, cols);
-    case DType::q4_1: return read_q4_row(row, panel, lane, cols);
-    default: CHECK(false) << "storage" << dtype_name(weight.storage);
+    case DType::q8_0:
+      return read_q8_row(row, panel, lane, cols);
+    case DType::q4_1:
+      return read_q4_row(row, panel, lane, cols);
+    default:
+      CHECK(false) << "storage" << dtype_name(weight.storage);
   }
 }
 
 void write_panel_row(LinearWeight& weight, int64_t n, const float* row) {
-  auto* panel = static_cast<std::byte*>(weight.data.data()) + n / kPanelRows * panel_bytes(weight.storage, weight.in_features);
+  auto* panel =
+      static_cast<std::byte*>(weight.data.data()) + n / kPanelRows * panel_bytes(weight.storage, weight.in_features);
   const int64_t lane = n % kPanelRows;
   for (int64_t k = 0; k < weight.in_features; ++k) {
     const int64_t at = k * kPanelRows + lane;

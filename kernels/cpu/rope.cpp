@@ -27,7 +27,8 @@ void rope(TensorView x, TensorView positions, TensorView inv_freq, float scale, 
   const int64_t tokens = x.dim(0), heads = x.dim(1), head_dim = x.dim(2), half = inv_freq.dim(0);
   parallel_ranges(tokens, worthwhile_chunks(tokens, heads * head_dim * 2), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
-      rotate_token(x.as<float>() + t * x.stride(0), heads, head_dim, float(positions.as<int32_t>()[t]), inv_freq.as<float>(), scale, half);
+      rotate_token(x.as<float>() + t * x.stride(0), heads, head_dim, float(positions.as<int32_t>()[t]),
+                   inv_freq.as<float>(), scale, half);
   });
 }
 

@@ -48,11 +48,13 @@ inline void rms_norm_row(float* out, const float* x, const float* weight, float 
     store_part(out + c, mul(mul(load_part(x + c, left), scale), load_part(weight + c, left)), left);
 }
 
-inline void rms_norm(float* out, int64_t out_stride, const float* x, int64_t x_stride, const float* weight, float eps, Rows size) {
+inline void rms_norm(float* out, int64_t out_stride, const float* x, int64_t x_stride, const float* weight, float eps,
+                     Rows size) {
   for (int64_t r = 0; r < size.rows; ++r) rms_norm_row(out + r * out_stride, x + r * x_stride, weight, eps, size.cols);
 }
 
-inline void layer_norm_row(float* out, const float* x, const float* weight, const float* bias, float eps, int64_t cols) {
+inline void layer_norm_row(float* out, const float* x, const float* weight, const float* bias, float eps,
+                           int64_t cols) {
   Sum sum{x};
   each_vector(cols, sum);
   const Vector mean = broadcast(float(sum_lanes(sum.total) / double(cols)));
@@ -68,9 +70,10 @@ inline void layer_norm_row(float* out, const float* x, const float* weight, cons
   }
 }
 
-inline void layer_norm(float* out, int64_t out_stride, const float* x, int64_t x_stride, const float* weight, const float* bias,
-                       float eps, Rows size) {
-  for (int64_t r = 0; r < size.rows; ++r) layer_norm_row(out + r * out_stride, x + r * x_stride, weight, bias, eps, size.cols);
+inline void layer_norm(float* out, int64_t out_stride, const float* x, int64_t x_stride, const float* weight,
+                       const float* bias, float eps, Rows size) {
+  for (int64_t r = 0; r < size.rows; ++r)
+    layer_norm_row(out + r * out_stride, x + r * x_stride, weight, bias, eps, size.cols);
 }
 
 inline Vector silu(Vector x) { return mul(x, sigmoid(x)); }
@@ -118,8 +121,10 @@ inline void add_partial_row(float* hidden, const double* sum, const float* bias,
   }
 }
 
-inline void add_partial(float* hidden, int64_t hidden_stride, const double* sum, int64_t sum_stride, const float* bias, Rows size) {
-  for (int64_t r = 0; r < size.rows; ++r) add_partial_row(hidden + r * hidden_stride, sum + r * sum_stride, bias, size.cols);
+inline void add_partial(float* hidden, int64_t hidden_stride, const double* sum, int64_t sum_stride, const float* bias,
+                        Rows size) {
+  for (int64_t r = 0; r < size.rows; ++r)
+    add_partial_row(hidden + r * hidden_stride, sum + r * sum_stride, bias, size.cols);
 }
 
 inline void add_row(float* hidden, const float* addend, int64_t cols) {
@@ -128,7 +133,8 @@ inline void add_row(float* hidden, const float* addend, int64_t cols) {
   for (; c < cols; ++c) hidden[c] += addend[c];
 }
 
-inline void rotary_angles(float* cosines, float* sines, float position, const float* inv_freq, float scale, int64_t count) {
+inline void rotary_angles(float* cosines, float* sines, float position, const float* inv_freq, float scale,
+                          int64_t count) {
   const Vector factor = broadcast(scale), place = broadcast(position);
   Vector sine, cosine;
   for (int64_t i = 0; i < count; i += kLanes) {

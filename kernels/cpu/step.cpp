@@ -23,20 +23,23 @@ void count_history(TensorView row, const int32_t* ids, int64_t count, int64_t pr
   for (int64_t i = 0; i < count; ++i) {
     const int64_t local = ids[i] - vocab_begin;
     if (local < 0 || local >= row.dim(0)) continue;
-    if (i < prompt_length) counts[local] |= kInPrompt;
-    else count_draw(counts[local]);
+    if (i < prompt_length)
+      counts[local] |= kInPrompt;
+    else
+      count_draw(counts[local]);
   }
 }
 
 }  // namespace
 
-void open_slots(const SlotState& state, TensorView slots, TensorView prompt_lengths, TensorView ids_begin, TensorView ids,
-                TensorView track_counts, int64_t vocab_begin, const Stream&) {
+void open_slots(const SlotState& state, TensorView slots, TensorView prompt_lengths, TensorView ids_begin,
+                TensorView ids, TensorView track_counts, int64_t vocab_begin, const Stream&) {
   const int32_t* begin = ids_begin.as<int32_t>();
   for (int64_t i = 0; i < slots.dim(0); ++i) {
     const int32_t slot = checked_slot(state, slots.as<int32_t>()[i]);
     const int64_t count = begin[i + 1] - begin[i];
-    CHECK(begin[i] >= 0 && count >= 0 && begin[i + 1] <= ids.dim(0)) << "open_slots: ids" << begin[i] << "to" << begin[i + 1];
+    CHECK(begin[i] >= 0 && count >= 0 && begin[i + 1] <= ids.dim(0))
+        << "open_slots: ids" << begin[i] << "to" << begin[i + 1];
     const int32_t* history = ids.as<int32_t>() + begin[i];
     state.length.as<int32_t>()[slot] = int32_t(count);
     state.last_token.as<int32_t>()[slot] = count > 0 ? history[count - 1] : -1;
@@ -82,17 +85,18 @@ void update_block_table(TensorView block_table, TensorView updates, const Stream
 void fork_block_table(TensorView block_table, TensorView forks, const Stream&) {
   for (int64_t i = 0; i < forks.dim(0); ++i) {
     const int32_t* fork = forks.as<int32_t>() + 3 * i;
-    CHECK(fork[0] >= 0 && fork[0] < block_table.dim(0) && fork[1] >= 0 && fork[1] < block_table.dim(0) && fork[2] >= 0 &&
-          fork[2] <= block_table.dim(1))
-        << "fork_block_table:" << fork[2] << "blocks of slot" << fork[0] << "to" << fork[1] << "in" << block_table.shape_text();
+    CHECK(fork[0] >= 0 && fork[0] < block_table.dim(0) && fork[1] >= 0 && fork[1] < block_table.dim(0) &&
+          fork[2] >= 0 && fork[2] <= block_table.dim(1))
+        << "fork_block_table:" << fork[2] << "blocks of slot" << fork[0] << "to" << fork[1] << "in"
+        << block_table.shape_text();
     if (fork[0] == fork[1]) continue;
     const int32_t* source = block_table.as<int32_t>() + fork[0] * block_table.stride(0);
     std::copy_n(source, fork[2], block_table.as<int32_t>() + fork[1] * block_table.stride(0));
   }
 }
 
-void resolve_tokens(TensorView ids, TensorView positions, TensorView given_ids, TensorView given_positions, TensorView slots,
-                    const SlotState& state, const Stream&) {
+void resolve_tokens(TensorView ids, TensorView positions, TensorView given_ids, TensorView given_positions,
+                    TensorView slots, const SlotState& state, const Stream&) {
   for (int64_t t = 0; t < ids.dim(0); ++t) {
     const int32_t given = given_ids.as<int32_t>()[t];
     int32_t id = given, position = given_positions.as<int32_t>()[t];

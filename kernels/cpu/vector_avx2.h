@@ -8,9 +8,15 @@ inline constexpr int kTileTokens = 6, kTilePanels = 1;
 inline constexpr int kDirectPanels = 1;
 inline constexpr int kScoreQueries = 3, kScoreVectors = 2;
 
-struct Vector { __m256 a, b; };
-struct Doubles { __m256d v[4]; };
-struct Words { __m256i a, b; };
+struct Vector {
+  __m256 a, b;
+};
+struct Doubles {
+  __m256d v[4];
+};
+struct Words {
+  __m256i a, b;
+};
 
 inline __m256i first_lanes(int count) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
@@ -30,7 +36,9 @@ inline void store_part(float* p, Vector x, int count) {
   _mm256_maskstore_ps(p + 8, first_lanes(count - 8), x.b);
 }
 
-inline Vector fma(Vector x, Vector y, Vector z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
+inline Vector fma(Vector x, Vector y, Vector z) {
+  return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
 inline Vector add(Vector x, Vector y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
 inline Vector sub(Vector x, Vector y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
 inline Vector mul(Vector x, Vector y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
@@ -38,7 +46,8 @@ inline Vector div(Vector x, Vector y) { return {_mm256_div_ps(x.a, y.a), _mm256_
 inline Vector max(Vector x, Vector y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
 inline Vector min(Vector x, Vector y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
 inline Vector select_less(Vector p, Vector q, Vector x, Vector y) {
-  return {_mm256_blendv_ps(y.a, x.a, _mm256_cmp_ps(p.a, q.a, _CMP_LT_OQ)), _mm256_blendv_ps(y.b, x.b, _mm256_cmp_ps(p.b, q.b, _CMP_LT_OQ))};
+  return {_mm256_blendv_ps(y.a, x.a, _mm256_cmp_ps(p.a, q.a, _CMP_LT_OQ)),
+          _mm256_blendv_ps(y.b, x.b, _mm256_cmp_ps(p.b, q.b, _CMP_LT_OQ))};
 }
 inline Vector absolute(Vector x) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
@@ -50,7 +59,8 @@ inline Vector copy_sign(Vector x, Vector sign) {
           _mm256_or_ps(_mm256_andnot_ps(mask, x.b), _mm256_and_ps(mask, sign.b))};
 }
 inline Vector round_even(Vector x) {
-  return {_mm256_round_ps(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), _mm256_round_ps(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+  return {_mm256_round_ps(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+          _mm256_round_ps(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
 inline __m256 power_of_two(__m256 n) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
@@ -67,7 +77,9 @@ inline Words plus_one(Words q) {
 inline __m256 select_odd(__m256i q, __m256 odd, __m256 even) {
   return _mm256_blendv_ps(even, odd, _mm256_castsi256_ps(_mm256_slli_epi32(q, 31)));
 }
-inline Vector select_odd(Words q, Vector odd, Vector even) { return {select_odd(q.a, odd.a, even.a), select_odd(q.b, odd.b, even.b)}; }
+inline Vector select_odd(Words q, Vector odd, Vector even) {
+  return {select_odd(q.a, odd.a, even.a), select_odd(q.b, odd.b, even.b)};
+}
 inline __m256 negate_if_bit1(__m256i q, __m256 x) {
   const __m256i sign = _mm256_slli_epi32(_mm256_and_si256(q, _mm256_set1_epi32(2)), 30);
   return _mm256_xor_ps(x, _mm256_castsi256_ps(sign));
@@ -91,7 +103,9 @@ inline Doubles widen(Vector x) {
   return {{_mm256_cvtps_pd(_mm256_castps256_ps128(x.a)), _mm256_cvtps_pd(_mm256_extractf128_ps(x.a, 1)),
            _mm256_cvtps_pd(_mm256_castps256_ps128(x.b)), _mm256_cvtps_pd(_mm256_extractf128_ps(x.b, 1))}};
 }
-inline Doubles zero_doubles() { return {{_mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd()}}; }
+inline Doubles zero_doubles() {
+  return {{_mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd()}};
+}
 inline Doubles load_doubles(const double* p) {
   return {{_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4), _mm256_loadu_pd(p + 8), _mm256_loadu_pd(p + 12)}};
 }
@@ -114,26 +128,33 @@ inline double sum_lanes(Doubles x) {
   return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
 }
 inline Vector to_floats(Doubles x) {
-  return {_mm256_set_m128(_mm256_cvtpd_ps(x.v[1]), _mm256_cvtpd_ps(x.v[0])), _mm256_set_m128(_mm256_cvtpd_ps(x.v[3]), _mm256_cvtpd_ps(x.v[2]))};
+  return {_mm256_set_m128(_mm256_cvtpd_ps(x.v[1]), _mm256_cvtpd_ps(x.v[0])),
+          _mm256_set_m128(_mm256_cvtpd_ps(x.v[3]), _mm256_cvtpd_ps(x.v[2]))};
 }
 
 inline __m128i load_half(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
-inline __m256 widen_bf16(const uint16_t* p) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_half(p)), 16)); }
+inline __m256 widen_bf16(const uint16_t* p) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_half(p)), 16));
+}
 inline Vector load_bf16(const uint16_t* p) { return {widen_bf16(p), widen_bf16(p + 8)}; }
 inline Vector load_f16(const uint16_t* p) { return {_mm256_cvtph_ps(load_half(p)), _mm256_cvtph_ps(load_half(p + 8))}; }
 inline Vector load_i8(const int8_t* p) {
   const __m128i bytes = load_half(p);
-  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)))};
+  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)),
+          _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8)))};
 }
 inline Words load_words(const uint32_t* p) {
-  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8))};
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8))};
 }
 template <int kIndex>
 inline __m256 nibble(__m256i words) {
   return _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32(words, 4 * kIndex), _mm256_set1_epi32(15)));
 }
 template <int kIndex>
-inline Vector nibble(Words words) { return {nibble<kIndex>(words.a), nibble<kIndex>(words.b)}; }
+inline Vector nibble(Words words) {
+  return {nibble<kIndex>(words.a), nibble<kIndex>(words.b)};
+}
 
 inline void transpose_eight(float* out, int64_t stride, const float* const* rows, int column) {
   __m256 a[8], b[8];

@@ -8,9 +8,15 @@ inline constexpr int kTileTokens = 12, kTilePanels = 2;
 inline constexpr int kDirectPanels = 4;
 inline constexpr int kScoreQueries = 6, kScoreVectors = 4;
 
-struct Vector { __m512 v; };
-struct Doubles { __m512d low, high; };
-struct Words { __m512i v; };
+struct Vector {
+  __m512 v;
+};
+struct Doubles {
+  __m512d low, high;
+};
+struct Words {
+  __m512i v;
+};
 
 inline __mmask16 first_lanes(int count) { return __mmask16((1u << count) - 1u); }
 
@@ -35,7 +41,9 @@ inline Vector copy_sign(Vector a, Vector sign) {
   const __m512 mask = _mm512_set1_ps(-0.0f);
   return {_mm512_or_ps(_mm512_andnot_ps(mask, a.v), _mm512_and_ps(mask, sign.v))};
 }
-inline Vector round_even(Vector a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+inline Vector round_even(Vector a) {
+  return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
 inline Vector power_of_two(Vector n) {
   const __m512i exponent = _mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23))};
@@ -71,7 +79,9 @@ inline void store_doubles(double* p, Doubles a) {
   _mm512_storeu_pd(p, a.low);
   _mm512_storeu_pd(p + 8, a.high);
 }
-inline Doubles add(Doubles a, Vector b) { return {_mm512_add_pd(a.low, widen_low(b)), _mm512_add_pd(a.high, widen_high(b))}; }
+inline Doubles add(Doubles a, Vector b) {
+  return {_mm512_add_pd(a.low, widen_low(b)), _mm512_add_pd(a.high, widen_high(b))};
+}
 inline Doubles add_square(Doubles a, Vector b) {  // squares of float32 are exact in float64, so fma changes nothing
   return {_mm512_fmadd_pd(widen_low(b), widen_low(b), a.low), _mm512_fmadd_pd(widen_high(b), widen_high(b), a.high)};
 }
@@ -89,7 +99,9 @@ inline Vector load_bf16(const uint16_t* p) {
   const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
 }
-inline Vector load_f16(const uint16_t* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
+inline Vector load_f16(const uint16_t* p) {
+  return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+}
 inline Vector load_i8(const int8_t* p) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
 }
@@ -117,8 +129,10 @@ inline void transpose(float* out, int64_t stride, const float* const* rows) {
     }
   }
   for (int c = 0; c < 4; ++c) {  // a[4 g + c]: column c of each quarter, rows 4 g to 4 g + 3
-    const __m512 even_low = _mm512_shuffle_f32x4(a[c], a[4 + c], 0x88), odd_low = _mm512_shuffle_f32x4(a[c], a[4 + c], 0xdd);
-    const __m512 even_high = _mm512_shuffle_f32x4(a[8 + c], a[12 + c], 0x88), odd_high = _mm512_shuffle_f32x4(a[8 + c], a[12 + c], 0xdd);
+    const __m512 even_low = _mm512_shuffle_f32x4(a[c], a[4 + c], 0x88),
+                 odd_low = _mm512_shuffle_f32x4(a[c], a[4 + c], 0xdd);
+    const __m512 even_high = _mm512_shuffle_f32x4(a[8 + c], a[12 + c], 0x88),
+                 odd_high = _mm512_shuffle_f32x4(a[8 + c], a[12 + c], 0xdd);
     _mm512_storeu_ps(out + stride * c, _mm512_shuffle_f32x4(even_low, even_high, 0x88));
     _mm512_storeu_ps(out + stride * (c + 4), _mm512_shuffle_f32x4(odd_low, odd_high, 0x88));
     _mm512_storeu_ps(out + stride * (c + 8), _mm512_shuffle_f32x4(even_low, even_high, 0xdd));

@@ -10,7 +10,7 @@ inline Vector exp(Vector x) {
   const Vector upper = broadcast(88.0f), lower = broadcast(-87.33f), zero = broadcast(0.0f);
   const Vector bounded = max(lower, min(upper, x));
   const Vector n = round_even(mul(bounded, broadcast(0x1.715476p+0f)));  // x / ln 2
-  Vector r = fma(n, broadcast(-0x1.62e43p-1f), bounded);                // x - n ln 2, in two parts
+  Vector r = fma(n, broadcast(-0x1.62e43p-1f), bounded);                 // x - n ln 2, in two parts
   r = fma(n, broadcast(0x1.05c61p-29f), r);
   Vector p = broadcast(0.00019790298f);
   p = fma(p, r, broadcast(0.0013944703f));

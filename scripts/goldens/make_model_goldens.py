@@ -87,6 +87,19 @@ MODELS = {
                                        bos_token_id=0, eos_token_id=0),
         dtype=torch.float32, seed=33, projection_std=0.2, head_std=0.08, final_norm=3.0, shards=1, old_spelling=False,
         tokenizer=dict(vocab_size=515, special_tokens=["<|endoftext|>"], style="gpt2"), template=None),
+    # For GPUs, which compute in bfloat16: weights that are bfloat16 already and logits of the size real models have, so
+    # that rounding stays well below the tolerance (transformers' own bfloat16 run is within 0.03 of its float32 run).
+    "tiny-llama-bf16": dict(
+        config=llama(hidden_size=144, intermediate_size=200, num_hidden_layers=5, num_attention_heads=9,
+                     num_key_value_heads=3, head_dim=16, max_position_embeddings=1024, tie_word_embeddings=False),
+        dtype=torch.bfloat16, seed=44, projection_std=0.05, head_std=0.06, shards=1, old_spelling=False,
+        tokenizer=dict(vocab_size=515, special_tokens=["<|begin_of_text|>", "<|end_of_text|>"], style="llama3",
+                       bos="<|begin_of_text|>"), template=None),
+    "tiny-gpt2-bf16": dict(
+        config=transformers.GPT2Config(vocab_size=515, n_positions=1024, n_embd=96, n_layer=4, n_head=6, n_inner=136,
+                                       bos_token_id=0, eos_token_id=0),
+        dtype=torch.bfloat16, seed=55, projection_std=0.08, head_std=0.05, final_norm=1.5, shards=1, old_spelling=False,
+        tokenizer=dict(vocab_size=515, special_tokens=["<|endoftext|>"], style="gpt2"), template=None),
 }
 
 

@@ -19,9 +19,11 @@ class AttentionExact : public testing::Test {
     cpu::force_instruction_set(cpu::best_instruction_set());
   }
 
-  std::vector<double> run(AttentionShape shape, const std::vector<AttentionRow>& rows, AttentionOptions options = {0.125f}) {
+  std::vector<double> run(AttentionShape shape, const std::vector<AttentionRow>& rows,
+                          AttentionOptions options = {0.125f}) {
     PagedCache cache(shape, rows, stream_);
-    const Tensor q = to_device(cache.row_queries(), {cache.num_tokens(), shape.q_heads, shape.head_dim}, DType::f32, stream_);
+    const Tensor q =
+        to_device(cache.row_queries(), {cache.num_tokens(), shape.q_heads, shape.head_dim}, DType::f32, stream_);
     Tensor out(DType::f32, {cache.num_tokens(), shape.q_heads, shape.head_dim}, kCpu);
     paged_attention(out, q, cache.kv(), cache.batch(), options, stream_);
     return to_host(out, stream_);
@@ -40,8 +42,10 @@ TEST_F(AttentionExact, EveryCutOfThePromptGivesTheSameRows) {
     for (int32_t window : {0, 50}) {
       const AttentionOptions options{0.125f, window};
       const auto whole = run(shape, {{230, 0, 230}}, options);
-      for (auto [begin, count] : {std::pair<int64_t, int64_t>{0, 1}, {63, 1}, {64, 1}, {229, 1}, {10, 100}, {100, 130}, {127, 3}, {5, 16}})
-        expect_identical(run(shape, {{230, begin, count}}, options), part(whole, begin, count, shape), "from " + std::to_string(begin));
+      for (auto [begin, count] :
+           {std::pair<int64_t, int64_t>{0, 1}, {63, 1}, {64, 1}, {229, 1}, {10, 100}, {100, 130}, {127, 3}, {5, 16}})
+        expect_identical(run(shape, {{230, begin, count}}, options), part(whole, begin, count, shape),
+                         "from " + std::to_string(begin));
     }
   }
 }
@@ -57,7 +61,8 @@ TEST_F(AttentionExact, EveryBatchGivesTheSameRows) {
 
 TEST_F(AttentionExact, EveryBlockSizeGivesTheSameRows) {
   const auto expected = run({9, 3, 64, 16}, {{230, 100, 130}});
-  for (int64_t block_size : {1, 5, 32, 64, 300}) expect_identical(run({9, 3, 64, block_size}, {{230, 100, 130}}), expected, "block size");
+  for (int64_t block_size : {1, 5, 32, 64, 300})
+    expect_identical(run({9, 3, 64, block_size}, {{230, 100, 130}}), expected, "block size");
 }
 
 TEST_F(AttentionExact, EveryThreadCountGivesTheSameBits) {

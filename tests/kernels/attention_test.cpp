@@ -11,6 +11,7 @@ class AttentionTest : public BackendTest {
   void check(AttentionShape shape, const std::vector<AttentionRow>& rows, AttentionOptions options) {
     SCOPED_TRACE(testing::Message() << shape.q_heads << "/" << shape.kv_heads << " heads of " << shape.head_dim << ", blocks of "
                                     << shape.block_size << ", window " << options.window << ", cap " << options.soft_cap);
+    if (device().is_cuda() && shape.head_dim % 8 != 0) return;   // what the header asks of that back end
     PagedCache cache(shape, rows, stream());
     const Tensor q = to_device(cache.row_queries(), {cache.num_tokens(), shape.q_heads, shape.head_dim}, activation(), stream());
     Tensor out(activation(), {cache.num_tokens(), shape.q_heads, shape.head_dim}, device());

@@ -11,7 +11,9 @@ constexpr Shape kShapes[] = {{1, 1}, {3, 7}, {2, 16}, {5, 1536}, {4, 33}, {90, 5
 
 class ElementwiseTest : public BackendTest {
  public:
-  Tensor up(const Values& values, std::initializer_list<int64_t> dims) { return to_device(values, dims, activation(), stream()); }
+  Tensor up(const Values& values, std::initializer_list<int64_t> dims) {
+    return to_device(values, dims, activation(), stream());
+  }
 };
 
 TEST_P(ElementwiseTest, SiluMulMatchesReference) {
@@ -42,7 +44,9 @@ TEST_P(ElementwiseTest, GeluTanhMatchesReferenceInPlaceToo) {
   for (auto [rows, cols] : kShapes) {
     const Values x = rounded(random_values(rows * cols, 1, 8), activation());
     std::vector<double> expected;
-    for (double value : x) expected.push_back(0.5 * value * (1 + std::tanh(std::sqrt(2 / M_PI) * (value + 0.044715 * value * value * value))));
+    for (double value : x)
+      expected.push_back(0.5 * value *
+                         (1 + std::tanh(std::sqrt(2 / M_PI) * (value + 0.044715 * value * value * value))));
     const Tensor in_place = up(x, {rows, cols});
     gelu_tanh(in_place, in_place, stream());
     expect_close(to_host(in_place, stream()), expected, tolerance());
@@ -52,7 +56,8 @@ TEST_P(ElementwiseTest, GeluTanhMatchesReferenceInPlaceToo) {
 TEST_P(ElementwiseTest, AddPartialMatchesReferenceWithAndWithoutBias) {
   for (auto [rows, cols] : kShapes) {
     for (bool with_bias : {false, true}) {
-      const Values hidden = rounded(random_values(rows * cols, 1), activation()), sum = rounded(random_values(rows * cols, 2), partial());
+      const Values hidden = rounded(random_values(rows * cols, 1), activation()),
+                   sum = rounded(random_values(rows * cols, 2), partial());
       const Values bias = with_bias ? rounded(random_values(cols, 3), activation()) : Values();
       Tensor owner;
       const TensorView view = strided(owner, rows, cols, 8, activation(), stream());
@@ -70,12 +75,14 @@ TEST_P(ElementwiseTest, AddPartialMatchesReferenceWithAndWithoutBias) {
 TEST_P(ElementwiseTest, AddPositionEmbeddingAddsTheRowOfEachPosition) {
   const std::vector<int32_t> positions = {4, 0, 0, 8, 3};
   for (int64_t cols : {1, 17, 768}) {
-    const Values hidden = rounded(random_values(5 * cols, 1), activation()), table = rounded(random_values(9 * cols, 2), activation());
+    const Values hidden = rounded(random_values(5 * cols, 1), activation()),
+                 table = rounded(random_values(9 * cols, 2), activation());
     const Tensor view = up(hidden, {5, cols});
     add_position_embedding(view, to_device(positions, stream()), up(table, {9, cols}), stream());
     std::vector<double> expected;
     for (size_t t = 0; t < 5; ++t)
-      for (size_t c = 0; c < size_t(cols); ++c) expected.push_back(double(hidden[t * size_t(cols) + c]) + double(table[size_t(positions[t] * cols) + c]));
+      for (size_t c = 0; c < size_t(cols); ++c)
+        expected.push_back(double(hidden[t * size_t(cols) + c]) + double(table[size_t(positions[t] * cols) + c]));
     expect_close(to_host(view, stream()), expected, tolerance());
   }
 }
@@ -91,14 +98,16 @@ TEST_P(ElementwiseTest, GatherRowsCopiesStridedRowsOfAnyType) {
       Tensor out(dtype, {4, cols}, device());
       gather_rows(out, view, to_device(indices, stream()), stream());
       Values expected;
-      for (int32_t index : indices) expected.insert(expected.end(), x.begin() + index * cols, x.begin() + (index + 1) * cols);
+      for (int32_t index : indices)
+        expected.insert(expected.end(), x.begin() + index * cols, x.begin() + (index + 1) * cols);
       expect_close(to_host(out, stream()), expected, 0);
     }
   }
 }
 
 TEST_P(ElementwiseTest, EmptyInputsAreFine) {
-  const Tensor none(activation(), {0, 4}, device()), wide(activation(), {0, 8}, device()), sum(partial(), {0, 4}, device());
+  const Tensor none(activation(), {0, 4}, device()), wide(activation(), {0, 8}, device()),
+      sum(partial(), {0, 4}, device());
   const Tensor no_ints(DType::i32, {0}, device()), table(activation(), {3, 4}, device());
   silu_mul(none, wide, stream());
   gelu_tanh(none, none, stream());

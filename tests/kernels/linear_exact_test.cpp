@@ -90,7 +90,8 @@ TEST_F(LinearExact, BlockStoragesEqualTheirFloat32Values) {
     EncodedRows plain{DType::f32, rows.rows, rows.cols, encode(rows.values, DType::f32), rows.values};
     for (int64_t tokens : {1, 3, 50}) {
       const Values x = random_values(tokens * 352, 4);
-      expect_identical(run(load_weight(rows, 64, stream_), x), run(load_weight(plain, 64, stream_), x), std::string(dtype_name(storage)));
+      expect_identical(run(load_weight(rows, 64, stream_), x), run(load_weight(plain, 64, stream_), x),
+                       std::string(dtype_name(storage)));
     }
   }
 }
@@ -106,7 +107,8 @@ TEST_F(LinearExact, SumsInThePromisedOrder) {
       double total = 0;
       for (size_t begin = 0; begin < 150; begin += 64) {
         float sum = 0;
-        for (size_t k = begin; k < std::min<size_t>(begin + 64, 150); ++k) sum = std::fma(x[t * 150 + k], rows.values[n * 150 + k], sum);
+        for (size_t k = begin; k < std::min<size_t>(begin + 64, 150); ++k)
+          sum = std::fma(x[t * 150 + k], rows.values[n * 150 + k], sum);
         total += double(sum);
       }
       expected.push_back(total);

@@ -15,13 +15,15 @@ struct Shape {
 };
 
 // Sums of `in` products of order one: errors grow with the square root.
-double sum_tolerance(const BackendTest& test, int64_t in) { return test.tolerance() * std::sqrt(double(std::max<int64_t>(in, 1))) * 0.25; }
+double sum_tolerance(const BackendTest& test, int64_t in) {
+  return test.tolerance() * std::sqrt(double(std::max<int64_t>(in, 1))) * 0.25;
+}
 
 class LinearTest : public BackendTest {
  public:
   void check(DType storage, Shape shape, bool with_bias) {
-    SCOPED_TRACE(testing::Message() << dtype_name(storage) << " T " << shape.tokens << " N " << shape.out << " K " << shape.in
-                                    << " granule " << shape.granule);
+    SCOPED_TRACE(testing::Message() << dtype_name(storage) << " T " << shape.tokens << " N " << shape.out << " K "
+                                    << shape.in << " granule " << shape.granule);
     const EncodedRows rows = random_rows(storage, shape.out, shape.in, 7);
     const LinearWeight weight = load_weight(rows, shape.granule, stream());
     const Values x = rounded(random_values(shape.tokens * shape.in, 3), activation());
@@ -30,20 +32,35 @@ class LinearTest : public BackendTest {
     const Tensor bias_device = to_device(bias, {int64_t(bias.size())}, activation(), stream());
     Tensor out(activation(), {shape.tokens, shape.out}, device());
     linear(out, x_device, weight, with_bias ? bias_device.view() : TensorView(), stream());
-    const auto expected = reference_linear(x, rounded(rows.values, device().is_cuda() ? DType::bf16 : DType::f32), bias, shape.tokens, shape.out, shape.in);
+    const auto expected = reference_linear(x, rounded(rows.values, device().is_cuda() ? DType::bf16 : DType::f32), bias,
+                                           shape.tokens, shape.out, shape.in);
     expect_close(to_host(out, stream()), expected, sum_tolerance(*this, shape.in));
   }
 };
 
 TEST_P(LinearTest, MatchesReferenceOnOddShapesInPlainStorages) {
   for (DType storage : {DType::f32, DType::bf16, DType::f16})
-    for (Shape shape : {Shape{1, 1, 1, 64}, {1, 16, 64, 64}, {3, 17, 65, 64}, {2, 33, 7, 4}, {5, 49, 200, 80}, {7, 40, 130, 64}, {100, 35, 96, 64}, {203, 70, 67, 64}})
+    for (Shape shape : {Shape{1, 1, 1, 64},
+                        {1, 16, 64, 64},
+                        {3, 17, 65, 64},
+                        {2, 33, 7, 4},
+                        {5, 49, 200, 80},
+                        {7, 40, 130, 64},
+                        {100, 35, 96, 64},
+                        {203, 70, 67, 64}})
       check(storage, shape, shape.tokens % 2 == 1);
 }
 
 TEST_P(LinearTest, MatchesReferenceOnOddShapesInBlockStorages) {
   for (DType storage : {DType::q8_0, DType::q4_1})
-    for (Shape shape : {Shape{1, 1, 32, 64}, {1, 80, 64, 64}, {2, 17, 96, 64}, {4, 30, 160, 80}, {1, 30, 160, 80}, {13, 65, 192, 64}, {101, 33, 96, 48}, {9, 16, 32, 7}})
+    for (Shape shape : {Shape{1, 1, 32, 64},
+                        {1, 80, 64, 64},
+                        {2, 17, 96, 64},
+                        {4, 30, 160, 80},
+                        {1, 30, 160, 80},
+                        {13, 65, 192, 64},
+                        {101, 33, 96, 48},
+                        {9, 16, 32, 7}})
       check(storage, shape, shape.tokens % 2 == 0);
 }
 
@@ -69,7 +86,8 @@ TEST_P(LinearTest, WritesPartialSumsAndFloat32Logits) {
   const LinearWeight weight = load_weight(rows, 64, stream());
   const Values x = rounded(random_values(3 * 70, 2), activation());
   const Tensor x_device = to_device(x, {3, 70}, activation(), stream());
-  const auto expected = reference_linear(x, rounded(rows.values, device().is_cuda() ? DType::bf16 : DType::f32), {}, 3, 18, 70);
+  const auto expected =
+      reference_linear(x, rounded(rows.values, device().is_cuda() ? DType::bf16 : DType::f32), {}, 3, 18, 70);
   for (DType dtype : {partial(), DType::f32}) {
     Tensor out(dtype, {3, 18}, device());
     linear(out, x_device, weight, TensorView(), stream());
@@ -82,7 +100,8 @@ TEST_P(LinearTest, EmptyInputsGiveNothingOrTheBias) {
   Tensor none(activation(), {0, 5}, device());
   linear(none, Tensor(activation(), {0, 8}, device()), weight, TensorView(), stream());
   const LinearWeight empty_out = make_linear_weight(device(), DType::f32, 0, 8);
-  linear(Tensor(activation(), {3, 0}, device()), Tensor(activation(), {3, 8}, device()), empty_out, TensorView(), stream());
+  linear(Tensor(activation(), {3, 0}, device()), Tensor(activation(), {3, 8}, device()), empty_out, TensorView(),
+         stream());
   const LinearWeight empty_in = make_linear_weight(device(), DType::q8_0, 5, 0);
   const Values bias = {1, 2, 3, 4, 5};
   const Tensor bias_device = to_device(bias, {5}, activation(), stream());
@@ -120,7 +139,8 @@ TEST_P(LinearTest, ConvertsPlainRowsToTheStorage) {
   linear(out, to_device(identity, {12, 12}, activation(), stream()), weight, TensorView(), stream());
   const auto got = to_host(out, stream());
   for (size_t n = 0; n < 5; ++n)
-    for (size_t k = 0; k < 12; ++k) EXPECT_EQ(got[k * 5 + n], double(bf16_to_f32(f32_to_bf16(wide.values[n * 12 + k]))));
+    for (size_t k = 0; k < 12; ++k)
+      EXPECT_EQ(got[k * 5 + n], double(bf16_to_f32(f32_to_bf16(wide.values[n * 12 + k]))));
 }
 
 TEST_P(LinearTest, EmbedReadsRowsOfItsVocabularyAndZeroesTheRest) {
@@ -134,13 +154,15 @@ TEST_P(LinearTest, EmbedReadsRowsOfItsVocabularyAndZeroesTheRest) {
     embed(out, to_device(ids, stream()), table, 100, stream());
     Values expected;
     for (int32_t id : ids)
-      for (int64_t k = 0; k < 96; ++k) expected.push_back(id < 100 || id > 120 ? 0 : rows.values[size_t((id - 100) * 96 + k)]);
+      for (int64_t k = 0; k < 96; ++k)
+        expected.push_back(id < 100 || id > 120 ? 0 : rows.values[size_t((id - 100) * 96 + k)]);
     expect_close(to_host(out, stream()), rounded(expected, activation()), 0);
   }
 }
 
 TEST_P(LinearTest, RandomShardsAreSlicesOfOneMatrix) {
-  LinearWeight whole = make_linear_weight(device(), DType::bf16, 40, 128), shard = make_linear_weight(device(), DType::bf16, 17, 64);
+  LinearWeight whole = make_linear_weight(device(), DType::bf16, 40, 128),
+               shard = make_linear_weight(device(), DType::bf16, 17, 64);
   fill_linear_random(whole, 99, 0.5f, 0, 0, stream());
   fill_linear_random(shard, 99, 0.5f, 20, 64, stream());
   std::vector<int32_t> whole_ids, shard_ids;
@@ -152,7 +174,8 @@ TEST_P(LinearTest, RandomShardsAreSlicesOfOneMatrix) {
   expect_identical(got, to_host(whole_rows.view().slice(1, 64, 128), stream()), "a shard of the random matrix");
   for (int64_t n : {0, 16})
     for (int64_t k : {0, 63})
-      EXPECT_EQ(got[size_t(n * 64 + k)], double(bf16_to_f32(f32_to_bf16(random_fill_value(random_fill_row(99, 20 + n), 64 + k, 0.5f)))));
+      EXPECT_EQ(got[size_t(n * 64 + k)],
+                double(bf16_to_f32(f32_to_bf16(random_fill_value(random_fill_row(99, 20 + n), 64 + k, 0.5f)))));
 }
 
 TEST_P(LinearTest, RandomBlockStoragesStayInRange) {

@@ -6,7 +6,8 @@
 namespace trireme::test {
 namespace {
 
-std::vector<double> reference_norm(const Values& x, const Values& weight, const Values& bias, double eps, int64_t rows, int64_t cols) {
+std::vector<double> reference_norm(const Values& x, const Values& weight, const Values& bias, double eps, int64_t rows,
+                                   int64_t cols) {
   std::vector<double> out;
   for (int64_t r = 0; r < rows; ++r) {
     const float* row = x.data() + r * cols;
@@ -15,7 +16,8 @@ std::vector<double> reference_norm(const Values& x, const Values& weight, const 
     for (int64_t c = 0; c < cols; ++c) squares += (double(row[c]) - mean) * (double(row[c]) - mean);
     const double scale = 1 / std::sqrt(squares / double(cols) + eps);
     for (int64_t c = 0; c < cols; ++c)
-      out.push_back((double(row[c]) - mean) * scale * double(weight[size_t(c)]) + (bias.empty() ? 0 : double(bias[size_t(c)])));
+      out.push_back((double(row[c]) - mean) * scale * double(weight[size_t(c)]) +
+                    (bias.empty() ? 0 : double(bias[size_t(c)])));
   }
   return out;
 }
@@ -26,14 +28,17 @@ class NormTest : public BackendTest {
   void apply(TensorView out, TensorView x, const Values& weight, const Values& bias, float eps) {
     const Tensor weight_device = to_device(weight, {int64_t(weight.size())}, DType::f32, stream());
     const Tensor bias_device = to_device(bias, {int64_t(bias.size())}, DType::f32, stream());
-    if (bias.empty()) rms_norm(out, x, weight_device, eps, stream());
-    else layer_norm(out, x, weight_device, bias_device, eps, stream());
+    if (bias.empty())
+      rms_norm(out, x, weight_device, eps, stream());
+    else
+      layer_norm(out, x, weight_device, bias_device, eps, stream());
     stream().synchronize();
   }
 };
 
 TEST_P(NormTest, MatchesReferenceOnOddShapesAndStrides) {
-  for (auto [rows, cols] : {std::pair<int64_t, int64_t>{1, 1}, {3, 7}, {2, 16}, {5, 576}, {2, 4096}, {3, 5121}, {70, 33}}) {
+  for (auto [rows, cols] :
+       {std::pair<int64_t, int64_t>{1, 1}, {3, 7}, {2, 16}, {5, 576}, {2, 4096}, {3, 5121}, {70, 33}}) {
     for (bool centered : {false, true}) {
       SCOPED_TRACE(testing::Message() << rows << " x " << cols << (centered ? " layer_norm" : " rms_norm"));
       Values x = random_values(rows * cols, 1, 3);
@@ -67,7 +72,8 @@ TEST_P(NormTest, NoRowsIsFine) {
 }
 
 TEST_P(NormTest, WrongShapesThrow) {
-  const Tensor x(activation(), {2, 12}, device()), narrow(activation(), {2, 11}, device()), ints(DType::i32, {2, 12}, device());
+  const Tensor x(activation(), {2, 12}, device()), narrow(activation(), {2, 11}, device()),
+      ints(DType::i32, {2, 12}, device());
   const Values weight(12, 1);
   EXPECT_THROW(apply(narrow, x, weight, {}, 1e-6f), InternalError);
   EXPECT_THROW(apply(x, ints, weight, {}, 1e-6f), InternalError);

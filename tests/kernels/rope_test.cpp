@@ -33,7 +33,8 @@ class RopeTest : public BackendTest {
         double* head = expected.data() + t * row + h * shape.head_dim;
         for (int64_t i = 0; i < shape.half; ++i) {
           const double angle = double(float(positions[size_t(t)]) * inv_freq[size_t(i)]);  // the float32 product
-          const double low = head[i], high = head[i + shape.half], c = std::cos(angle) * double(scale), s = std::sin(angle) * double(scale);
+          const double low = head[i], high = head[i + shape.half], c = std::cos(angle) * double(scale),
+                       s = std::sin(angle) * double(scale);
           head[i] = low * c - high * s;
           head[i + shape.half] = high * c + low * s;
         }
@@ -53,14 +54,16 @@ TEST_P(RopeTest, MatchesReferenceNearAndFar) {
 TEST_P(RopeTest, DimensionsPastTheRotaryOnesStay) { check({2, 20, 5}, {9, 1}, 1); }
 
 TEST_P(RopeTest, EmptyInputsAreFine) {
-  const Tensor x(activation(), {0, 2, 8}, device()), one(activation(), {1, 2, 8}, device()), positions(DType::i32, {0}, device());
+  const Tensor x(activation(), {0, 2, 8}, device()), one(activation(), {1, 2, 8}, device()),
+      positions(DType::i32, {0}, device());
   const Tensor inv_freq(DType::f32, {4}, device()), no_freq(DType::f32, {0}, device());
   rope(x, positions, inv_freq, 1, stream());
   rope(one, to_device({3}, stream()), no_freq, 1, stream());
 }
 
 TEST_P(RopeTest, WrongShapesThrow) {
-  const Tensor x(activation(), {2, 2, 8}, device()), inv_freq(DType::f32, {4}, device()), long_freq(DType::f32, {5}, device());
+  const Tensor x(activation(), {2, 2, 8}, device()), inv_freq(DType::f32, {4}, device()),
+      long_freq(DType::f32, {5}, device());
   EXPECT_THROW(rope(x, to_device({1}, stream()), inv_freq, 1, stream()), InternalError);
   EXPECT_THROW(rope(x, to_device({1, 2}, stream()), long_freq, 1, stream()), InternalError);
   EXPECT_THROW(rope(x.view().reshape({2, 16}), to_device({1, 2}, stream()), inv_freq, 1, stream()), InternalError);

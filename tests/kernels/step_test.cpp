@@ -25,7 +25,9 @@ class StepTest : public BackendTest {
   }
 
   Tensor up(const Ints& values) { return to_device(values, stream()); }
-  Tensor up(const Ints& values, int64_t columns) { return to_device(values, {int64_t(values.size()) / columns, columns}, stream()); }
+  Tensor up(const Ints& values, int64_t columns) {
+    return to_device(values, {int64_t(values.size()) / columns, columns}, stream());
+  }
   Ints down(TensorView view) {
     Ints values;
     for (double value : to_host(view, stream())) values.push_back(int32_t(value));
@@ -35,7 +37,8 @@ class StepTest : public BackendTest {
 
   // Slot 2: prompt 10 11 11, drawn 11 14 99.  Slot 0: prompt 15, counts not tracked.
   void open_two() {
-    open_slots(state_, up({2, 0}), up({3, 1}), up({0, 6, 7}), up({10, 11, 11, 11, 14, 99, 15}), up({1, 0}), kVocabBegin, stream());
+    open_slots(state_, up({2, 0}), up({3, 1}), up({0, 6, 7}), up({10, 11, 11, 11, 14, 99, 15}), up({1, 0}), kVocabBegin,
+               stream());
   }
 
  protected:

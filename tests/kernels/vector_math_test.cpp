@@ -29,7 +29,8 @@ const cpu::Loops& loops_of(InstructionSet set) {
 // Distance in units of the last place of the float32 next to `expected`.
 double ulps(float got, double expected) {
   const float nearest = float(expected);
-  const double ulp = double(std::nextafter(std::fabs(nearest), std::numeric_limits<float>::infinity())) - std::fabs(double(nearest));
+  const double ulp =
+      double(std::nextafter(std::fabs(nearest), std::numeric_limits<float>::infinity())) - std::fabs(double(nearest));
   return std::fabs(double(got) - expected) / ulp;
 }
 
@@ -72,7 +73,8 @@ TEST(VectorMath, SineAndCosineAreAccurateFarOut) {
     cpu::loops().rotary_angles(cosines.data(), sines.data(), position, inv_freq.data(), 1, 64);
     for (size_t i = 0; i < 64; ++i) {
       const double angle = double(position * inv_freq[i]);
-      worst = std::max({worst, std::fabs(double(cosines[i]) - std::cos(angle)), std::fabs(double(sines[i]) - std::sin(angle))});
+      worst = std::max(
+          {worst, std::fabs(double(cosines[i]) - std::cos(angle)), std::fabs(double(sines[i]) - std::sin(angle))});
     }
   }
   EXPECT_LT(worst, 1e-7);
@@ -80,7 +82,8 @@ TEST(VectorMath, SineAndCosineAreAccurateFarOut) {
 
 TEST(VectorMath, RowLoopsGiveTheSameBitsOnEveryInstructionSet) {
   const int64_t rows = 3, cols = 77;
-  const Values x = random_values(rows * 2 * cols, 1, 20), weight = random_values(cols, 2), bias = random_values(cols, 3);
+  const Values x = random_values(rows * 2 * cols, 1, 20), weight = random_values(cols, 2),
+               bias = random_values(cols, 3);
   std::vector<double> sum(size_t(rows * cols));
   for (size_t i = 0; i < sum.size(); ++i) sum[i] = double(x[i]) / 3;
   const auto run_all = [&](InstructionSet set) {
@@ -112,7 +115,9 @@ TEST(VectorMath, RowLoopsGiveTheSameBitsOnEveryInstructionSet) {
 TEST(SmallFloats, HalfSurvivesTheWayThroughFloat) {
   for (uint32_t bits = 0; bits < 0x10000; ++bits) {
     const float value = f16_to_f32(uint16_t(bits));
-    if (!std::isnan(value)) { ASSERT_EQ(cpu::f32_to_f16(value), bits); }
+    if (!std::isnan(value)) {
+      ASSERT_EQ(cpu::f32_to_f16(value), bits);
+    }
   }
   EXPECT_EQ(cpu::f32_to_f16(1 + 0x1p-11f), 0x3c00);  // ties to even
   EXPECT_EQ(cpu::f32_to_f16(1 + 3 * 0x1p-11f), 0x3c02);

@@ -21,7 +21,8 @@ struct AttentionRow {
 
 class PagedCache {
  public:
-  PagedCache(AttentionShape shape, std::vector<AttentionRow> rows, const Stream& stream) : shape_(shape), rows_(std::move(rows)) {
+  PagedCache(AttentionShape shape, std::vector<AttentionRow> rows, const Stream& stream)
+      : shape_(shape), rows_(std::move(rows)) {
     const DType dtype = stream.device().is_cpu() ? DType::f32 : DType::bf16;
     lay_out();
     fill(dtype);
@@ -53,13 +54,16 @@ class PagedCache {
     Values values;
     for (size_t r = 0; r < rows_.size(); ++r) {
       const int64_t width = shape_.q_heads * shape_.head_dim;
-      values.insert(values.end(), queries_[r].begin() + rows_[r].begin * width, queries_[r].begin() + (rows_[r].begin + rows_[r].count) * width);
+      values.insert(values.end(), queries_[r].begin() + rows_[r].begin * width,
+                    queries_[r].begin() + (rows_[r].begin + rows_[r].count) * width);
     }
     return values;
   }
 
   // Element of the cache where token t's key (part 0) or value (1) of head h begins.
-  int64_t offset(int64_t t, int64_t part, int64_t h) const { return element(token_slots_[size_t(t)], positions_[size_t(t)], part, h); }
+  int64_t offset(int64_t t, int64_t part, int64_t h) const {
+    return element(token_slots_[size_t(t)], positions_[size_t(t)], part, h);
+  }
 
   std::vector<double> reference(const AttentionOptions& options) const {
     std::vector<double> out;
@@ -74,11 +78,13 @@ class PagedCache {
 
   int64_t element(int32_t slot, int64_t position, int64_t part, int64_t head) const {
     const int64_t block = table_[size_t(slot * max_blocks_ + position / shape_.block_size)];
-    return (((block * 2 + part) * shape_.kv_heads + head) * shape_.block_size + position % shape_.block_size) * shape_.head_dim;
+    return (((block * 2 + part) * shape_.kv_heads + head) * shape_.block_size + position % shape_.block_size) *
+           shape_.head_dim;
   }
 
   void lay_out() {
-    for (const AttentionRow& row : rows_) max_blocks_ = std::max(max_blocks_, (row.context + shape_.block_size - 1) / shape_.block_size);
+    for (const AttentionRow& row : rows_)
+      max_blocks_ = std::max(max_blocks_, (row.context + shape_.block_size - 1) / shape_.block_size);
     max_blocks_ += 1;
     table_.assign(size_t((2 * int64_t(rows_.size()) + 1) * max_blocks_), -1);
     std::vector<int32_t> blocks(rows_.size() * size_t(max_blocks_) + 1);
@@ -113,12 +119,15 @@ class PagedCache {
           for (int64_t h = 0; h < shape_.kv_heads; ++h)
             std::copy_n(values.begin() + (p * 2 + part) * width + h * shape_.head_dim, shape_.head_dim,
                         cache_.begin() + element(slot_of(r), p, part, h));
-      queries_.push_back(rounded(random_values(context * shape_.q_heads * shape_.head_dim, uint32_t(200 + context), 2), dtype));
+      queries_.push_back(
+          rounded(random_values(context * shape_.q_heads * shape_.head_dim, uint32_t(200 + context), 2), dtype));
     }
   }
 
-  void attend(std::vector<double>& out, int64_t row, int64_t position, int64_t head, const AttentionOptions& options) const {
-    const int64_t kv_head = head / (shape_.q_heads / shape_.kv_heads), first = options.window > 0 ? std::max<int64_t>(0, position - options.window + 1) : 0;
+  void attend(std::vector<double>& out, int64_t row, int64_t position, int64_t head,
+              const AttentionOptions& options) const {
+    const int64_t kv_head = head / (shape_.q_heads / shape_.kv_heads),
+                  first = options.window > 0 ? std::max<int64_t>(0, position - options.window + 1) : 0;
     const float* q = queries_[size_t(row)].data() + (position * shape_.q_heads + head) * shape_.head_dim;
     std::vector<double> scores;
     for (int64_t j = first; j <= position; ++j) {
@@ -126,14 +135,16 @@ class PagedCache {
       double score = 0;
       for (int64_t d = 0; d < shape_.head_dim; ++d) score += double(q[d]) * double(k[d]);
       score *= double(options.scale);
-      scores.push_back(options.soft_cap > 0 ? double(options.soft_cap) * std::tanh(score / double(options.soft_cap)) : score);
+      scores.push_back(options.soft_cap > 0 ? double(options.soft_cap) * std::tanh(score / double(options.soft_cap))
+                                            : score);
     }
     const double maximum = *std::max_element(scores.begin(), scores.end());
     double total = 0;
     for (double& score : scores) total += score = std::exp(score - maximum);
     for (int64_t d = 0; d < shape_.head_dim; ++d) {
       double sum = 0;
-      for (int64_t j = first; j <= position; ++j) sum += scores[size_t(j - first)] / total * double(cache_[size_t(element(slot_of(row), j, 1, kv_head) + d)]);
+      for (int64_t j = first; j <= position; ++j)
+        sum += scores[size_t(j - first)] / total * double(cache_[size_t(element(slot_of(row), j, 1, kv_head) + d)]);
       out.push_back(sum);
     }
   }

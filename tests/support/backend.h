@@ -32,6 +32,6 @@ class BackendTest : public testing::TestWithParam<Device> {
 
 }  // namespace trireme::test
 
-#define INSTANTIATE_BACKENDS(Suite)                                                                   \
+#define INSTANTIATE_BACKENDS(Suite)                                                                        \
   INSTANTIATE_TEST_SUITE_P(Cpu, Suite, testing::Values(::trireme::Device{::trireme::DeviceKind::cpu, 0})); \
   INSTANTIATE_TEST_SUITE_P(Cuda, Suite, testing::Values(::trireme::Device{::trireme::DeviceKind::cuda, 0}))

@@ -72,7 +72,8 @@ inline LinearWeight load_weight(const EncodedRows& rows, int granule, const Stre
 }
 
 // out[t, n] = sum_k x[t, k] w[n, k] + bias[n] in float64.
-inline std::vector<double> reference_linear(const Values& x, const Values& w, const Values& bias, int64_t tokens, int64_t out, int64_t in) {
+inline std::vector<double> reference_linear(const Values& x, const Values& w, const Values& bias, int64_t tokens,
+                                            int64_t out, int64_t in) {
   std::vector<double> result;
   for (int64_t t = 0; t < tokens; ++t) {
     for (int64_t n = 0; n < out; ++n) {

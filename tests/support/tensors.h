@@ -37,10 +37,14 @@ inline std::vector<std::byte> encode(const Values& values, DType dtype) {
   std::vector<std::byte> bytes(values.size() * size_t(dtype_block_bytes(dtype)));
   for (size_t i = 0; i < values.size(); ++i) {
     const auto put = [&](auto element) { std::memcpy(bytes.data() + i * sizeof element, &element, sizeof element); };
-    if (dtype == DType::f32) put(values[i]);
-    else if (dtype == DType::f64) put(double(values[i]));
-    else if (dtype == DType::bf16) put(f32_to_bf16(values[i]));
-    else CHECK(false) << "encode" << dtype_name(dtype);
+    if (dtype == DType::f32)
+      put(values[i]);
+    else if (dtype == DType::f64)
+      put(double(values[i]));
+    else if (dtype == DType::bf16)
+      put(f32_to_bf16(values[i]));
+    else
+      CHECK(false) << "encode" << dtype_name(dtype);
   }
   return bytes;
 }
@@ -91,19 +95,26 @@ std::vector<T> raw_to_host(TensorView view, const Stream& stream) {
   const int64_t rows = view.rank() > 0 ? view.dim(0) : 0, cols = rows > 0 ? view.elements() / rows : 0;
   std::vector<T> values(static_cast<size_t>(view.elements()));
   for (int64_t r = 0; r < rows; ++r)
-    copy_async(values.data() + r * cols, view.as<T>() + r * view.stride(0), size_t(cols) * sizeof(T), view.device(), stream);
+    copy_async(values.data() + r * cols, view.as<T>() + r * view.stride(0), size_t(cols) * sizeof(T), view.device(),
+               stream);
   stream.synchronize();
   return values;
 }
 
 inline std::vector<double> to_host(TensorView view, const Stream& stream) {
   std::vector<double> values;
-  if (view.dtype() == DType::f32) for (float value : raw_to_host<float>(view, stream)) values.push_back(value);
-  else if (view.dtype() == DType::f64) values = raw_to_host<double>(view, stream);
-  else if (view.dtype() == DType::bf16) for (uint16_t bits : raw_to_host<uint16_t>(view, stream)) values.push_back(bf16_to_f32(bits));
-  else if (view.dtype() == DType::i32) for (int32_t value : raw_to_host<int32_t>(view, stream)) values.push_back(value);
-  else if (view.dtype() == DType::u16) for (uint16_t value : raw_to_host<uint16_t>(view, stream)) values.push_back(value);
-  else CHECK(false) << "to_host" << view.shape_text();
+  if (view.dtype() == DType::f32)
+    for (float value : raw_to_host<float>(view, stream)) values.push_back(value);
+  else if (view.dtype() == DType::f64)
+    values = raw_to_host<double>(view, stream);
+  else if (view.dtype() == DType::bf16)
+    for (uint16_t bits : raw_to_host<uint16_t>(view, stream)) values.push_back(bf16_to_f32(bits));
+  else if (view.dtype() == DType::i32)
+    for (int32_t value : raw_to_host<int32_t>(view, stream)) values.push_back(value);
+  else if (view.dtype() == DType::u16)
+    for (uint16_t value : raw_to_host<uint16_t>(view, stream)) values.push_back(value);
+  else
+    CHECK(false) << "to_host" << view.shape_text();
   return values;
 }
 
@@ -116,13 +127,15 @@ void expect_close(const std::vector<double>& got, const std::vector<Expected>& e
     const double want = double(expected[i]), difference = std::abs(got[i] - want);
     const bool both_nan = std::isnan(got[i]) && std::isnan(want);
     if (both_nan || got[i] == want || difference <= tolerance * (1 + std::abs(want))) continue;
-    if (++wrong <= 5) ADD_FAILURE() << "element " << i << " of " << got.size() << ": got " << got[i] << ", expected " << want;
+    if (++wrong <= 5)
+      ADD_FAILURE() << "element " << i << " of " << got.size() << ": got " << got[i] << ", expected " << want;
   }
   EXPECT_EQ(wrong, 0u) << "elements beyond tolerance " << tolerance;
 }
 
 // The same bits. `what` names the variation.
-inline void expect_identical(const std::vector<double>& got, const std::vector<double>& expected, const std::string& what) {
+inline void expect_identical(const std::vector<double>& got, const std::vector<double>& expected,
+                             const std::string& what) {
   ASSERT_EQ(got.size(), expected.size()) << what;
   for (size_t i = 0; i < got.size(); ++i)
     ASSERT_TRUE(std::memcmp(&got[i], &expected[i], sizeof(double)) == 0)
