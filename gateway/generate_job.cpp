@@ -119,6 +119,22 @@ void GenerateJob::submit(size_t index, TimePoint now) {
   }
 }
 
+// The engine's statistics come about once a second, so a short run would hear only of the empty pool at its end.
+double GenerateJob::kv_use() const {
+  const int64_t block = std::max(facts_.block_size, 1), pool = facts_.num_blocks;
+  int64_t blocks = 0;
+  for (const auto& [id, active] : active_) {
+    const RequestRecord* record = ledger_.find(id);
+    if (!record || record->first_token == TimePoint{}) continue;
+    const int64_t prompt = int64_t(record->request.prompt.size());
+    blocks += prompt / block;  // whole prompt blocks are shared by the choices
+    for (const ChoiceRecord& choice : record->choices)
+      if (choice.finish == FinishReason::none)
+        blocks += (prompt + int64_t(choice.ids.size()) + block - 1) / block - prompt / block;
+  }
+  return pool > 0 ? std::min(1.0, double(blocks) / double(pool)) : 0.0;
+}
+
 void GenerateJob::on_events(const std::vector<EngineEvent>& events, TimePoint now) {
   for (const EngineEvent& event : events) {
     if (const auto* token = std::get_if<TokenEvent>(&event)) on_token(*token, now);
@@ -129,6 +145,7 @@ void GenerateJob::on_events(const std::vector<EngineEvent>& events, TimePoint no
             std::max(summary_.most_kv_use, double(stats->blocks_total - stats->blocks_free - stats->blocks_cached) /
                                                double(stats->blocks_total));
   }
+  summary_.most_kv_use = std::max(summary_.most_kv_use, kv_use());
   submit_more(now);
 }
 

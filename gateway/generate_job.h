@@ -42,7 +42,7 @@ struct GenerateSummary {
   int64_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
   std::vector<double> first_token_seconds;  // per finished prompt, from its submission
   TimePoint started, first_token, last_token;
-  double most_kv_use = 0;  // 0..1, of the statistics heard
+  double most_kv_use = 0;  // 0..1; blocks of begun requests, or the engine's figure if larger
 };
 
 struct GenerateOptions {
@@ -77,6 +77,7 @@ class GenerateJob final : public FrontJob {
   void complete(RequestId id, const std::string& error, TimePoint now);
   void deliver(FinishedPrompt prompt);
   size_t max_in_flight() const;
+  double kv_use() const;  // of the requests that have begun, as the front can tell
 
   std::vector<PromptLine> prompts_;
   const ModelAssets& assets_;

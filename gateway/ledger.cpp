@@ -62,6 +62,11 @@ RequestRecord* Ledger::find(RequestId id) {
   return entry == records_.end() ? nullptr : &entry->second;
 }
 
+const RequestRecord* Ledger::find(RequestId id) const {
+  const auto entry = records_.find(id);
+  return entry == records_.end() ? nullptr : &entry->second;
+}
+
 void Ledger::erase(RequestId id) { records_.erase(id); }
 
 Request Ledger::replay(const RequestRecord& record) {

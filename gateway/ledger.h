@@ -43,6 +43,7 @@ class Ledger {
   RequestRecord* fail(const RequestFailedEvent& event);
 
   RequestRecord* find(RequestId id);
+  const RequestRecord* find(RequestId id) const;
   void erase(RequestId id);
   size_t size() const { return records_.size(); }
 

@@ -18,13 +18,14 @@
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
 
 #define TRIREME_ISA avx512
-// clang-format off: each builds on the ones before
-#include "kernels/cpu/attention_loops.h"
-#include "kernels/cpu/linear_loops.h"
-#include "kernels/cpu/loops_table.h"
-#include "kernels/cpu/row_loops.h"
+// Each builds on the ones before it.
+// clang-format off
 #include "kernels/cpu/vector_avx512.h"
 #include "kernels/cpu/vector_math.h"
+#include "kernels/cpu/row_loops.h"
+#include "kernels/cpu/linear_loops.h"
+#include "kernels/cpu/attention_loops.h"
+#include "kernels/cpu/loops_table.h"
 // clang-format on
 
 namespace trireme::cpu {

@@ -11,13 +11,14 @@
 #include "kernels/cpu/loops.h"
 
 #define TRIREME_ISA portable
-// clang-format off: each builds on the ones before
-#include "kernels/cpu/attention_loops.h"
-#include "kernels/cpu/linear_loops.h"
-#include "kernels/cpu/loops_table.h"
-#include "kernels/cpu/row_loops.h"
-#include "kernels/cpu/vector_math.h"
+// Each builds on the ones before it.
+// clang-format off
 #include "kernels/cpu/vector_portable.h"
+#include "kernels/cpu/vector_math.h"
+#include "kernels/cpu/row_loops.h"
+#include "kernels/cpu/linear_loops.h"
+#include "kernels/cpu/attention_loops.h"
+#include "kernels/cpu/loops_table.h"
 // clang-format on
 
 namespace trireme::cpu {

@@ -144,6 +144,19 @@ TEST_F(GenerateJobTest, ReportsARequestThatTheEngineRefuses) {
   EXPECT_TRUE(job_->done());
 }
 
+TEST_F(GenerateJobTest, KnowsItsKvUseBeforeTheEngineTellsAny) {
+  facts_.num_blocks = 10;
+  facts_.block_size = 4;
+  make({"abcdef"});
+  EXPECT_EQ(job_->summary().most_kv_use, 0);  // submitted, not begun
+  answer(1, 'x');
+  answer(1, 'y');
+  answer(1, 'z');  // 9 tokens: 3 blocks of 4
+  EXPECT_DOUBLE_EQ(job_->summary().most_kv_use, 0.3);
+  answer(1, 'z', true);
+  EXPECT_DOUBLE_EQ(job_->summary().most_kv_use, 0.3);
+}
+
 TEST_F(GenerateJobTest, CancelStopsEverythingInFlight) {
   make({"a", "b", "c", "d", "e"});
   job_->cancel();
