@@ -148,11 +148,19 @@ std::optional<EngineFault> RankWatch::judge_progress(TimePoint now) {
   return std::nullopt;
 }
 
+// One death pulls others down through MPI within milliseconds, and which end of file came first says little.
+std::string RankWatch::others_ended(size_t rank) const {
+  std::string text;
+  for (size_t i = rank + 1; i < ranks_.size(); ++i)
+    if (ranks_[i].ended && !ranks_[i].stopped) text += "; so did " + rank_text(int(i), ranks_[i]);
+  return text;
+}
+
 std::optional<EngineFault> RankWatch::judge(TimePoint now) {
   for (size_t i = 0; i < ranks_.size(); ++i) {
     const RankState& state = ranks_[i];
     if (state.stopped) continue;
-    if (state.ended) return fault(FaultKind::ended, int(i), "died (its connection ended)", now);
+    if (state.ended) return fault(FaultKind::ended, int(i), "died (its connection ended)" + others_ended(i), now);
     if (state.connected && now - state.last_heard > limits_.silence)
       return fault(FaultKind::silent, int(i),
                    fmt::format("stopped or cut off: not heard for {:.1f} s", seconds(now - state.last_heard)), now);

@@ -66,6 +66,7 @@ class RankWatch {
   const std::vector<RankState>& ranks() const { return ranks_; }
 
  private:
+  std::string others_ended(size_t rank) const;
   std::optional<EngineFault> judge_progress(TimePoint now);
   Duration run_queue_credit();
 

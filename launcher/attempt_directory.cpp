@@ -28,8 +28,9 @@ void sweep(const std::string& path, const std::vector<pid_t>& processes) {
   for (int i = 0; i < kSweeps && clean < 10; ++i) {
     bool alive = false;
     for (pid_t pid : processes) {
+      if (!belongs_to_attempt(pid, path)) continue;
       ::kill(pid, SIGKILL);
-      alive = alive || ::kill(pid, 0) == 0;
+      alive = true;
     }
     std::error_code error;
     const bool there = std::filesystem::exists(path, error);
@@ -76,6 +77,14 @@ FileDescriptor fork_janitor(const std::string& path, pid_t& child) {
 }
 
 }  // namespace
+
+bool belongs_to_attempt(pid_t pid, const std::string& directory) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/environ", std::ios::binary);
+  const std::string mark = std::string(kAttemptDirectoryName) + "=" + directory;
+  for (std::string variable; std::getline(file, variable, '\0');)
+    if (variable == mark) return true;
+  return false;  // gone, a zombie, or somebody else's
+}
 
 AttemptDirectory::AttemptDirectory() {
   // Memory first: MPI's shared-memory segments lie here, and on a disk their pages would be written back.

@@ -29,6 +29,10 @@ class AttemptDirectory {
   pid_t janitor_ = -1;
 };
 
+// Is `pid` a process of the attempt that owns `directory`? Read from its environment, so that neither a number the
+// kernel has given to somebody else since, nor one of another pid namespace, is ever taken for a rank and killed.
+bool belongs_to_attempt(pid_t pid, const std::string& directory);
+
 // On a host other than the front's nobody owns the attempt's directory: the first rank there (by the environment)
 // forks a janitor that removes it once that rank has ended. Call before any thread exists.
 void start_host_janitor();

@@ -127,12 +127,13 @@ void EngineProcess::kill() {
   if (pid_ < 0) return;
   // mpirun first: it would start nothing again, but it must not report its ranks' deaths as news.
   if (!reap()) ::kill(pid_, SIGKILL);
-  for (pid_t rank : local_ranks_) ::kill(rank, SIGKILL);
+  for (pid_t rank : local_ranks_)
+    if (belongs_to_attempt(rank, directory_.path())) ::kill(rank, SIGKILL);
   for (const TimePoint deadline = now() + kKillPatience; now() < deadline; ::usleep(2000)) {
     bool alive = !reap();
     for (auto rank = local_ranks_.begin(); rank != local_ranks_.end();) {
       ::waitpid(*rank, nullptr, WNOHANG);  // ours when mpirun died first
-      const bool gone = ::kill(*rank, 0) != 0;
+      const bool gone = !belongs_to_attempt(*rank, directory_.path());
       alive = alive || !gone;
       rank = gone ? local_ranks_.erase(rank) : std::next(rank);
     }

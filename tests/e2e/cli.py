@@ -26,8 +26,12 @@ def generate(trireme, arguments, lines=None, timeout=300, check=True):
 
 
 def temporary_files(roots=("/tmp", "/dev/shm")):
-    """What a run may leave behind: every name directly below the temporary folders."""
-    return {path for root in roots for path in glob.glob(os.path.join(root, "*")) + glob.glob(os.path.join(root, ".trireme*"))}
+    """What a run may leave behind: names of ours and of MPI's directly below the temporary folders."""
+    return {os.path.join(root, name) for root in roots for name in os.listdir(root) if is_ours(name)}
+
+
+def is_ours(name):
+    return any(word in name for word in ("trireme", "ompi", "openmpi", "vader", "pmix", "orte", "nccl"))
 
 
 def descendants(pid):

@@ -1,14 +1,16 @@
 """kill -9 of a rank, of mpirun and of the command itself while it generates, on one host or on two: within 5 s
 nothing is left, no process and no file, and where the command lives it says in one line which rank died, and where.
 
-    kill_test.py TRIREME one|two
+    kill_test.py TRIREME one|two [victim ...]
 """
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import cli
@@ -23,12 +25,21 @@ class OneHost:
     launch = []
     prefix = []
 
+    def __init__(self, trireme):
+        # A path of its own tells this test's ranks from anybody else's.
+        self.folder = tempfile.TemporaryDirectory(prefix="trireme-e2e-")
+        self.trireme = trireme
+        self.model = shutil.copytree(cli.model("tiny-llama"), os.path.join(self.folder.name, "tiny-llama"))
+
     def files(self):
         return cli.temporary_files()
 
 
 class Pair:
-    def __init__(self, a, b, agent):
+    def __init__(self, a, b, agent, trireme):
+        # Program and model may lie under /tmp, which is each host's own.
+        self.trireme = shutil.copy(trireme, os.path.join(a.folder, "trireme"))
+        self.model = shutil.copytree(cli.model("tiny-llama"), os.path.join(a.folder, "tiny-llama"))
         hostfile = os.path.join(a.folder, "hostfile")
         with open(hostfile, "w", encoding="ascii") as file:
             file.write(f"{a.address} slots=2\n{b.address} slots=2\n")
@@ -41,16 +52,17 @@ class Pair:
     def files(self):
         listing = ["sh", "-c", "ls -A /tmp /dev/shm"]
         return {(host.name, line) for host in (self.a, self.b)
-                for line in host.run(listing, capture_output=True, text=True).stdout.splitlines() if line and not line.startswith("/")}
+                for line in host.run(listing, capture_output=True, text=True).stdout.splitlines() if cli.is_ours(line)}
 
 
-def engines(among=None):
-    """Pids of rank processes of this test, on all hosts (host namespaces are children of this one)."""
+def engines(place):
+    """Pids of this test's rank processes on all hosts, as seen from here (the hosts' namespaces are below this one)."""
     found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit() and "trireme engine" in cli.command_line(int(name)) and not cli.command_line(int(name)).startswith("mpirun"):
-            with contextlib.suppress(OSError, ValueError):
-                if cli.alive(int(name)) and os.readlink(f"/proc/{name}/exe").endswith("trireme"):
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        line = cli.command_line(int(name))
+        if "trireme engine" in line and place.model in line and cli.alive(int(name)):
+            with contextlib.suppress(OSError):
+                if os.path.basename(os.readlink(f"/proc/{name}/exe")) == "trireme":
                     found.append(int(name))
     return found
 
@@ -64,15 +76,15 @@ def rank_of(pid):
     return -1
 
 
-def start(trireme, place):
-    command = [*place.prefix, trireme, "generate", "--output-format", "json", "--device", "cpu", "-tp", "2", "-pp", "2", "--model",
-               cli.model("tiny-llama"), "--max-new-tokens", "1900", "--ignore-eos", "--prompts", "-", *place.launch]
+def start(place):
+    command = [*place.prefix, place.trireme, "generate", "--output-format", "json", "--device", "cpu", "-tp", "2", "-pp", "2", "--model",
+               place.model, "--max-new-tokens", "1900", "--ignore-eos", "--prompts", "-", *place.launch]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdin.write("hello\n" * 16)
     process.stdin.close()
     process.stdin = None
     deadline = time.monotonic() + 40
-    while len(engines()) < 4:
+    while len(engines(place)) < 4:
         if time.monotonic() > deadline or process.poll() is not None:
             raise SystemExit(f"the engine did not start: {process.communicate()[1][-2000:]}")
         time.sleep(0.05)
@@ -87,25 +99,25 @@ def front_of(process, prefix):
     if not prefix:
         return process.pid
     return next(pid for pid in cli.descendants(process.pid) if "trireme generate" in cli.command_line(pid)
-                and os.readlink(f"/proc/{pid}/exe").endswith("trireme"))
+                and os.path.basename(os.readlink(f"/proc/{pid}/exe")) == "trireme")
 
 
-def victim_of(name, process, prefix):
+def victim_of(name, process, place):
     if name == "command":
-        return front_of(process, prefix)
+        return front_of(process, place.prefix)
     if name == "mpirun":
         return next(pid for pid in cli.descendants(process.pid) if cli.command_line(pid).startswith("mpirun"))
-    return next(pid for pid in engines() if rank_of(pid) == int(name.split()[1]))
+    return next(pid for pid in engines(place) if rank_of(pid) == int(name.split()[1]))
 
 
 def gone(place, before):
-    return not engines() and not place.files() - before
+    return not engines(place) and not place.files() - before
 
 
-def check(trireme, place, name):
+def check(place, name):
     before = place.files()
-    process = start(trireme, place)
-    victim = victim_of(name, process, place.prefix)
+    process = start(place)
+    victim = victim_of(name, process, place)
     killed = time.monotonic()
     os.kill(victim, signal.SIGKILL)
     errors = []
@@ -113,7 +125,7 @@ def check(trireme, place, name):
         time.sleep(0.05)
     elapsed = time.monotonic() - killed
     if not gone(place, before):
-        errors.append(f"{name}: after {elapsed:.1f} s left: processes {engines()}, files {sorted(map(str, place.files() - before))[:5]}")
+        errors.append(f"{name}: after {elapsed:.1f} s left: processes {engines(place)}, files {sorted(map(str, place.files() - before))[:5]}")
     try:
         _, stderr = process.communicate(timeout=10)
     except subprocess.TimeoutExpired:
@@ -135,9 +147,9 @@ def main():
         return 77
     errors = []
     with contextlib.ExitStack() as stack:
-        place = Pair(*stack.enter_context(hosts.TwoHosts())) if count == "two" else OneHost()
-        for name in ("rank 0", "rank 3", "mpirun", "command"):
-            errors += check(trireme, place, name)
+        place = Pair(*stack.enter_context(hosts.TwoHosts()), trireme) if count == "two" else OneHost(trireme)
+        for name in sys.argv[3:] or ("rank 0", "rank 3", "mpirun", "command"):
+            errors += check(place, name)
     print("\n".join(errors))
     return 1 if errors else 0
 

@@ -17,11 +17,11 @@ def main():
     if not hosts.available():
         print("skipped: two test hosts need root and namespaces")
         return 77
-    arguments = ["--model", cli.model("tiny-llama"), "--temperature", "0.8", "--seed", "7", "--n", "2", "--device", "cpu"]
-    expected = cli.generate(trireme, arguments, _PROMPTS)
+    arguments = ["--temperature", "0.8", "--seed", "7", "--n", "2", "--device", "cpu"]
+    expected = cli.generate(trireme, ["--model", cli.model("tiny-llama"), *arguments], _PROMPTS)
     with hosts.TwoHosts() as (a, b, agent):
-        pair = Pair(a, b, agent)
-        command = [*pair.prefix, trireme, "generate", "--output-format", "json", *arguments, "-tp", "2", "-pp", "2", "--prompts", "-", *pair.launch]
+        pair = Pair(a, b, agent, trireme)
+        command = [*pair.prefix, pair.trireme, "generate", "--output-format", "json", "--model", pair.model, *arguments, "-tp", "2", "-pp", "2", "--prompts", "-", *pair.launch]
         done = subprocess.run(command, input="".join(json.dumps(line) + "\n" for line in _PROMPTS), capture_output=True, text=True,
                               timeout=120, check=False)
         if done.returncode != 0:

@@ -1,0 +1,94 @@
+#include "launcher/attempt_directory.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <thread>
+
+namespace trireme {
+namespace {
+
+bool eventually(const std::function<bool()>& holds) {
+  for (int i = 0; i < 500 && !holds(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  return holds();
+}
+
+// A sleeping program; with `directory` in its environment, as ranks have it.
+pid_t start_sleeper(const std::string& directory) {
+  const std::string mark = std::string(kAttemptDirectoryName) + "=" + directory;
+  const pid_t pid = fork();
+  if (pid == 0) {
+    char* const arguments[] = {const_cast<char*>("sleep"), const_cast<char*>("60"), nullptr};
+    char* const environment[] = {directory.empty() ? nullptr : const_cast<char*>(mark.c_str()), nullptr};
+    execve("/bin/sleep", arguments, environment);
+    _exit(127);
+  }
+  return pid;
+}
+
+bool ended(pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) == pid; }
+
+TEST(AttemptDirectory, GoesWithItsOwner) {
+  std::string path;
+  {
+    AttemptDirectory directory;
+    path = directory.path();
+    EXPECT_TRUE(std::filesystem::exists(path));
+    EXPECT_EQ(std::filesystem::status(path).permissions() & std::filesystem::perms::mask,
+              std::filesystem::perms::owner_all);
+  }
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST(AttemptDirectory, KnowsItsProcessesByTheirEnvironmentAndNotByTheirNumber) {
+  const pid_t ours = start_sleeper("/dev/shm/trireme-abc"), other = start_sleeper("/dev/shm/trireme-abcd"),
+              stranger = start_sleeper("");
+  EXPECT_TRUE(eventually([&] { return belongs_to_attempt(ours, "/dev/shm/trireme-abc"); }));
+  EXPECT_TRUE(eventually([&] { return belongs_to_attempt(other, "/dev/shm/trireme-abcd"); }));
+  EXPECT_FALSE(belongs_to_attempt(other, "/dev/shm/trireme-abc"));
+  EXPECT_FALSE(belongs_to_attempt(stranger, "/dev/shm/trireme-abc"));
+  EXPECT_FALSE(belongs_to_attempt(999999999, "/dev/shm/trireme-abc"));
+  for (pid_t pid : {ours, other, stranger}) {
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+  }
+}
+
+// The owner is killed; its janitor ends the attempt's processes, and leaves alone a number that is not one of them.
+TEST(AttemptDirectory, TheJanitorKillsTheAttemptsProcessesOnly) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const pid_t stranger = start_sleeper("");
+  const pid_t owner = fork();
+  if (owner == 0) {
+    AttemptDirectory directory;
+    directory.add_process(stranger);
+    const pid_t rank = start_sleeper(directory.path());
+    directory.add_process(rank);
+    std::string told = directory.path() + " " + std::to_string(rank) + "\n";
+    if (::write(ends[1], told.data(), told.size()) < 0) _exit(1);
+    pause();
+  }
+  std::string told;
+  for (char c = 0; ::read(ends[0], &c, 1) == 1 && c != '\n';) told += c;
+  const std::string path = told.substr(0, told.find(' '));
+  const pid_t rank = std::stoi(told.substr(told.find(' ') + 1));
+  ASSERT_TRUE(eventually([&] { return belongs_to_attempt(rank, path); }));
+  ::kill(owner, SIGKILL);
+  ::waitpid(owner, nullptr, 0);
+  EXPECT_TRUE(eventually([&] { return !std::filesystem::exists(path) && !belongs_to_attempt(rank, path); }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  EXPECT_FALSE(ended(stranger));
+  ::kill(stranger, SIGKILL);
+  ::waitpid(stranger, nullptr, 0);
+}
+
+}  // namespace
+}  // namespace trireme
