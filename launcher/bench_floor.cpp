@@ -1,5 +1,7 @@
 #include "launcher/bench_floor.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace trireme {
@@ -22,6 +24,11 @@ double floor_seconds(const EngineFacts& facts, double steps, double kv_tokens, b
     most = std::max(most, slowest);
   }
   return overlapped ? most : sum;
+}
+
+std::string floor_verdict(double floor, double measured) {
+  if (floor <= measured) return fmt::format("reached {:.1f} % of it", floor / measured * 100);
+  return "NOT VALID: the run beat it, so the bandwidth measured at the start is too low; measure on an idle host";
 }
 
 double decode_kv_tokens(double sequences, double prompt, double output) {

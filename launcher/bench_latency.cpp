@@ -73,10 +73,10 @@ class LatencyJob final : public BenchJob {
     report.figures["decode_step_ms"] = step * 1e3;
     report.figures["decode_tokens_per_second"] = sequences / step;
     if (floor <= 0) return;
-    report.text += fmt::format("Memory floor of a decode step: {:.3f} ms; reached {:.1f} % of it\n", floor * 1e3,
-                               floor / step * 100);
+    report.text +=
+        fmt::format("Memory floor of a decode step: {:.3f} ms; {}\n", floor * 1e3, floor_verdict(floor, step));
     report.figures["floor_step_ms"] = floor * 1e3;
-    report.figures["floor_fraction"] = floor / step;
+    report.figures["floor_fraction"] = floor <= step ? json::value(floor / step) : json::value();  // null: not valid
   }
 
   int iteration_ = 0, left_ = 0, first_tokens_ = 0;

@@ -62,10 +62,11 @@ class ThroughputJob final : public BenchJob {
     const double kv = decode_kv_tokens(double(finished_) * command_.n, command_.input_len, command_.output_len);
     const double floor = floor_seconds(facts(), steps, kv, true);
     if (floor <= 0) return;
-    report.text += fmt::format("Memory floor: {:.2f} s for {:.0f} steps; reached {:.1f} % of it\n", floor, steps,
-                               floor / elapsed * 100);
+    report.text +=
+        fmt::format("Memory floor: {:.2f} s for {:.0f} steps; {}\n", floor, steps, floor_verdict(floor, elapsed));
     report.figures["floor_seconds"] = floor;
-    report.figures["floor_fraction"] = floor / elapsed;
+    report.figures["floor_fraction"] =
+        floor <= elapsed ? json::value(floor / elapsed) : json::value();  // null: not valid
   }
 
   int submitted_ = 0, finished_ = 0;

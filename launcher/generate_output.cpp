@@ -64,8 +64,9 @@ class JsonSink final : public OutputSink {
 
 double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
 
+// Tokens that reached the front in one read say nothing about a rate.
 std::string rate(double tokens, double time) {
-  return time > 0 ? fmt::format("{:.1f} tok/s", tokens / time) : "- tok/s";
+  return time > 1e-3 ? fmt::format("{:.1f} tok/s", tokens / time) : "- tok/s";
 }
 
 }  // namespace

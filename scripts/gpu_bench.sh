@@ -19,6 +19,8 @@ latency llama-3.1-8b 32 1 1
 if [ "$gpus" -ge 2 ]; then
   latency llama-3.1-8b 1 2 1
   latency llama-3.1-8b 32 1 2
+  latency llama-3.1-70b 1 2 1
+  latency llama-3.1-70b 32 2 1
 fi
 if [ "$gpus" -ge 4 ]; then
   latency llama-3.1-8b 1 4 1

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <stdexcept>
 #include <string>
 #include <thread>
 
@@ -30,6 +31,7 @@ pid_t start_sleeper(const std::string& directory) {
     execve("/bin/sleep", arguments, environment);
     _exit(127);
   }
+  if (pid < 2) throw std::runtime_error("fork");  // kill(-1) would mean everybody
   return pid;
 }
 
@@ -67,6 +69,7 @@ TEST(AttemptDirectory, TheJanitorKillsTheAttemptsProcessesOnly) {
   ASSERT_EQ(pipe(ends), 0);
   const pid_t stranger = start_sleeper("");
   const pid_t owner = fork();
+  ASSERT_GE(owner, 0);
   if (owner == 0) {
     AttemptDirectory directory;
     directory.add_process(stranger);

@@ -120,6 +120,11 @@ TEST(BenchFloor, AddsStagesOneAfterTheOtherAndTakesTheSlowestRankOfEach) {
   EXPECT_DOUBLE_EQ(floor_seconds(two, 1, 0, true), 0);
 }
 
+TEST(BenchFloor, AFloorThatWasBeatenIsCalledNotValid) {
+  EXPECT_EQ(floor_verdict(1, 2), "reached 50.0 % of it");
+  EXPECT_NE(floor_verdict(2, 1).find("NOT VALID"), std::string::npos);
+}
+
 TEST(Percentile, InterpolatesAsNumpyDoes) {
   EXPECT_DOUBLE_EQ(percentile({4, 1, 3, 2}, 50), 2.5);
   EXPECT_DOUBLE_EQ(percentile({1, 2, 3, 4}, 90), 3.7);

@@ -73,6 +73,9 @@ std::map<pid_t, std::string> descendants(pid_t root) {
   return found;
 }
 
+// Never 0, 1 or -1: kill() would take those for a group, for init, or for every process there is.
+bool send(pid_t pid, int signal) { return pid > 1 && ::kill(pid, signal) == 0; }
+
 class Program {
  public:
   explicit Program(const std::vector<std::string>& arguments, const std::string& fake = "",
@@ -140,6 +143,15 @@ class Program {
           std::string::npos)
         return pid;
     return -1;
+  }
+
+  // For a failed test: pid, state and command of the program and all below it.
+  std::string states() const {
+    std::string text;
+    for (const auto& [pid, line] : processes_)
+      text += std::to_string(pid) + slurp("/proc/" + std::to_string(pid) + "/stat").substr(0, 60) + " | " +
+              slurp("/proc/" + std::to_string(pid) + "/wchan") + "\n";
+    return text + "front " + slurp("/proc/" + std::to_string(pid_) + "/stat").substr(0, 60) + "\n";
   }
 
   // Everything that was there, janitor and directory included.
@@ -226,9 +238,9 @@ class LifecycleKill : public testing::TestWithParam<Killing> {};
 
 TEST_P(LifecycleKill, LeavesNothingAndSaysWhoDied) {
   Program program(generate(2, 2, {"--output-format", "json"}), "slow", kLongWork);
-  program.settle(4);
+  ASSERT_NO_FATAL_FAILURE(program.settle(4));
   const auto begun = Clock::now();
-  ASSERT_EQ(::kill(GetParam().victim(program), SIGKILL), 0);
+  ASSERT_TRUE(send(GetParam().victim(program), SIGKILL));
   EXPECT_EQ(program.wait(seconds(5)), 70) << program.err();
   program.expect_gone(seconds(5) - std::chrono::duration_cast<milliseconds>(Clock::now() - begun));
   const std::string err = program.err();
@@ -246,17 +258,18 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Lifecycle, LeavesNothingWhenTheCommandItselfIsKilled) {
   Program program(generate(2, 2, {"--output-format", "json"}), "slow", kLongWork);
-  program.settle(4);
-  ASSERT_EQ(::kill(program.pid(), SIGKILL), 0);
+  ASSERT_NO_FATAL_FAILURE(program.settle(4));
+  ASSERT_TRUE(send(program.pid(), SIGKILL));
   EXPECT_EQ(program.wait(seconds(5)), 128 + SIGKILL);
   program.expect_gone(seconds(5));
 }
 
 TEST(Lifecycle, NoticesARankThatIsStopped) {
   Program program(generate(2, 1, {"--output-format", "json"}), "slow", kLongWork);
-  program.settle(2);
-  ASSERT_EQ(::kill(program.engine_rank(1), SIGSTOP), 0);
-  EXPECT_EQ(program.wait(seconds(8)), 70) << program.err();
+  ASSERT_NO_FATAL_FAILURE(program.settle(2));
+  const pid_t stopped = program.engine_rank(1);
+  ASSERT_TRUE(send(stopped, SIGSTOP));
+  EXPECT_EQ(program.wait(seconds(8)), 70) << program.err() << "stopped " << stopped << "\n" << program.states();
   program.expect_gone(seconds(5));
   EXPECT_NE(program.err().find("rank 1 on "), std::string::npos) << program.err();
   EXPECT_NE(program.err().find("stopped or cut off"), std::string::npos) << program.err();
@@ -264,8 +277,8 @@ TEST(Lifecycle, NoticesARankThatIsStopped) {
 
 TEST(Lifecycle, NoticesAnMpirunThatIsStopped) {
   Program program(generate(2, 1, {"--output-format", "json"}), "slow", kLongWork);
-  program.settle(2);
-  ASSERT_EQ(::kill(program.mpirun, SIGSTOP), 0);
+  ASSERT_NO_FATAL_FAILURE(program.settle(2));
+  ASSERT_TRUE(send(program.mpirun, SIGSTOP));
   EXPECT_EQ(program.wait(seconds(8)), 70) << program.err();
   program.expect_gone(seconds(5));
   EXPECT_NE(program.err().find("was stopped"), std::string::npos) << program.err();
@@ -289,8 +302,8 @@ TEST(Lifecycle, PassesOnARanksOwnWords) {
 TEST(Lifecycle, EndsCleanlyOnSignals) {
   for (const int signal : {SIGINT, SIGTERM}) {
     Program program(generate(2, 2, {"--output-format", "json"}), "slow", kLongWork);
-    program.settle(4);
-    ASSERT_EQ(::kill(program.pid(), signal), 0);
+    ASSERT_NO_FATAL_FAILURE(program.settle(4));
+    ASSERT_TRUE(send(program.pid(), signal));
     EXPECT_EQ(program.wait(seconds(5)), 128 + signal) << program.err();
     program.expect_gone(seconds(5));
     EXPECT_EQ(program.err(), "");

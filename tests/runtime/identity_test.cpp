@@ -155,7 +155,9 @@ TEST_P(Identity, TokensDoNotDependOnBatchingChunksCacheOrPreemption) {
       if (batching.one_at_a_time && shape.pp != 1) continue;
       int64_t preemptions = 0;
       expect_reference(generate(GetParam(), shape, batching, &preemptions), batching.name + ", tp " + std::to_string(shape.tp));
-      if (batching.num_blocks < 40 && world_rank() == 0) EXPECT_GT(preemptions, 0);
+      if (batching.num_blocks < 40 && world_rank() == 0) {
+        EXPECT_GT(preemptions, 0);
+      }
     }
 }
 
