@@ -24,7 +24,8 @@ std::string rank_text(int rank, const RankState& state) {
   if (!state.connected) return fmt::format("rank {} (never called)", rank);
   const std::string gpu = state.hello.gpu.empty() ? "" : ", " + state.hello.gpu;
   return fmt::format("rank {} on {} (pid {}{}), {}, step {}, last operation {}", rank, state.hello.host,
-                     state.hello.pid, gpu, phase_name(state.beat.phase), state.beat.step, state.beat.operation);
+                     state.hello.pid, gpu, phase_name(state.beat.phase), state.beat.step,
+                     state.beat.operation.empty() ? "none" : state.beat.operation);
 }
 
 Duration read_run_queue_delay(int64_t pid) {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "protocol/endpoint.h"
 
 namespace trireme {
 namespace {
@@ -86,18 +87,25 @@ bool belongs_to_attempt(pid_t pid, const std::string& directory) {
   return false;  // gone, a zombie, or somebody else's
 }
 
+// The janitor first, the directory after it: there is no moment at which the owner's death leaves a directory that
+// nobody knows of. The name is random, so that a janitor never waits at the name of somebody else's.
 AttemptDirectory::AttemptDirectory() {
   // Memory first: MPI's shared-memory segments lie here, and on a disk their pages would be written back.
   const char* temporary = std::getenv("TMPDIR");
   for (const std::string base : {"/dev/shm", temporary && *temporary ? temporary : "/tmp"}) {
-    std::string pattern = base + "/trireme-XXXXXX";
-    if (!mkdtemp(pattern.data())) continue;
-    path_ = pattern;
-    break;
+    const std::string path = base + "/trireme-" + make_attempt_key().substr(0, 12);
+    if (::access(base.c_str(), W_OK | X_OK) != 0) continue;
+    pipe_ = fork_janitor(path, janitor_);
+    if (::mkdir(path.c_str(), 0700) == 0) {
+      path_ = path;
+      break;
+    }
+    add_process(0);  // nothing to clean up
+    pipe_.close();
+    ::waitpid(janitor_, nullptr, 0);
   }
   if (path_.empty()) throw Error("cannot make a directory in /dev/shm or /tmp: set TMPDIR to a writable directory");
   std::ofstream(path_ + "/" + kOwnerMark) << getpid() << "\n";
-  pipe_ = fork_janitor(path_, janitor_);
 }
 
 AttemptDirectory::~AttemptDirectory() {

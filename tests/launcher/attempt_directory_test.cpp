@@ -8,7 +8,9 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <functional>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -91,6 +93,33 @@ TEST(AttemptDirectory, TheJanitorKillsTheAttemptsProcessesOnly) {
   EXPECT_FALSE(ended(stranger));
   ::kill(stranger, SIGKILL);
   ::waitpid(stranger, nullptr, 0);
+}
+
+// Killed at any moment of its first milliseconds: before the directory, while it is made, after.
+TEST(AttemptDirectory, IsNeverLeftBehindHoweverEarlyItsOwnerIsKilled) {
+  std::set<pid_t> owners;
+  for (int i = 0; i < 60; ++i) {
+    const pid_t owner = fork();
+    ASSERT_GE(owner, 0);
+    if (owner == 0) {
+      AttemptDirectory directory;
+      pause();
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(50 * i));
+    ::kill(owner, SIGKILL);
+    ::waitpid(owner, nullptr, 0);
+    owners.insert(owner);
+  }
+  const auto left = [&owners] {
+    std::error_code error;
+    for (std::filesystem::directory_iterator entry("/dev/shm", error), end; !error && entry != end;
+         entry.increment(error)) {
+      pid_t owner = 0;
+      if (std::ifstream(entry->path() / "front") >> owner && owners.count(owner)) return true;
+    }
+    return false;
+  };
+  EXPECT_TRUE(eventually([&] { return !left(); }));
 }
 
 }  // namespace

@@ -160,6 +160,24 @@ class Ending {
   MPI_Request request_{};
 };
 
+// An engine is ready when every rank is: rank 0 waits for the others' marks (under an outer mpirun: for the barrier).
+void wait_for_all(bool embedded, int rank, int world) {
+  if (embedded) {
+    MPI_Barrier(MPI_COMM_WORLD);
+    return;
+  }
+  const char* directory = std::getenv("TRIREME_ATTEMPT_DIRECTORY");
+  const auto mark = [&](int of) {
+    return std::string(directory ? directory : "/nowhere") + "/here-" + std::to_string(of);
+  };
+  std::ofstream(mark(rank)) << "here";
+  for (int of = 0; rank == 0 && of < world; ++of)
+    while (!std::filesystem::exists(mark(of))) {
+      rank_progress().tick("waiting for ranks");
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+}
+
 void follow(Ending& ending, int rank) {
   const Behaviour misbehave = behaviour();
   rank_progress().phase = Phase::idle;
@@ -198,6 +216,7 @@ int engine_main(const EngineOptions& options, const EngineHooks& hooks) {
   try {
     log_info("rank {} is here", rank);
     if (behaviour().is("config", rank)) throw ConfigError("a planted mistake; do otherwise");
+    wait_for_all(embedded, rank, options.world());
     Ending ending(embedded);
     if (rank == 0) {
       link.send_ready(facts(options));

@@ -148,9 +148,14 @@ class Program {
   // For a failed test: pid, state and command of the program and all below it.
   std::string states() const {
     std::string text;
-    for (const auto& [pid, line] : processes_)
-      text += std::to_string(pid) + slurp("/proc/" + std::to_string(pid) + "/stat").substr(0, 60) + " | " +
-              slurp("/proc/" + std::to_string(pid) + "/wchan") + "\n";
+    for (const auto& [pid, line] : processes_) {
+      const std::string proc = "/proc/" + std::to_string(pid);
+      int sockets = 0;
+      std::error_code error;
+      for (fs::directory_iterator fd(proc + "/fd", error), end; !error && fd != end; fd.increment(error))
+        sockets += fs::read_symlink(fd->path(), error).string().rfind("socket:", 0) == 0;
+      text += slurp(proc + "/stat").substr(0, 60) + " sockets " + std::to_string(sockets) + "\n";
+    }
     return text + "front " + slurp("/proc/" + std::to_string(pid_) + "/stat").substr(0, 60) + "\n";
   }
 

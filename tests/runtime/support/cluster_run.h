@@ -19,11 +19,11 @@ namespace trireme::testing {
 
 struct Shape { int tp = 1, pp = 1; };
 
-// Every tp x pp of exactly this world.
+// Every tp x pp of exactly this world, up to three stages: the smallest model has three layers.
 inline std::vector<Shape> shapes_of(int world) {
   std::vector<Shape> shapes;
   for (int tp = 1; tp <= world; ++tp)
-    if (world % tp == 0) shapes.push_back({tp, world / tp});
+    if (world % tp == 0 && world / tp <= 3) shapes.push_back({tp, world / tp});
   return shapes;
 }
 
