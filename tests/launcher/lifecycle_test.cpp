@@ -122,6 +122,19 @@ class Program {
   // Waits until `ranks` ranks run and tokens have come; fills mpirun's and the ranks' pids and the attempt's directory.
   void settle(size_t ranks) {
     ASSERT_TRUE(eventually([&] { return !out().empty(); }, seconds(60))) << err();
+    // /proc's list of children may miss some while processes come and go: look until all are there.
+    eventually(
+        [&] {
+          find_processes();
+          return engine.size() == ranks;
+        },
+        seconds(20));
+    ASSERT_EQ(engine.size(), ranks);
+    ASSERT_TRUE(fs::exists(directory));
+  }
+
+  void find_processes() {
+    engine.clear();
     processes_ = descendants(pid_);
     for (const auto& [pid, line] : processes_) {
       if (line.find("mpirun -n") != std::string::npos) {
@@ -133,8 +146,6 @@ class Program {
         engine.push_back(pid);
       }
     }
-    ASSERT_EQ(engine.size(), ranks);
-    ASSERT_TRUE(fs::exists(directory));
   }
 
   pid_t engine_rank(int rank) const {

@@ -282,10 +282,10 @@ TEST_P(CpuCommunicator, SendsDoNotWaitForTheReceiver) {
       forward.send(upload(DType::f32, values_of<float>(message, count)), 1, stream());   // the source dies at once
     const auto taken = std::chrono::steady_clock::now() - begin;
     if (stage == 0) {
-      EXPECT_LT(taken, std::chrono::milliseconds(150)) << count;
+      EXPECT_LT(taken, std::chrono::milliseconds(1200)) << count;   // the receiver sleeps longer
     }
     if (stage == 1) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+      std::this_thread::sleep_for(std::chrono::milliseconds(1500));
       for (int message = 0; message < 8; ++message) {
         const Tensor data(DType::f32, {count}, kCpu);
         forward.recv(data, 0, stream());
@@ -315,6 +315,7 @@ TEST_P(CpuCommunicator, WaitsAtTheBoundOfPendingSendsUntilThereIsRoom) {
 
 // A decode step of a 30-layer model: 60 all-reduces with work in between.
 TEST_P(CpuCommunicator, PrintsTheLatencyOfAStep) {
+  if (!std::getenv("TRIREME_MEASURE")) GTEST_SKIP() << "measures; set TRIREME_MEASURE=1";
   const auto work = [](double microseconds) {
     timespec start, now;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &start);
