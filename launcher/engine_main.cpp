@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <map>
 #include <optional>
 #include <sstream>
 #include <thread>
@@ -44,13 +44,13 @@ void use_cpu_threads(const Cluster& cluster, int asked) {
   set_cpu_threads(asked > 0 ? asked : std::max(1, int(std::thread::hardware_concurrency()) / ranks));
 }
 
+// The dtype most of the weights' bytes are in.
 std::string dtype_text(const Checkpoint& checkpoint) {
   if (!checkpoint.source) return "bf16 (dummy)";
-  int64_t most = -1;
-  DType dtype = checkpoint.config.dtype;
-  for (const TensorInfo& tensor : checkpoint.source->tensors())
-    if (tensor.bytes > most) std::tie(most, dtype) = std::pair(tensor.bytes, tensor.dtype);
-  return std::string(dtype_name(dtype));
+  std::map<DType, int64_t> bytes;
+  for (const TensorInfo& tensor : checkpoint.source->tensors()) bytes[tensor.dtype] += tensor.bytes;
+  const auto most = std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return std::string(dtype_name(most == bytes.end() ? checkpoint.config.dtype : most->first));
 }
 
 // What every rank has to say for the facts, gathered as text on rank 0.
