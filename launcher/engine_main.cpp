@@ -21,9 +21,14 @@ namespace trireme {
 namespace {
 
 RankRuntimeOptions runtime_options(const EngineOptions& options) {
-  return {.max_model_len = options.max_model_len, .max_num_seqs = options.effective_max_num_seqs(),
-          .max_num_batched_tokens = options.effective_max_num_batched_tokens(), .max_logit_rows = 0, .block_size = options.block_size,
-          .num_blocks = options.num_blocks_override, .memory_utilization = options.memory_utilization, .seed = options.seed};
+  return {.max_model_len = options.max_model_len,
+          .max_num_seqs = options.effective_max_num_seqs(),
+          .max_num_batched_tokens = options.effective_max_num_batched_tokens(),
+          .max_logit_rows = 0,
+          .block_size = options.block_size,
+          .num_blocks = options.num_blocks_override,
+          .memory_utilization = options.memory_utilization,
+          .seed = options.seed};
 }
 
 ClusterOptions cluster_options(const EngineOptions& options) {
@@ -49,7 +54,8 @@ std::string dtype_text(const Checkpoint& checkpoint) {
   if (!checkpoint.source) return "bf16 (dummy)";
   std::map<DType, int64_t> bytes;
   for (const TensorInfo& tensor : checkpoint.source->tensors()) bytes[tensor.dtype] += tensor.bytes;
-  const auto most = std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto most =
+      std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   return std::string(dtype_name(most == bytes.end() ? checkpoint.config.dtype : most->first));
 }
 
@@ -58,7 +64,8 @@ EngineFacts gather_facts(Cluster& cluster, const Checkpoint& checkpoint, const R
   const RankMemory& memory = runtime.memory();
   const int64_t used = memory.weight_bytes + memory.kv_bytes;
   std::ostringstream own;
-  own << memory.weight_bytes << ' ' << used << ' ' << memory.kv_bytes_per_token << ' ' << measure_read_bandwidth(cluster.device());
+  own << memory.weight_bytes << ' ' << used << ' ' << memory.kv_bytes_per_token << ' '
+      << measure_read_bandwidth(cluster.device());
   const ClusterInfo& info = runtime.info();
   EngineFacts facts;
   facts.vocab_size = info.vocab_size;
@@ -91,7 +98,8 @@ EngineFacts gather_facts(Cluster& cluster, const Checkpoint& checkpoint, const R
   _exit(kExitEngineFailure);
 }
 
-void run_rank_zero(const EngineOptions& options, Cluster& cluster, RankRuntime& runtime, FrontLink& link, const EngineFacts& facts) {
+void run_rank_zero(const EngineOptions& options, Cluster& cluster, RankRuntime& runtime, FrontLink& link,
+                   const EngineFacts& facts) {
   DistributedExecutor executor(runtime.worker(), cluster.control(), runtime.info());
   cluster.set_idle_hook([&] { executor.pump(); });
   link.send_ready(facts);
@@ -115,28 +123,33 @@ void run_rank(const EngineOptions& options, Cluster& cluster, FrontLink& link) {
   const Topology& topology = cluster.topology();
   const Device device = cluster.device();
   set_current_device(device);
-  if (device.is_cuda()) link.set_gpu(to_string(device));
-  else use_cpu_threads(cluster, options.cpu_threads);
+  if (device.is_cuda())
+    link.set_gpu(to_string(device));
+  else
+    use_cpu_threads(cluster, options.cpu_threads);
 
   const bool dummy = options.load_format == LoadFormat::dummy;
   Checkpoint checkpoint = open_checkpoint(options.model, {.need_weights = !dummy, .need_tokenizer = false});
   if (dummy) checkpoint.source.reset();
   RankRuntime runtime(cluster, checkpoint, runtime_options(options));
-  log_debug("rank {} of {}: stage {}, tp {}, weights {:.2f} GB in {:.1f} s, KV cache {:.2f} GB on {}", topology.rank(), topology.world(),
-            topology.stage(), topology.tp_rank(), double(runtime.memory().weight_bytes) / 1e9, runtime.memory().load_seconds,
-            double(runtime.memory().kv_bytes) / 1e9, device_description(device));
+  log_debug("rank {} of {}: stage {}, tp {}, weights {:.2f} GB in {:.1f} s, KV cache {:.2f} GB on {}", topology.rank(),
+            topology.world(), topology.stage(), topology.tp_rank(), double(runtime.memory().weight_bytes) / 1e9,
+            runtime.memory().load_seconds, double(runtime.memory().kv_bytes) / 1e9, device_description(device));
   rank_progress().phase.store(Phase::warming);
   const EngineFacts facts = gather_facts(cluster, checkpoint, runtime);
-  if (topology.rank() == 0) run_rank_zero(options, cluster, runtime, link, facts);
-  else run_worker_loop(runtime.worker(), cluster.control(), topology.rank());
+  if (topology.rank() == 0)
+    run_rank_zero(options, cluster, runtime, link, facts);
+  else
+    run_worker_loop(runtime.worker(), cluster.control(), topology.rank());
   rank_progress().phase.store(Phase::stopping);
-  cluster.barrier();   // nobody leaves MPI while a peer's last acknowledgement is on its way
+  cluster.barrier();  // nobody leaves MPI while a peer's last acknowledgement is on its way
 }
 
 }  // namespace
 
 int engine_main(const EngineOptions& options, const EngineHooks& hooks) {
-  initialize_logging("rank " + std::to_string(std::max(rank_from_environment(), 0)), options.verbose ? "debug" : "info");
+  initialize_logging("rank " + std::to_string(std::max(rank_from_environment(), 0)),
+                     options.verbose ? "debug" : "info");
   const RankIdentity identity{std::max(rank_from_environment(), 0), options.world(), ""};
   std::optional<FrontLink> link;
   const auto dial = [&](const FrontEndpoint& front) {
@@ -151,7 +164,8 @@ int engine_main(const EngineOptions& options, const EngineHooks& hooks) {
     std::optional<Cluster> cluster;
     rank_progress().phase.store(Phase::joining);
     cluster.emplace(cluster_options(options));
-    if (hooks.resolve_front) dial(hooks.resolve_front([&](std::string text) { return broadcast_text(*cluster, text); }));
+    if (hooks.resolve_front)
+      dial(hooks.resolve_front([&](std::string text) { return broadcast_text(*cluster, text); }));
     run_rank(options, *cluster, *link);
     link->stop();
     cluster.reset();

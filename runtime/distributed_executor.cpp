@@ -77,7 +77,8 @@ bool DistributedExecutor::collect() {
     const InFlight& oldest = in_flight_.front();
     if (acks_[oldest.step] < info_.world - 1 || !worker_.finished(oldest.step)) break;
     StepResult result = worker_.result(oldest.step);
-    result.device_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - oldest.started).count();
+    result.device_ms =
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - oldest.started).count();
     acks_.erase(oldest.step);
     in_flight_.pop_front();
     moved = true;
@@ -93,7 +94,8 @@ bool DistributedExecutor::collect() {
 void DistributedExecutor::wait_for_submission() {
   rank_progress().phase.store(Phase::idle, std::memory_order_relaxed);
   std::unique_lock lock(mutex_);
-  submitted_.wait_for(lock, std::chrono::milliseconds(100), [&] { return !new_plans_.empty() || !new_sampling_.empty(); });
+  submitted_.wait_for(lock, std::chrono::milliseconds(100),
+                      [&] { return !new_plans_.empty() || !new_sampling_.empty(); });
 }
 
 void DistributedExecutor::run() {
@@ -122,7 +124,7 @@ class Inbox {
  public:
   explicit Inbox(ControlChannel& control) : control_(control) {}
 
-  bool receive() {   // true when something came
+  bool receive() {  // true when something came
     const auto message = control_.try_receive();
     if (!message) return false;
     if (message->kind == ControlKind::plan) {
@@ -141,14 +143,15 @@ class Inbox {
   }
   SamplingOrders wait_for_sampling(StepId step) {
     poll_with_backoff([&] {
-      while (receive()) {}
+      while (receive()) {
+      }
       return sampling_.contains(step);
     });
     SamplingOrders orders = std::move(sampling_.at(step));
     sampling_.erase(step);
     return orders;
   }
-  void forget_sampling(StepId step) { sampling_.erase(step); }   // stages that do not sample
+  void forget_sampling(StepId step) { sampling_.erase(step); }  // stages that do not sample
 
  private:
   ControlChannel& control_;
@@ -166,7 +169,8 @@ void run_worker_loop(Worker& worker, ControlChannel& control, int rank) {
     if (unacknowledged.empty()) rank_progress().phase.store(Phase::idle, std::memory_order_relaxed);
     poll_with_backoff([&] {
       control.pump();
-      while (inbox.receive()) {}
+      while (inbox.receive()) {
+      }
       return inbox.has_plan() || (!unacknowledged.empty() && worker.finished(unacknowledged.front()));
     });
     if (inbox.has_plan()) {

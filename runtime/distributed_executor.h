@@ -36,7 +36,7 @@ class DistributedExecutor final : public Executor {
     std::chrono::steady_clock::time_point started;
   };
 
-  bool collect();          // acks and finished steps; true when something moved
+  bool collect();  // acks and finished steps; true when something moved
   SamplingOrders wait_for_sampling(StepId step);
   void wait_for_submission();
 
@@ -45,9 +45,9 @@ class DistributedExecutor final : public Executor {
   ClusterInfo info_;
 
   // Worker's thread only.
-  std::deque<StepPlan> plans_;                  // passed on, not yet run here
-  std::map<StepId, SamplingOrders> sampling_;   // passed on, not yet used here
-  std::deque<InFlight> in_flight_;              // run here, not yet clean everywhere
+  std::deque<StepPlan> plans_;                 // passed on, not yet run here
+  std::map<StepId, SamplingOrders> sampling_;  // passed on, not yet used here
+  std::deque<InFlight> in_flight_;             // run here, not yet clean everywhere
   std::map<StepId, int> acks_;
 
   // Shared.

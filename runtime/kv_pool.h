@@ -11,11 +11,11 @@
 namespace trireme {
 
 struct KvGroupSpec {
-  int64_t num_layers = 0;      // of this rank's stage
-  int64_t kv_heads = 0;        // of this rank
+  int64_t num_layers = 0;  // of this rank's stage
+  int64_t kv_heads = 0;    // of this rank
   int64_t head_dim = 0;
-  int32_t window = 0;          // 0: full
-  int32_t block_size = 16;     // tokens
+  int32_t window = 0;       // 0: full
+  int32_t block_size = 16;  // tokens
 };
 
 // Bytes one block takes on this rank, K and V over all its layers.

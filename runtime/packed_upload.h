@@ -36,7 +36,9 @@ class PackedUpload {
     used_ = 0;
   }
   // Room for an array of 4-byte elements; the pointer is the host side, to be written before upload().
-  TensorView add(std::initializer_list<int64_t> dims, int32_t** host) { return add(DType::i32, dims, reinterpret_cast<void**>(host)); }
+  TensorView add(std::initializer_list<int64_t> dims, int32_t** host) {
+    return add(DType::i32, dims, reinterpret_cast<void**>(host));
+  }
   TensorView add(DType dtype, std::initializer_list<int64_t> dims, void** host) {
     char* base = device_.is_cuda() ? static_cast<char*>(device_memory_.data()) : host_;
     const TensorView view(base + used_, dtype, dims, device_);

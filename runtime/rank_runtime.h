@@ -12,14 +12,14 @@
 namespace trireme {
 
 struct RankRuntimeOptions {
-  int64_t max_model_len = 0;           // 0: the model's, or what the KV cache can hold
+  int64_t max_model_len = 0;  // 0: the model's, or what the KV cache can hold
   int32_t max_num_seqs = 256;
   int32_t max_num_batched_tokens = 2048;
-  int32_t max_logit_rows = 0;          // 0: max_num_seqs, at least 64
+  int32_t max_logit_rows = 0;  // 0: max_num_seqs, at least 64
   int32_t block_size = 16;
-  int64_t num_blocks = 0;              // 0: as many as memory_utilization allows
-  double memory_utilization = 0.9;     // share of the device's memory that weights, KV cache and work space may fill
-  uint64_t seed = 0;                   // of dummy weights
+  int64_t num_blocks = 0;           // 0: as many as memory_utilization allows
+  double memory_utilization = 0.9;  // share of the device's memory that weights, KV cache and work space may fill
+  uint64_t seed = 0;                // of dummy weights
 };
 
 // For the summary and the bench's floors.
@@ -27,7 +27,7 @@ struct RankMemory {
   int64_t weight_bytes = 0;
   int64_t kv_bytes = 0;
   int64_t kv_bytes_per_token = 0;
-  int64_t bytes_read = 0;              // of the checkpoint
+  int64_t bytes_read = 0;  // of the checkpoint
   double load_seconds = 0;
 };
 

@@ -5,15 +5,22 @@
 namespace trireme {
 
 SlotTable::SlotTable(const SlotTableOptions& options, KvPool& kv_pool, Device device)
-    : options_(options), kv_pool_(kv_pool), device_(device), slots_(size_t(options.num_slots)),
-      length_(DType::i32, {options.num_slots}, device), last_token_(DType::i32, {options.num_slots}, device) {
+    : options_(options),
+      kv_pool_(kv_pool),
+      device_(device),
+      slots_(size_t(options.num_slots)),
+      length_(DType::i32, {options.num_slots}, device),
+      last_token_(DType::i32, {options.num_slots}, device) {
   const Stream stream(device);
-  const auto zeroed = [&](Tensor& tensor) { fill_zero_async(tensor.data(), size_t(tensor.view().bytes()), device, stream); };
+  const auto zeroed = [&](Tensor& tensor) {
+    fill_zero_async(tensor.data(), size_t(tensor.view().bytes()), device, stream);
+  };
   zeroed(length_);
   zeroed(last_token_);
   if (options.track_counts) counts_ = Tensor(DType::u16, {options.num_slots, options.vocab.size()}, device);
   for (int group = 0; group < kv_pool.num_groups(); ++group) {
-    block_tables_.emplace_back(DType::i32, std::initializer_list<int64_t>{options.num_slots, options.max_blocks_per_slot}, device);
+    block_tables_.emplace_back(DType::i32,
+                               std::initializer_list<int64_t>{options.num_slots, options.max_blocks_per_slot}, device);
     zeroed(block_tables_.back());
   }
   stream.synchronize();
@@ -64,7 +71,8 @@ void SlotTable::apply_to_host(const StepPlan& plan) {
       info.prompt_length = source.prompt_length;
       info.table_lengths = source.table_lengths;
     } else {
-      CHECK(!order.history.empty() && order.prompt_length <= int32_t(order.history.size())) << "history of slot" << order.slot;
+      CHECK(!order.history.empty() && order.prompt_length <= int32_t(order.history.size()))
+          << "history of slot" << order.slot;
       info.prompt_length = order.prompt_length;
       std::fill(info.table_lengths.begin(), info.table_lengths.end(), 0);
     }
@@ -84,8 +92,10 @@ void SlotTable::queue_opens(const StepPlan& plan, PackedUpload& upload) {
     track.push_back(options_.track_counts);
   }
   if (slots.empty()) return;
-  const TensorView a = upload.add(slots), b = upload.add(prompt_lengths), c = upload.add(begins), d = upload.add(ids), e = upload.add(track);
-  queued_.push_back([=, this](const Stream& stream) { open_slots(state_, a, b, c, d, e, options_.vocab.begin, stream); });
+  const TensorView a = upload.add(slots), b = upload.add(prompt_lengths), c = upload.add(begins), d = upload.add(ids),
+                   e = upload.add(track);
+  queued_.push_back(
+      [=, this](const Stream& stream) { open_slots(state_, a, b, c, d, e, options_.vocab.begin, stream); });
 }
 
 void SlotTable::queue_forks(const StepPlan& plan, PackedUpload& upload) {
@@ -117,11 +127,13 @@ void SlotTable::queue_blocks(const StepPlan& plan, PackedUpload& upload) {
         copies.insert(copies.end(), {order.source, order.block});
         continue;
       }
-      if (order.kind == BlockOrderKind::drop_prefix) continue;   // attention's window never looks there
+      if (order.kind == BlockOrderKind::drop_prefix) continue;  // attention's window never looks there
       int32_t& length = slot(order.slot).table_lengths[group];
       CHECK(slot(order.slot).open) << "block order for closed slot" << order.slot;
-      if (order.kind == BlockOrderKind::append) CHECK_EQ(order.index, length++) << "append to the table of slot" << order.slot;
-      else CHECK_LT(order.index, length) << "replace in the table of slot" << order.slot;
+      if (order.kind == BlockOrderKind::append)
+        CHECK_EQ(order.index, length++) << "append to the table of slot" << order.slot;
+      else
+        CHECK_LT(order.index, length) << "replace in the table of slot" << order.slot;
       CHECK_LE(length, options_.max_blocks_per_slot) << "table of slot" << order.slot;
       set_table_entry(updates, order);
     }

@@ -16,20 +16,20 @@
 
 namespace trireme {
 
-struct SlotInfo {                    // host side
+struct SlotInfo {  // host side
   bool open = false;
   int32_t prompt_length = 0;
   SlotSampling sampling;
   std::vector<TokenId> suppressed;
-  std::vector<int32_t> table_lengths;   // by group
+  std::vector<int32_t> table_lengths;  // by group
 };
 
 struct SlotTableOptions {
   int32_t num_slots = 0;
   int32_t max_blocks_per_slot = 0;
-  int32_t ring = 3;                  // steps in flight + 1
-  bool track_counts = false;         // last stage: penalties need them
-  Range vocab;                       // this shard's
+  int32_t ring = 3;           // steps in flight + 1
+  bool track_counts = false;  // last stage: penalties need them
+  Range vocab;                // this shard's
 };
 
 class SlotTable {
@@ -40,7 +40,7 @@ class SlotTable {
   void apply(const StepPlan& plan, int entry, const Stream& stream);
   const SlotInfo& info(SlotId slot) const;
   const SlotState& state() const { return state_; }
-  TensorView block_table(int group) const { return block_tables_[size_t(group)]; }   // [slots, max_blocks] i32
+  TensorView block_table(int group) const { return block_tables_[size_t(group)]; }  // [slots, max_blocks] i32
   int64_t vocab_begin() const { return options_.vocab.begin; }
 
  private:

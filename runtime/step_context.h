@@ -14,8 +14,8 @@ struct StepContext {
   Workspace& workspace;
   Communicator& tp_group;
   KvPool& kv_pool;
-  TensorView ids;                            // [T] i32, resolved
-  std::vector<AttentionBatch> batches;       // by KV group: the same tokens, each group's block table
+  TensorView ids;                       // [T] i32, resolved
+  std::vector<AttentionBatch> batches;  // by KV group: the same tokens, each group's block table
   int64_t num_tokens() const { return ids.dim(0); }
 };
 

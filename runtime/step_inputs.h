@@ -25,10 +25,10 @@ class StepInputs {
   // Queues the copy and the resolution.
   void prepare(const StepPlan& plan, const SlotTable& slots, const Stream& stream);
 
-  TensorView ids() const { return ids_.view().slice(0, 0, num_tokens_); }               // [T] i32
+  TensorView ids() const { return ids_.view().slice(0, 0, num_tokens_); }  // [T] i32
   AttentionBatch batch(const SlotTable& slots, int group) const;
-  TensorView output_tokens() const { return output_tokens_; }                           // [outputs] i32: token index read
-  TensorView draw_slots() const { return draw_slots_; }                                 // [outputs] i32
+  TensorView output_tokens() const { return output_tokens_; }  // [outputs] i32: token index read
+  TensorView draw_slots() const { return draw_slots_; }        // [outputs] i32
 
  private:
   StepInputsLimits limits_;

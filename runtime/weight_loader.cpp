@@ -11,23 +11,12 @@
 namespace trireme {
 namespace {
 
-constexpr int64_t kChunkBytes = 16 << 20;   // one read: large enough for the disk, small enough for progress
+constexpr int64_t kChunkBytes = 16 << 20;  // one read: large enough for the disk, small enough for progress
 
 uint64_t name_seed(uint64_t seed, const std::string& name) {
-  uint64_t hash = 1469598103934665603ull ^ seed;   // FNV-1a
+  uint64_t hash = 1469598103934665603ull ^ seed;  // FNV-1a
   for (unsigned char c : name) hash = (hash ^ c) * 1099511628211ull;
   return hash;
-}
-
-void check_shape(const TensorInfo& tensor, std::vector<int64_t> expected) {
-  if (tensor.shape == expected) return;
-  const auto text = [](const std::vector<int64_t>& shape) {
-    std::string result = "[";
-    for (size_t i = 0; i < shape.size(); ++i) result += (i ? ", " : "") + std::to_string(shape[i]);
-    return result + "]";
-  };
-  throw CheckpointError("tensor " + tensor.name + " in " + tensor.file + " has shape " + text(tensor.shape) + " where config.json asks for " +
-                        text(expected) + ": the weights and the config are not of the same model; fetch both again");
 }
 
 float element_as_float(DType dtype, const std::byte* at) {
@@ -36,11 +25,17 @@ float element_as_float(DType dtype, const std::byte* at) {
     return value;
   };
   switch (dtype) {
-    case DType::f32: return read(float{});
-    case DType::f64: return float(read(double{}));
-    case DType::bf16: return bf16_to_f32(read(uint16_t{}));
-    case DType::f16: return f16_to_f32(read(uint16_t{}));
-    default: throw CheckpointError("weights of dtype " + std::string(dtype_name(dtype)) + " are not supported (f32, f16, bf16, f64, q8_0, q4_1 are)");
+    case DType::f32:
+      return read(float{});
+    case DType::f64:
+      return float(read(double{}));
+    case DType::bf16:
+      return bf16_to_f32(read(uint16_t{}));
+    case DType::f16:
+      return f16_to_f32(read(uint16_t{}));
+    default:
+      throw CheckpointError("weights of dtype " + std::string(dtype_name(dtype)) +
+                            " are not supported (f32, f16, bf16, f64, q8_0, q4_1 are)");
   }
 }
 
@@ -54,7 +49,8 @@ void to_floats(DType dtype, const std::byte* data, int64_t elements, float* out)
 std::vector<std::byte> transpose(const std::byte* data, int64_t rows, int64_t columns, int64_t size) {
   std::vector<std::byte> result(size_t(rows * columns * size));
   for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = 0; c < columns; ++c) std::memcpy(&result[size_t((c * rows + r) * size)], data + (r * columns + c) * size, size_t(size));
+    for (int64_t c = 0; c < columns; ++c)
+      std::memcpy(&result[size_t((c * rows + r) * size)], data + (r * columns + c) * size, size_t(size));
   return result;
 }
 
@@ -77,19 +73,22 @@ DType WeightLoader::common_dtype(const std::vector<WeightPart>& parts) const {
   return first;
 }
 
-LinearWeight WeightLoader::random_linear(const std::string& name, int64_t out, int64_t in, int granule, int64_t row_offset,
-                                         int64_t column_offset) {
+LinearWeight WeightLoader::random_linear(const std::string& name, int64_t out, int64_t in, int granule,
+                                         int64_t row_offset, int64_t column_offset) {
   LinearWeight weight = make_linear_weight(device_, DType::bf16, out, in, granule);
   // Variance 1 / in_features keeps activations near one through any depth.
-  fill_linear_random(weight, name_seed(seed_, name), std::sqrt(3.0f / float(std::max<int64_t>(in, 1))), row_offset, column_offset, stream_);
+  fill_linear_random(weight, name_seed(seed_, name), std::sqrt(3.0f / float(std::max<int64_t>(in, 1))), row_offset,
+                     column_offset, stream_);
   weight_bytes_ += weight.data.view().bytes();
   rank_progress().tick("make dummy weights");
   return weight;
 }
 
-void WeightLoader::load_part(LinearWeight& weight, int64_t at, const WeightPart& part, Range columns, int64_t total_columns, DType dtype) {
-  const TensorInfo& tensor = source_->require(part.name);
-  check_shape(tensor, part.transposed ? std::vector<int64_t>{total_columns, part.total_rows} : std::vector<int64_t>{part.total_rows, total_columns});
+void WeightLoader::load_part(LinearWeight& weight, int64_t at, const WeightPart& part, Range columns,
+                             int64_t total_columns, DType dtype) {
+  const std::vector<int64_t> shape{part.transposed ? total_columns : part.total_rows,
+                                   part.transposed ? part.total_rows : total_columns};
+  const TensorInfo& tensor = source_->require(part.name, shape);
   // Whole quantization blocks are read; what lies outside the cut is dropped after dequantizing.
   const int64_t block = dtype_block_elements(tensor.dtype);
   const Range wide{columns.begin / block * block, (columns.end + block - 1) / block * block};
@@ -110,7 +109,8 @@ void WeightLoader::load_part(LinearWeight& weight, int64_t at, const WeightPart&
       floats.resize(size_t(count * wide.size()));
       to_floats(tensor.dtype, staging_.data(), count * wide.size(), floats.data());
       for (int64_t r = 0; r < count && wide != columns; ++r)
-        std::memmove(&floats[size_t(r * columns.size())], &floats[size_t(r * wide.size() + columns.begin - wide.begin)], size_t(columns.size()) * sizeof(float));
+        std::memmove(&floats[size_t(r * columns.size())], &floats[size_t(r * wide.size() + columns.begin - wide.begin)],
+                     size_t(columns.size()) * sizeof(float));
       rows = floats.data();
     }
     load_linear_rows(weight, at + begin - part.rows.begin, count, rows, dtype, stream_);
@@ -132,8 +132,8 @@ LinearWeight WeightLoader::load_columns(const std::vector<WeightPart>& parts, in
   return weight;
 }
 
-LinearWeight WeightLoader::load_rows(const std::string& name, int64_t out_features, Range columns, int64_t total_columns, int granule,
-                                     bool transposed) {
+LinearWeight WeightLoader::load_rows(const std::string& name, int64_t out_features, Range columns,
+                                     int64_t total_columns, int granule, bool transposed) {
   if (!source_) return random_linear(name, out_features, columns.size(), granule, 0, columns.begin);
   DType dtype = source_->require(name).dtype;
   // A cut inside a quantization block cannot stay packed.
@@ -174,8 +174,7 @@ Tensor WeightLoader::load_vector(const std::vector<WeightPart>& parts, DType dty
       values.insert(values.end(), size_t(part.rows.size()), norm && part.name.ends_with("weight") ? 1.0f : 0.0f);
       continue;
     }
-    const TensorInfo& tensor = source_->require(part.name);
-    check_shape(tensor, {part.total_rows});
+    const TensorInfo& tensor = source_->require(part.name, {part.total_rows});
     const std::vector<float> piece = read_floats(tensor, part.rows, 1);
     values.insert(values.end(), piece.begin(), piece.end());
   }
@@ -183,9 +182,9 @@ Tensor WeightLoader::load_vector(const std::vector<WeightPart>& parts, DType dty
 }
 
 Tensor WeightLoader::load_matrix(const std::string& name, int64_t rows, int64_t columns) {
-  if (!source_) return upload(std::vector<float>(size_t(rows * columns), 0.0f), activation_dtype(device_), {rows, columns});
-  const TensorInfo& tensor = source_->require(name);
-  check_shape(tensor, {rows, columns});
+  if (!source_)
+    return upload(std::vector<float>(size_t(rows * columns), 0.0f), activation_dtype(device_), {rows, columns});
+  const TensorInfo& tensor = source_->require(name, {rows, columns});
   return upload(read_floats(tensor, {0, rows}, columns), activation_dtype(device_), {rows, columns});
 }
 

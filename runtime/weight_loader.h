@@ -17,9 +17,9 @@ namespace trireme {
 // Output features [rows] of a linear layer's weight, or of a slice of one.
 struct WeightPart {
   std::string name;
-  Range rows;                  // of the tensor's output features
-  int64_t total_rows = 0;      // output features the whole tensor must have
-  bool transposed = false;     // stored [in, out] (GPT-2's Conv1D)
+  Range rows;               // of the tensor's output features
+  int64_t total_rows = 0;   // output features the whole tensor must have
+  bool transposed = false;  // stored [in, out] (GPT-2's Conv1D)
 };
 
 class WeightLoader {
@@ -30,24 +30,28 @@ class WeightLoader {
   // The parts' rows one under the other: a column-parallel (possibly fused) layer. in_features whole.
   LinearWeight load_columns(const std::vector<WeightPart>& parts, int64_t in_features, int granule = 64);
   // Input features [columns] of every output feature: a row-parallel layer.
-  LinearWeight load_rows(const std::string& name, int64_t out_features, Range columns, int64_t total_columns, int granule,
-                         bool transposed = false);
+  LinearWeight load_rows(const std::string& name, int64_t out_features, Range columns, int64_t total_columns,
+                         int granule, bool transposed = false);
   // 1-D pieces one after the other, as f32 (norms) or in the activation dtype (biases).
   Tensor load_vector(const std::vector<WeightPart>& parts, DType dtype);
-  Tensor load_vector(const std::string& name, int64_t size, DType dtype) { return load_vector({{name, {0, size}, size}}, dtype); }
+  Tensor load_vector(const std::string& name, int64_t size, DType dtype) {
+    return load_vector({{name, {0, size}, size}}, dtype);
+  }
   // A whole small matrix in the activation dtype (learned positions).
   Tensor load_matrix(const std::string& name, int64_t rows, int64_t columns);
 
   bool has(const std::string& name) const { return !source_ || source_->find(name); }
   int64_t bytes_read() const { return bytes_read_; }
-  int64_t weight_bytes() const { return weight_bytes_; }   // as kept on the device
+  int64_t weight_bytes() const { return weight_bytes_; }  // as kept on the device
 
  private:
   DType common_dtype(const std::vector<WeightPart>& parts) const;
-  void load_part(LinearWeight& weight, int64_t at, const WeightPart& part, Range columns, int64_t total_columns, DType dtype);
+  void load_part(LinearWeight& weight, int64_t at, const WeightPart& part, Range columns, int64_t total_columns,
+                 DType dtype);
   std::vector<float> read_floats(const TensorInfo& tensor, Range rows, int64_t columns);
   Tensor upload(const std::vector<float>& values, DType dtype, std::initializer_list<int64_t> dims);
-  LinearWeight random_linear(const std::string& name, int64_t out, int64_t in, int granule, int64_t row_offset, int64_t column_offset);
+  LinearWeight random_linear(const std::string& name, int64_t out, int64_t in, int granule, int64_t row_offset,
+                             int64_t column_offset);
   void read(const TensorInfo& tensor, Range rows, Range columns, std::byte* destination);
 
   const TensorSource* source_;

@@ -6,11 +6,14 @@
 namespace trireme {
 namespace {
 
-int ring_size(const ClusterInfo& info) { return info.pp + 2; }   // one more than may be in flight
+int ring_size(const ClusterInfo& info) { return info.pp + 2; }  // one more than may be in flight
 
 SlotTableOptions slot_table_options(const ClusterInfo& info, const Topology& topology, const ModelConfig& config) {
-  return {.num_slots = info.num_slots, .max_blocks_per_slot = info.max_blocks_per_slot, .ring = ring_size(info),
-          .track_counts = topology.is_last_stage(), .vocab = topology.shard(config.vocab_size)};
+  return {.num_slots = info.num_slots,
+          .max_blocks_per_slot = info.max_blocks_per_slot,
+          .ring = ring_size(info),
+          .track_counts = topology.is_last_stage(),
+          .vocab = topology.shard(config.vocab_size)};
 }
 
 SampleRow sample_row(const PlanOutput& output, const SlotInfo& slot) {
@@ -36,12 +39,23 @@ SampleRow sample_row(const PlanOutput& output, const SlotInfo& slot) {
 }  // namespace
 
 Worker::Entry::Entry(const StepInputsLimits& limits, Device device)
-    : inputs(limits, device), done(device), feedback_sent(device), received_draws(DType::i32, {limits.max_outputs}, device) {}
+    : inputs(limits, device),
+      done(device),
+      feedback_sent(device),
+      received_draws(DType::i32, {limits.max_outputs}, device) {}
 
-Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, const ModelConfig& config, const Topology& topology,
-               const ClusterInfo& info, WorkerGroups groups, Device device)
-    : model_(std::move(model)), kv_pool_(std::move(kv_pool)), config_(config), topology_(topology), info_(info), groups_(groups),
-      device_(device), stream_(device), feedback_stream_(device), sampled_(device),
+Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, const ModelConfig& config,
+               const Topology& topology, const ClusterInfo& info, WorkerGroups groups, Device device)
+    : model_(std::move(model)),
+      kv_pool_(std::move(kv_pool)),
+      config_(config),
+      topology_(topology),
+      info_(info),
+      groups_(groups),
+      device_(device),
+      stream_(device),
+      feedback_stream_(device),
+      sampled_(device),
       slots_(slot_table_options(info, topology, config), *kv_pool_, device),
       workspace_(device, model_->workspace_bytes(info.max_batched_tokens)),
       hidden_(activation_dtype(device), {info.max_batched_tokens, config.hidden_size}, device) {
@@ -51,7 +65,8 @@ Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, co
   const Range vocab = topology.shard(config.vocab_size);
   output_rows_ = Tensor(activation_dtype(device), {info.max_logit_rows, config.hidden_size}, device);
   logits_ = Tensor(kLogitsDType, {info.max_logit_rows, vocab.size()}, device);
-  sampler_.emplace(device, groups.tp, ShardSamplerOptions{config.vocab_size, vocab, info.max_logit_rows, ring_size(info)});
+  sampler_.emplace(device, groups.tp,
+                   ShardSamplerOptions{config.vocab_size, vocab, info.max_logit_rows, ring_size(info)});
 }
 
 Worker::Entry& Worker::entry(StepId step) { return ring_[size_t(step % int64_t(ring_.size()))]; }
@@ -59,7 +74,8 @@ const Worker::Entry& Worker::entry(StepId step) const { return ring_[size_t(step
 
 StepContext Worker::step_context(const Entry& entry) {
   StepContext context{device_, stream_, workspace_, groups_.tp, *kv_pool_, entry.inputs.ids(), {}};
-  for (int group = 0; group < kv_pool_->num_groups(); ++group) context.batches.push_back(entry.inputs.batch(slots_, group));
+  for (int group = 0; group < kv_pool_->num_groups(); ++group)
+    context.batches.push_back(entry.inputs.batch(slots_, group));
   return context;
 }
 
@@ -81,7 +97,7 @@ void Worker::receive_draws(StepId through) {
 void Worker::send_draws(Entry& entry) {
   if (topology_.pp() == 1 || entry.outputs.empty()) return;
   sampled_.record(stream_);
-  sampled_.wait_on(feedback_stream_);   // its own stream: a receiver that is late must not hold up the next step
+  sampled_.wait_on(feedback_stream_);  // its own stream: a receiver that is late must not hold up the next step
   const TensorView ids = sampler_->drawn_ids(int(entry.step % int64_t(ring_.size())), int64_t(entry.outputs.size()));
   for (int stage = 0; stage + 1 < topology_.pp(); ++stage) groups_.feedback.send(ids, stage, feedback_stream_);
   entry.feedback_sent.record(feedback_stream_);
@@ -91,8 +107,10 @@ TensorView Worker::forward(const StepPlan& plan, Entry& entry) {
   StepContext context = step_context(entry);
   const TensorView hidden = hidden_.view().slice(0, 0, plan.num_tokens());
   const int stage = topology_.stage();
-  if (topology_.is_first_stage()) model_->embed(hidden, context);
-  else groups_.forward.recv(hidden, stage - 1, stream_);
+  if (topology_.is_first_stage())
+    model_->embed(hidden, context);
+  else
+    groups_.forward.recv(hidden, stage - 1, stream_);
   model_->layers(hidden, context);
   if (!topology_.is_last_stage()) groups_.forward.send(hidden, stage + 1, stream_);
   return hidden;
@@ -125,7 +143,8 @@ SampleBatch Worker::sample_batch(const StepPlan& plan, const SamplingOrders* ord
   return batch;
 }
 
-void Worker::sample(const StepPlan& plan, Entry& entry, TensorView hidden, const std::function<SamplingOrders()>& sampling_orders) {
+void Worker::sample(const StepPlan& plan, Entry& entry, TensorView hidden,
+                    const std::function<SamplingOrders()>& sampling_orders) {
   const int64_t outputs = int64_t(plan.outputs.size());
   const TensorView rows = output_rows_.view().slice(0, 0, outputs), logits = logits_.view().slice(0, 0, outputs);
   StepContext context = step_context(entry);
@@ -136,7 +155,8 @@ void Worker::sample(const StepPlan& plan, Entry& entry, TensorView hidden, const
   if (plan.sampling_follows) orders = sampling_orders();
   const int ring_entry = int(plan.step % int64_t(ring_.size()));
   sampler_->enqueue(ring_entry, sample_batch(plan, orders ? &*orders : nullptr), logits, slots_.state(), stream_);
-  apply_draws(slots_.state(), entry.inputs.draw_slots(), sampler_->drawn_ids(ring_entry, outputs), slots_.vocab_begin(), stream_);
+  apply_draws(slots_.state(), entry.inputs.draw_slots(), sampler_->drawn_ids(ring_entry, outputs), slots_.vocab_begin(),
+              stream_);
   send_draws(entry);
 }
 

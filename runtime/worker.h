@@ -18,14 +18,14 @@ namespace trireme {
 // The groups a worker talks in.
 struct WorkerGroups {
   Communicator& tp;
-  Communicator& forward;       // rank = stage
-  Communicator& feedback;      // rank = stage
+  Communicator& forward;   // rank = stage
+  Communicator& feedback;  // rank = stage
 };
 
 class Worker {
  public:
-  Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, const ModelConfig& config, const Topology& topology,
-         const ClusterInfo& info, WorkerGroups groups, Device device);
+  Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, const ModelConfig& config,
+         const Topology& topology, const ClusterInfo& info, WorkerGroups groups, Device device);
 
   // Runs a plan; plans come in step order. `sampling_orders` is called on the last stage when the plan says
   // sampling_follows, after the forward pass has been queued; it waits for them.
@@ -39,12 +39,12 @@ class Worker {
   const Stream& stream() const { return stream_; }
 
  private:
-  struct Entry {                     // one step in the ring
+  struct Entry {  // one step in the ring
     StepId step = -1;
     StepInputs inputs;
     Event done, feedback_sent;
     std::vector<PlanOutput> outputs;
-    Tensor received_draws;           // [max_outputs] i32, earlier stages
+    Tensor received_draws;  // [max_outputs] i32, earlier stages
     Entry(const StepInputsLimits& limits, Device device);
   };
 
@@ -52,7 +52,8 @@ class Worker {
   const Entry& entry(StepId step) const;
   void receive_draws(StepId through);
   TensorView forward(const StepPlan& plan, Entry& entry);
-  void sample(const StepPlan& plan, Entry& entry, TensorView hidden, const std::function<SamplingOrders()>& sampling_orders);
+  void sample(const StepPlan& plan, Entry& entry, TensorView hidden,
+              const std::function<SamplingOrders()>& sampling_orders);
   void send_draws(Entry& entry);
   SampleBatch sample_batch(const StepPlan& plan, const SamplingOrders* orders) const;
   StepContext step_context(const Entry& entry);
@@ -68,10 +69,10 @@ class Worker {
   Event sampled_;
   SlotTable slots_;
   Workspace workspace_;
-  Tensor hidden_, output_rows_, logits_;   // [tokens, hidden], [outputs, hidden], [outputs, vocabulary shard]
-  std::optional<ShardSampler> sampler_;    // last stage
+  Tensor hidden_, output_rows_, logits_;  // [tokens, hidden], [outputs, hidden], [outputs, vocabulary shard]
+  std::optional<ShardSampler> sampler_;   // last stage
   std::vector<Entry> ring_;
-  StepId received_through_ = -1;           // draws of steps <= this are in the slot state (earlier stages)
+  StepId received_through_ = -1;  // draws of steps <= this are in the slot state (earlier stages)
 };
 
 }  // namespace trireme

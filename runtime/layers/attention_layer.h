@@ -9,17 +9,17 @@
 namespace trireme {
 
 struct AttentionShape {
-  HeadShard heads;                   // this rank's
+  HeadShard heads;  // this rank's
   int64_t head_dim = 0;
-  int group = 0;                     // KV group
-  AttentionOptions options;          // scale, window, soft cap
+  int group = 0;             // KV group
+  AttentionOptions options;  // scale, window, soft cap
   int64_t qkv_features() const { return (heads.q.size() + 2 * heads.kv.size()) * head_dim; }
 };
 
 struct AttentionLayer {
   AttentionShape shape;
-  ColumnParallelLinear qkv;          // rows: q heads, k heads, v heads
-  RowParallelLinear output;          // granule: one head
+  ColumnParallelLinear qkv;  // rows: q heads, k heads, v heads
+  RowParallelLinear output;  // granule: one head
 
   // hidden += attention(x).   x: [T, hidden] (normalized).   inv_freq: [rotary/2] f32, empty: no rotary embedding.
   // kv_layer: the layer's index among this rank's layers of the group.

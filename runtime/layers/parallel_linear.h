@@ -11,7 +11,7 @@ namespace trireme {
 
 struct ColumnParallelLinear {
   LinearWeight weight;
-  Tensor bias;                       // this rank's, activation dtype; may be empty
+  Tensor bias;  // this rank's, activation dtype; may be empty
 
   // [T, this rank's output features], from the workspace.
   TensorView forward(TensorView x, StepContext& context) const {
@@ -23,7 +23,7 @@ struct ColumnParallelLinear {
 
 struct RowParallelLinear {
   LinearWeight weight;
-  Tensor bias;                       // whole, added once after the sum; may be empty
+  Tensor bias;  // whole, added once after the sum; may be empty
 
   // hidden += sum over ranks of x * weight^T (+ bias).   hidden: [T, out] whole and equal on every rank.
   void add_into(TensorView hidden, TensorView x, StepContext& context) const {

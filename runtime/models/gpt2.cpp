@@ -11,7 +11,7 @@ namespace trireme {
 namespace {
 
 struct LayerNormWeights {
-  Tensor weight, bias;               // [hidden] f32
+  Tensor weight, bias;  // [hidden] f32
 };
 
 struct Gpt2Layer {
@@ -41,7 +41,7 @@ class Gpt2 final : public Model {
 
   ModelConfig config_;
   Topology topology_;
-  std::string prefix_;               // "transformer." or "": both are in use
+  std::string prefix_;  // "transformer." or "": both are in use
   HeadShard heads_;
   Range ffn_, vocab_;
   KvGroupSpec kv_group_;
@@ -110,13 +110,14 @@ Gpt2Layer Gpt2::load_layer(int64_t index, WeightLoader& loader) const {
 }
 
 int64_t Gpt2::workspace_bytes(int64_t tokens) const {
-  const int64_t attention = config_.hidden_size + 4 * heads_.q.size() * config_.head_dim, mlp = config_.hidden_size + ffn_.size();
+  const int64_t attention = config_.hidden_size + 4 * heads_.q.size() * config_.head_dim,
+                mlp = config_.hidden_size + ffn_.size();
   return tokens * (4 * std::max(attention, mlp) + 8 * config_.hidden_size) + 16 * 256;
 }
 
 void Gpt2::embed(TensorView hidden, StepContext& context) {
   trireme::embed(hidden, context.ids, embedding_, vocab_.begin, context.stream);
-  context.tp_group.all_reduce_sum(hidden, context.stream);   // one rank has the row, the others zeros
+  context.tp_group.all_reduce_sum(hidden, context.stream);  // one rank has the row, the others zeros
   add_position_embedding(hidden, context.batches[0].positions, positions_, context.stream);
 }
 

@@ -11,9 +11,9 @@ namespace trireme {
 namespace {
 
 struct LlamaLayer {
-  Tensor input_norm, post_norm;      // [hidden] f32
+  Tensor input_norm, post_norm;  // [hidden] f32
   AttentionLayer attention;
-  ColumnParallelLinear gate_up;      // rows: gate, up
+  ColumnParallelLinear gate_up;  // rows: gate, up
   RowParallelLinear down;
 };
 
@@ -38,8 +38,8 @@ class Llama final : public Model {
   HeadShard heads_;
   Range ffn_, vocab_;
   KvGroupSpec kv_group_;
-  LinearWeight embedding_;           // [this shard's vocabulary, hidden]; also the output layer when tied
-  LinearWeight output_;              // untied output layer
+  LinearWeight embedding_;  // [this shard's vocabulary, hidden]; also the output layer when tied
+  LinearWeight output_;     // untied output layer
   std::vector<LlamaLayer> layers_;
   Tensor final_norm_, inv_freq_;
 };
@@ -74,12 +74,14 @@ AttentionLayer Llama::load_attention(int64_t index, const ModelContext& context)
                                                   {name("self_attn.k_proj.weight"), kv, kv_total},
                                                   {name("self_attn.v_proj.weight"), kv, kv_total}},
                                                  config_.hidden_size);
-  layer.output.weight = context.loader.load_rows(name("self_attn.o_proj.weight"), config_.hidden_size, q, q_total, int(dim));
+  layer.output.weight =
+      context.loader.load_rows(name("self_attn.o_proj.weight"), config_.hidden_size, q, q_total, int(dim));
   if (config_.attention_bias) {
     const DType dtype = activation_dtype(layer.qkv.weight.device());
     layer.qkv.bias = context.loader.load_vector({{name("self_attn.q_proj.bias"), q, q_total},
                                                  {name("self_attn.k_proj.bias"), kv, kv_total},
-                                                 {name("self_attn.v_proj.bias"), kv, kv_total}}, dtype);
+                                                 {name("self_attn.v_proj.bias"), kv, kv_total}},
+                                                dtype);
     layer.output.bias = context.loader.load_vector(name("self_attn.o_proj.bias"), config_.hidden_size, dtype);
   }
   return layer;
@@ -93,11 +95,13 @@ LlamaLayer Llama::load_layer(int64_t index, const ModelContext& context) const {
   layer.input_norm = loader.load_vector(name("input_layernorm.weight"), config_.hidden_size, DType::f32);
   layer.attention = load_attention(index, context);
   layer.post_norm = loader.load_vector(name("post_attention_layernorm.weight"), config_.hidden_size, DType::f32);
-  layer.gate_up.weight = loader.load_columns({{name("mlp.gate_proj.weight"), ffn_, ffn}, {name("mlp.up_proj.weight"), ffn_, ffn}}, config_.hidden_size);
+  layer.gate_up.weight = loader.load_columns(
+      {{name("mlp.gate_proj.weight"), ffn_, ffn}, {name("mlp.up_proj.weight"), ffn_, ffn}}, config_.hidden_size);
   layer.down.weight = loader.load_rows(name("mlp.down_proj.weight"), config_.hidden_size, ffn_, ffn, 64);
   if (config_.mlp_bias) {
     const DType dtype = activation_dtype(layer.down.weight.device());
-    layer.gate_up.bias = loader.load_vector({{name("mlp.gate_proj.bias"), ffn_, ffn}, {name("mlp.up_proj.bias"), ffn_, ffn}}, dtype);
+    layer.gate_up.bias =
+        loader.load_vector({{name("mlp.gate_proj.bias"), ffn_, ffn}, {name("mlp.up_proj.bias"), ffn_, ffn}}, dtype);
     layer.down.bias = loader.load_vector(name("mlp.down_proj.bias"), config_.hidden_size, dtype);
   }
   return layer;
@@ -111,7 +115,7 @@ int64_t Llama::workspace_bytes(int64_t tokens) const {
 
 void Llama::embed(TensorView hidden, StepContext& context) {
   trireme::embed(hidden, context.ids, embedding_, vocab_.begin, context.stream);
-  context.tp_group.all_reduce_sum(hidden, context.stream);   // one rank has the row, the others zeros
+  context.tp_group.all_reduce_sum(hidden, context.stream);  // one rank has the row, the others zeros
 }
 
 void Llama::mlp(const LlamaLayer& layer, TensorView hidden, StepContext& context) const {

@@ -23,7 +23,7 @@ struct ModelContext {
 class Model {
  public:
   virtual ~Model() = default;
-  virtual std::vector<KvGroupSpec> kv_groups() const = 0;   // this rank's, by group
+  virtual std::vector<KvGroupSpec> kv_groups() const = 0;  // this rank's, by group
   // Bytes of workspace forward() takes for that many tokens, beside hidden and logits.
   virtual int64_t workspace_bytes(int64_t tokens) const = 0;
 
@@ -40,7 +40,8 @@ class Model {
 std::unique_ptr<Model> make_model(const ModelContext& context);
 
 // Shared by the model files.
-std::string layer_name(std::string_view prefix, int64_t layer, std::string_view suffix);   // "model.layers.3.mlp.up_proj.weight"
+std::string layer_name(std::string_view prefix, int64_t layer,
+                       std::string_view suffix);  // "model.layers.3.mlp.up_proj.weight"
 Tensor rope_inverse_frequencies(const RopeConfig& rope, Device device, const Stream& stream);  // [rotary_dim / 2] f32
 
 std::unique_ptr<Model> make_llama(const ModelContext& context);

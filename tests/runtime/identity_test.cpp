@@ -16,7 +16,7 @@
 namespace trireme::testing {
 namespace {
 
-using Outputs = std::map<std::pair<RequestId, int32_t>, std::vector<int32_t>>;   // by request and choice
+using Outputs = std::map<std::pair<RequestId, int32_t>, std::vector<int32_t>>;  // by request and choice
 
 struct Batching {
   std::string name;
@@ -62,7 +62,8 @@ void collect(Scheduler& scheduler, Outputs& outputs) {
   for (const EngineEvent& event : scheduler.take_events()) {
     if (const auto* token = std::get_if<TokenEvent>(&event); token && token->token.id >= 0)
       outputs[{token->request, token->choice}].push_back(token->token.id);
-    if (const auto* failed = std::get_if<RequestFailedEvent>(&event)) ADD_FAILURE() << "request " << failed->request << ": " << failed->message;
+    if (const auto* failed = std::get_if<RequestFailedEvent>(&event))
+      ADD_FAILURE() << "request " << failed->request << ": " << failed->message;
   }
 }
 
@@ -125,7 +126,7 @@ class Identity : public ::testing::TestWithParam<std::string> {
   // Rank 0 judges; the others only take part.
   void expect_reference(const Outputs& outputs, const std::string& what) {
     if (world_rank() != 0) return;
-    EXPECT_EQ(outputs.size(), 32u + 2 * 4) << what;   // requests 7, 14, 21, 28 have three choices
+    EXPECT_EQ(outputs.size(), 32u + 2 * 4) << what;  // requests 7, 14, 21, 28 have three choices
     std::ifstream file(reference_file(GetParam()));
     ASSERT_TRUE(file) << "run the one-rank test first: it writes " << reference_file(GetParam());
     std::stringstream expected;
@@ -154,7 +155,8 @@ TEST_P(Identity, TokensDoNotDependOnBatchingChunksCacheOrPreemption) {
       // The slowest way once per world is enough.
       if (batching.one_at_a_time && shape.pp != 1) continue;
       int64_t preemptions = 0;
-      expect_reference(generate(GetParam(), shape, batching, &preemptions), batching.name + ", tp " + std::to_string(shape.tp));
+      expect_reference(generate(GetParam(), shape, batching, &preemptions),
+                       batching.name + ", tp " + std::to_string(shape.tp));
       if (batching.num_blocks < 40 && world_rank() == 0) {
         EXPECT_GT(preemptions, 0);
       }

@@ -49,8 +49,12 @@ BlockId scrambled_block(int32_t index, int32_t num_blocks) { return BlockId((int
 void append_blocks(StepPlan& plan, const ClusterInfo& info, int32_t from_tokens, int32_t to_tokens) {
   const int32_t size = info.groups[0].block_size;
   for (int32_t index = (from_tokens + size - 1) / size; index < (to_tokens + size - 1) / size; ++index)
-    plan.blocks.push_back({.kind = BlockOrderKind::append, .group = 0, .slot = 3, .index = index,
-                           .block = scrambled_block(index, info.groups[0].num_blocks), .source = 0});
+    plan.blocks.push_back({.kind = BlockOrderKind::append,
+                           .group = 0,
+                           .slot = 3,
+                           .index = index,
+                           .block = scrambled_block(index, info.groups[0].num_blocks),
+                           .source = 0});
 }
 
 SlotOrder open_order(const std::vector<int32_t>& ids) {
@@ -109,11 +113,17 @@ TEST_P(ModelGoldens, LogitsAfterEveryPromptEqualTransformers) {
     for (const GoldenPrompt& prompt : prompts) {
       const std::vector<float> expected = log_softmax(prompt.last_logits);
       const auto vocab = int32_t(expected.size());
-      const auto results = prefill(runner, prompt.ids, prompt.ids.size() % 2 ? 96 : 512, [&](StepPlan& plan, int32_t start, int32_t count) {
-        if (start + count != int32_t(prompt.ids.size())) return;
-        for (int32_t id = 0; id < vocab; ++id)   // the log-probability of every id at the last position
-          plan.outputs.push_back({.kind = OutputKind::score, .slot = 3, .row = 0, .offset = count - 1, .position = start + count, .target = id});
-      });
+      const auto results = prefill(
+          runner, prompt.ids, prompt.ids.size() % 2 ? 96 : 512, [&](StepPlan& plan, int32_t start, int32_t count) {
+            if (start + count != int32_t(prompt.ids.size())) return;
+            for (int32_t id = 0; id < vocab; ++id)  // the log-probability of every id at the last position
+              plan.outputs.push_back({.kind = OutputKind::score,
+                                      .slot = 3,
+                                      .row = 0,
+                                      .offset = count - 1,
+                                      .position = start + count,
+                                      .target = id});
+          });
       ASSERT_EQ(results.back().outputs.size(), expected.size());
       for (int32_t id = 0; id < vocab; ++id)
         worst = std::max(worst, std::abs(results.back().outputs[size_t(id)].tokens[0].logprob - expected[size_t(id)]));
@@ -132,7 +142,11 @@ TEST_P(ModelGoldens, TeacherForcedLogProbabilitiesEqualTransformers) {
       if (prompt.logprobs.empty()) continue;
       const auto results = prefill(runner, prompt.ids, 200, [&](StepPlan& plan, int32_t start, int32_t count) {
         for (int32_t i = 0; i < count && start + i + 1 < int32_t(prompt.ids.size()); ++i)
-          plan.outputs.push_back({.kind = OutputKind::score, .slot = 3, .row = 0, .offset = i, .position = start + i + 1,
+          plan.outputs.push_back({.kind = OutputKind::score,
+                                  .slot = 3,
+                                  .row = 0,
+                                  .offset = i,
+                                  .position = start + i + 1,
                                   .target = prompt.ids[size_t(start + i + 1)]});
       });
       size_t position = 0;
@@ -157,14 +171,17 @@ TEST_P(ModelGoldens, GreedyContinuationsEqualTransformers) {
       if (prompt.greedy.empty()) continue;
       int32_t length = int32_t(prompt.ids.size());
       const auto results = prefill(runner, prompt.ids, 128, [&](StepPlan& plan, int32_t start, int32_t count) {
-        if (start + count == length) plan.outputs.push_back({.kind = OutputKind::draw, .slot = 3, .row = 0, .offset = count - 1, .position = length});
+        if (start + count == length)
+          plan.outputs.push_back(
+              {.kind = OutputKind::draw, .slot = 3, .row = 0, .offset = count - 1, .position = length});
       });
       int32_t drawn = results.back().outputs.at(0).tokens[0].id;
       for (size_t step = 0; step < prompt.greedy.size(); ++step) {
         if (drawn != prompt.greedy[step]) {
           // On GPUs another choice is right where the reference's own two best are that close.
           EXPECT_LE(prompt.greedy_gaps[step], GetParam().device == DeviceKind::cpu ? 1e-3f : 5e-2f)
-              << "prompt of " << prompt.ids.size() << " tokens, step " << step << ": got " << drawn << ", expected " << prompt.greedy[step];
+              << "prompt of " << prompt.ids.size() << " tokens, step " << step << ": got " << drawn << ", expected "
+              << prompt.greedy[step];
           break;
         }
         if (step + 1 == prompt.greedy.size()) break;
@@ -187,9 +204,13 @@ std::string case_name(const ::testing::TestParamInfo<Case>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, ModelGoldens,
-                         ::testing::Values(Case{"tiny-llama", DeviceKind::cpu}, Case{"tiny-llama3", DeviceKind::cpu}, Case{"tiny-gpt2", DeviceKind::cpu}), case_name);
+                         ::testing::Values(Case{"tiny-llama", DeviceKind::cpu}, Case{"tiny-llama3", DeviceKind::cpu},
+                                           Case{"tiny-gpt2", DeviceKind::cpu}),
+                         case_name);
 INSTANTIATE_TEST_SUITE_P(Cuda, ModelGoldens,
-                         ::testing::Values(Case{"tiny-llama-bf16", DeviceKind::cuda}, Case{"tiny-gpt2-bf16", DeviceKind::cuda}), case_name);
+                         ::testing::Values(Case{"tiny-llama-bf16", DeviceKind::cuda},
+                                           Case{"tiny-gpt2-bf16", DeviceKind::cuda}),
+                         case_name);
 
 }  // namespace
 }  // namespace trireme::testing

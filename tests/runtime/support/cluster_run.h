@@ -17,7 +17,9 @@
 
 namespace trireme::testing {
 
-struct Shape { int tp = 1, pp = 1; };
+struct Shape {
+  int tp = 1, pp = 1;
+};
 
 // Every tp x pp of exactly this world, up to three stages: the smallest model has three layers.
 inline std::vector<Shape> shapes_of(int world) {
@@ -46,12 +48,16 @@ class PlanRunner {
   StepId step_ = -1;
 };
 
-inline std::string model_path(const std::string& name) { return std::string(TRIREME_SOURCE_DIR) + "/tests/models/" + name; }
+inline std::string model_path(const std::string& name) {
+  return std::string(TRIREME_SOURCE_DIR) + "/tests/models/" + name;
+}
 
 // `body` runs on rank 0, in a thread of its own, and returns the number of the next step.
 inline void run_executor(const std::string& model, Shape shape, DeviceKind device, const RankRuntimeOptions& options,
                          const std::function<StepId(Executor&)>& body) {
-  if (world_rank() == 0) std::printf("  %s on %s: tp %d pp %d\n", model.c_str(), device == DeviceKind::cpu ? "cpu" : "cuda", shape.tp, shape.pp);
+  if (world_rank() == 0)
+    std::printf("  %s on %s: tp %d pp %d\n", model.c_str(), device == DeviceKind::cpu ? "cpu" : "cuda", shape.tp,
+                shape.pp);
   std::fflush(stdout);
   Cluster cluster({.tp = shape.tp, .pp = shape.pp, .device = device, .expected_world = 0});
   const Checkpoint checkpoint = open_checkpoint(model_path(model), {.need_weights = true, .need_tokenizer = false});

@@ -12,8 +12,8 @@ namespace trireme::testing {
 struct GoldenPrompt {
   std::vector<int32_t> ids;
   std::vector<float> last_logits;
-  std::vector<float> logprobs;      // of ids[i + 1], may be empty
-  std::vector<int32_t> greedy;      // may be empty
+  std::vector<float> logprobs;  // of ids[i + 1], may be empty
+  std::vector<int32_t> greedy;  // may be empty
   std::vector<float> greedy_gaps;
 };
 
