@@ -11,7 +11,7 @@ fi
 packages=(g++ cmake ninja-build ccache git ca-certificates python3 python3-pip
           libopenmpi-dev openmpi-bin "$boost" libcli11-dev libspdlog-dev libfmt-dev)
 if [ "${1:-}" = --tests ]; then
-  packages+=(libgtest-dev libgmock-dev iproute2 procps util-linux)
+  packages+=(libgtest-dev libgmock-dev iproute2 procps util-linux hostname)
 fi
 
 missing=()
