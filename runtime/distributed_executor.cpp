@@ -108,7 +108,7 @@ void DistributedExecutor::run() {
     if (!plans_.empty()) {
       const StepPlan plan = std::move(plans_.front());
       plans_.pop_front();
-      in_flight_.push_back({plan.step, plan.shutdown, std::chrono::steady_clock::now()});
+      in_flight_.push_back({plan.step, std::chrono::steady_clock::now()});
       worker_.execute(plan, [&] { return wait_for_sampling(plan.step); });
       stopping = plan.shutdown;
     } else if (in_flight_.empty() && !stopping) {

@@ -32,7 +32,6 @@ class DistributedExecutor final : public Executor {
  private:
   struct InFlight {
     StepId step = 0;
-    bool shutdown = false;
     std::chrono::steady_clock::time_point started;
   };
 
