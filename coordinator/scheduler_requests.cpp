@@ -105,7 +105,7 @@ void Scheduler::accept_choice(AcceptedRequest& accepted, const SequencePtr& sequ
   }
   accepted.choices.push_back(sequence);
   ++accepted.unfinished;
-  if (is_first && sequence->request->sampling.prompt_logprobs) sequence->score_next = 1;
+  if (is_first && sequence->request->sampling.prompt_logprobs >= 0) sequence->score_next = 1;
   if (is_first || !sequence->request->emitted.empty()) return queue(sequence);
   sequence->state = SequenceState::awaiting_fork;
   accepted.choices.front()->forks.push_back(sequence);

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "coordinator/scheduler.h"
+#include "coordinator/token_bans.h"
 
 namespace trireme {
 namespace {
@@ -20,7 +21,8 @@ SlotSampling slot_sampling(const Sequence& sequence) {
           .typical_p = from.typical_p,
           .repetition_penalty = from.repetition_penalty,
           .presence_penalty = from.presence_penalty,
-          .frequency_penalty = from.frequency_penalty};
+          .frequency_penalty = from.frequency_penalty,
+          .penalize_prompt = from.penalize_prompt};
 }
 
 // What may not be drawn before min_new_tokens; nothing when that is behind.
@@ -32,7 +34,7 @@ std::vector<TokenId> suppressed_ids(const Sequence& sequence) {
   return {ids.begin(), ids.end()};
 }
 
-uint8_t asked_top(const Sequence& sequence) { return uint8_t(std::max(0, sequence.request->sampling.top_logprobs)); }
+uint8_t asked_top(int32_t top_logprobs) { return uint8_t(std::max(0, top_logprobs)); }
 
 }  // namespace
 
@@ -53,6 +55,7 @@ void Scheduler::open(Draft& draft, const SequencePtr& sequence, const CachedPref
   order.sampling = slot_sampling(*sequence);
   order.history = sequence->tokens;
   order.suppressed = suppressed_ids(*sequence);
+  order.lists = standing_lists(*sequence->request);
   if (fault_ == PlantedFault::history_cut)
     order.history.erase(order.history.begin(), order.history.begin() + prefix.tokens);
   draft.plan.slots.push_back(std::move(order));
@@ -155,7 +158,7 @@ void Scheduler::add_scores(Draft& draft, const SequencePtr& sequence, int32_t st
                                   .offset = position - 1 - start,
                                   .position = position,
                                   .target = sequence->tokens[size_t(position)],
-                                  .top_logprobs = asked_top(*sequence)});
+                                  .top_logprobs = asked_top(sequence->request->sampling.prompt_logprobs)});
     draft.outputs.push_back({sequence, OutputKind::score, position, sequence->slot});
     ++sequence->outputs_in_flight;
     --draft.outputs_left;
@@ -171,7 +174,7 @@ void Scheduler::add_draw(Draft& draft, const SequencePtr& sequence, int32_t row,
                                 .row = row,
                                 .offset = offset,
                                 .position = position,
-                                .top_logprobs = asked_top(*sequence),
+                                .top_logprobs = asked_top(sequence->request->sampling.top_logprobs),
                                 .suppress = position - sequence->prompt_length() < minimum});
   draft.outputs.push_back({sequence, OutputKind::draw, position, sequence->slot});
   ++sequence->outputs_in_flight;

@@ -103,13 +103,13 @@ OutputResult FakeModel::score(uint64_t hidden, TokenId target, int top) const { 
 
 ReferenceAnswer FakeModel::answer(const Request& request) const {
   const SamplingParams& sampling = request.sampling;
-  const int top = std::max(0, sampling.top_logprobs);
+  const int top = std::max(0, sampling.top_logprobs), score_top = std::max(0, sampling.prompt_logprobs);
   ReferenceAnswer answer;
   PlainRun prompt(*this, request.adapter);
   uint64_t hidden = 0, prompt_counts = 0;
   for (size_t position = 0; position < request.prompt.size(); ++position) {
     const TokenId id = request.prompt[position];
-    answer.scores.push_back(position == 0 ? OutputResult{} : score(hidden, id, top));
+    answer.scores.push_back(position == 0 ? OutputResult{} : score(hidden, id, score_top));
     hidden = prompt.advance(id);
     prompt_counts += count(id, true);
   }

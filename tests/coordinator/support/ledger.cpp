@@ -98,7 +98,7 @@ int32_t Ledger::most_cached(const Entry& entry, int32_t choice) const {
 
 void Ledger::note_scores(const PromptLogprobsEvent& event) {
   Entry& entry = entries_.at(event.request);
-  CHECK(entry.request.sampling.prompt_logprobs && !entry.ended() && !entry.cancelled);
+  CHECK(entry.request.sampling.prompt_logprobs >= 0 && !entry.ended() && !entry.cancelled);
   CHECK_EQ(event.first_position, entry.next_score) << "prompt scores, request" << event.request;
   CHECK_EQ(event.tokens.size(), event.top.size());
   for (size_t index = 0; index < event.tokens.size(); ++index) {
@@ -126,7 +126,7 @@ void Ledger::note_failure(const RequestFailedEvent& event) {
     return;
   }
   bool explained = stopping_ || event.message.find("queue") != std::string::npos;
-  if (entry.request.sampling.prompt_logprobs && size_t(entry.next_score) < entry.answer.scores.size()) {
+  if (entry.request.sampling.prompt_logprobs >= 0 && size_t(entry.next_score) < entry.answer.scores.size()) {
     for (const OutputResult& score : entry.answer.scores) explained |= score.non_finite;
   }
   for (size_t index = 0; index < entry.choices.size(); ++index) {
@@ -139,7 +139,7 @@ void Ledger::note_failure(const RequestFailedEvent& event) {
 void Ledger::check_complete() const {
   for (const auto& [id, entry] : entries_) {
     CHECK(entry.ended()) << "request" << id << "never ended";
-    const bool whole = !entry.failed && !entry.cancelled && !dropping_ && entry.request.sampling.prompt_logprobs;
+    const bool whole = !entry.failed && !entry.cancelled && !dropping_ && entry.request.sampling.prompt_logprobs >= 0;
     const bool began = std::ranges::any_of(entry.choices, &Choice::started);
     CHECK(!whole || !began || size_t(entry.next_score) == entry.answer.scores.size())
         << "prompt scores of request" << id;

@@ -60,7 +60,7 @@ SamplingParams make_sampling(Dice& dice, const ClusterInfo& cluster) {
   sampling.max_new_tokens = dice.one_in(2) ? dice.between(1, 8) : dice.between(1, 40);
   sampling.min_new_tokens = dice.one_in(3) ? dice.between(0, sampling.max_new_tokens) : 0;
   sampling.top_logprobs = dice.any({-1, -1, 0, 2});
-  sampling.prompt_logprobs = dice.one_in(5);
+  sampling.prompt_logprobs = dice.one_in(5) ? dice.any({0, 2}) : -1;
   sampling.ignore_eos = dice.one_in(4);
   sampling.stop_token_ids = dice.ids(dice.any({0, 0, 1, 2}), cluster.vocab_size);
   return sampling;
