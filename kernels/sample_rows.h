@@ -7,6 +7,8 @@
 namespace trireme {
 
 TRIREME_HD bool is_score(const SampleRow& row) { return row.kind == int32_t(SampleKind::score); }
+TRIREME_HD bool is_beam(const SampleRow& row) { return row.kind == int32_t(SampleKind::candidates); }
+TRIREME_HD bool draws(const SampleRow& row) { return row.kind == int32_t(SampleKind::draw); }
 TRIREME_HD bool is_greedy(const SampleRow& row) { return !(row.temperature >= kMinTemperature); }
 
 TRIREME_HD bool has_top_k(const SampleRow& row, int32_t vocab_size) { return row.top_k > 0 && row.top_k < vocab_size; }
@@ -15,7 +17,7 @@ TRIREME_HD bool has_min_p(const SampleRow& row) { return row.min_p > 0.0f; }
 TRIREME_HD bool has_typical_p(const SampleRow& row) { return row.typical_p < 1.0f; }
 
 TRIREME_HD bool has_cut(const SampleRow& row, int32_t vocab_size) {
-  return !is_score(row) && !is_greedy(row) &&
+  return draws(row) && !is_greedy(row) &&
          (has_top_k(row, vocab_size) || has_top_p(row) || has_min_p(row) || has_typical_p(row));
 }
 // A cut that a few candidates may not prove.
@@ -30,7 +32,9 @@ TRIREME_HD bool has_lists(const SampleRow& row) { return row.suppress_count > 0 
 TRIREME_HD bool is_processed(const SampleRow& row) { return has_lists(row) || row.mask_row >= 0 || has_penalties(row); }
 
 // A greedy id whose logits nobody touched has rank 1 without being counted.
-TRIREME_HD bool has_rank(const SampleRow& row) { return is_score(row) || row.top_logprobs > 0 || row.want_rank != 0; }
+TRIREME_HD bool has_rank(const SampleRow& row) {
+  return is_score(row) || (draws(row) && (row.top_logprobs > 0 || row.want_rank != 0));
+}
 TRIREME_HD bool must_count_rank(const SampleRow& row) {
   return has_rank(row) && (is_score(row) || !is_greedy(row) || is_processed(row));
 }
@@ -129,9 +133,51 @@ TRIREME_HD uint64_t kept_ties(const SampleState& state, uint64_t unit) {
   return (state.need - state.before + unit - 1) / unit;
 }
 
+TRIREME_HD uint64_t double_bits(double value) {
+#ifdef __CUDA_ARCH__
+  return uint64_t(__double_as_longlong(value));
+#else
+  return __builtin_bit_cast(uint64_t, value);
+#endif
+}
+
+TRIREME_HD double bits_double(uint64_t bits) {
+#ifdef __CUDA_ARCH__
+  return __longlong_as_double((long long)(bits));
+#else
+  return __builtin_bit_cast(double, bits);
+#endif
+}
+
+TRIREME_HD double fused_double(double a, double b, double c) {  // a * b + c, rounded once
+#ifdef __CUDA_ARCH__
+  return __fma_rn(a, b, c);
+#else
+  return __builtin_fma(a, b, c);
+#endif
+}
+
+// log(mass * 2^-45) of a positive mass, the same bits everywhere; error below 1e-15 (relative or, near 0, absolute).
+// With x = 2^e m, m in [sqrt(1/2), sqrt(2)), and s = (m - 1) / (m + 1):  log(m) = 2 (s + s^3 / 3 + s^5 / 5 + ...).
+TRIREME_HD double mass_log(uint64_t mass) {
+  const uint64_t bits = double_bits(double(mass));
+  const int64_t e = int64_t(bits - 0x3fe6a09e667f3bcdu) >> 52;
+  const double m = bits_double(bits - (uint64_t(e) << 52));
+  const double s = (m - 1.0) / (m + 1.0), square = fused_double(s, s, 0.0), cube = fused_double(2.0 * s, square, 0.0);
+  double p = 0.0;
+  for (int odd = 23; odd >= 3; odd -= 2) p = fused_double(p, square, 1.0 / odd);
+  return fused_double(double(e - kMassBits), 0.6931471805599453, fused_double(cube, p, 2.0 * s));
+}
+
 TRIREME_HD float logprob_of(float raw, const SampleState& state) {
-  if (raw == -infinity()) return raw;
-  return float(double(raw) - double(state.raw_max) - state.log_sum);
+  return choose(raw > -infinity(), float(double(raw) - double(state.raw_max) - state.log_sum), -infinity());
+}
+
+// The beams' log_sum, from every shard's mass relative to the same maximum.
+TRIREME_HD double beam_log_sum(const Gathered& masses, int32_t num_shards, int32_t beam) {
+  uint64_t sum = 0;
+  for (int32_t s = 0; s < num_shards; ++s) sum += *gathered_at<uint64_t>(masses, s, beam);
+  return sum > 0 ? mass_log(sum) : 0.0;
 }
 
 }  // namespace trireme

@@ -10,13 +10,15 @@ namespace trireme {
 struct SlotState {
   TensorView length;      // [slots] i32   tokens of the sequence so far, drawn ones included (history, not KV)
   TensorView last_token;  // [slots] i32   the token at position length - 1
-  TensorView counts;      // [slots, vocab_local] u16, last stage only (else empty): bit 15 = in the prompt,
-                          // bits 0-14 = times drawn, saturating. Row s is only valid where a penalty needs it.
+  TensorView counts;      // [slots, vocab_local] u16, last stage only (else empty): bit 15 = in the prompt (where
+                          // it counts), bits 0-14 = times drawn, saturating. Row s is only valid where a penalty needs it.
 };
 
 // Opens: slot s gets a history of `ids` (prompt_length of them are the prompt).
-//   slots, prompt_lengths: [n] i32;  ids_begin: [n + 1] i32 into ids: [total] i32;  track_counts: [n] i32 flags: when
-//   set, the row of counts is zeroed and filled from the ids that fall into [vocab_begin, vocab_begin + vocab_local).
+//   slots, prompt_lengths: [n] i32;  ids_begin: [n + 1] i32 into ids: [total] i32;  track_counts: [n] i32.
+//   0: the row of counts is left as it is. Else it is zeroed and filled from the ids that fall into
+//   [vocab_begin, vocab_begin + vocab_local): 1: the prompt's are marked and the drawn ones counted; 2: only the drawn
+//   ones are counted, so that penalties do not see the prompt.
 void open_slots(const SlotState& state, TensorView slots, TensorView prompt_lengths, TensorView ids_begin, TensorView ids,
                 TensorView track_counts, int64_t vocab_begin, const Stream& stream);
 
