@@ -5,16 +5,16 @@
 // The rule of one row, in this order:
 //   raw       log-sum-exp and the top log-probabilities of the logits as the model gave them;
 //   process   bias, suppressed ids and mask to -inf, repetition penalty (ids in the prompt or drawn: l > 0 ? l / p :
-//             l * p), frequency and presence penalties (drawn ids), divided by temperature             -> z
-//             (which ids count as seen or drawn is open_slots' track_counts, kernels/step.h);
+//             l * p; open_slots' track_counts says whether the prompt counts), frequency and presence penalties
+//             (drawn ids), divided by temperature                                                      -> z
 //   cut       top-k, top-p, min-p, typical-p, each on what the one before left, renormalised: the order and the
 //             sets of Hugging Face's warpers. A tie at the cut of top-k or top-p keeps the lower ids, so that
 //             exactly k ids, or the smallest set of mass >= top_p, remain (Hugging Face keeps all that tie with
 //             the k-th); typical-p keeps all ids that tie at its border, as Hugging Face does;
 //   draw      argmax over survivors of z + Gumbel noise(seed, choice, position, id); greedy: argmax of z, lower id
 //             first.
-// The order is that of transformers' generate() (its processors, then its warpers), with vLLM's frequency and
-// presence penalties after the other processors: scripts/goldens/make_sampling_goldens.py holds it against both.
+// The order is that of transformers' generate(), its processors and then its warpers, with the frequency and presence
+// penalties, which are vLLM's, between them (tests/runtime/sampling_golden_test.cpp).
 //
 // Beam rows (SampleKind::candidates) draw nothing. As in Hugging Face's beam search the processors run on the
 // log-probabilities: value = process(float32(raw - raw_max - log_sum)), without temperature and cuts, and the answer
@@ -68,10 +68,10 @@ static_assert(sizeof(SampleRow) == 96);
 
 // One row's answer; copied to the host as it is. Log-probabilities are of the raw logits.
 struct SampleAnswer {
-  int32_t id = -1;  // drawn; target for score; -1 for candidates and where nothing could be drawn (all -inf, non-finite)
+  int32_t id = -1;  // drawn; target for score; -1: candidates, or nothing could be drawn (all -inf or non-finite)
   float logprob = 0;
-  int32_t rank = 0;        // 1 + how many raw logits are greater than that of `id`; 0: not asked
-  int32_t non_finite = 0;  // a raw logit was NaN or +inf: fail this request only
+  int32_t rank = 0;             // 1 + how many raw logits are greater than that of `id`; 0: not asked
+  int32_t non_finite = 0;       // a raw logit was NaN or +inf: fail this request only
   int32_t candidate_count = 0;  // candidates: how many were found; fewer than asked where the others are -inf
   int32_t top_count = 0;
   int32_t top_ids[kMaxTopLogprobs] = {};

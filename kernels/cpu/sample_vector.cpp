@@ -308,8 +308,8 @@ FOR_EACH_INSTRUCTION_SET(void, process_row,
                          (float* z, const float* x, int64_t n, const SampleRow& row, const uint16_t* counts,
                           float temperature),
                          (z, x, n, row, counts, temperature))
-FOR_EACH_INSTRUCTION_SET(void, log_probabilities,
-                         (float* z, const float* x, int64_t n, const SampleState& state), (z, x, n, state))
+FOR_EACH_INSTRUCTION_SET(void, log_probabilities, (float* z, const float* x, int64_t n, const SampleState& state),
+                         (z, x, n, state))
 FOR_EACH_INSTRUCTION_SET(SampleStats, survivor_stats,
                          (const float* z, int64_t n, int32_t first_id, const SampleState& state, bool for_typical),
                          (z, n, first_id, state, for_typical))

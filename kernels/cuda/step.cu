@@ -40,7 +40,7 @@ __device__ void count_draw(uint16_t* count) {
   }
 }
 
-// One block per opened slot: zero the row, mark the prompt's ids unless they are not to count, then count the drawn ones.
+// One block per opened slot: zero the row, mark the prompt's ids where they count, then count the drawn ones.
 __global__ void open_slots_kernel(State state, const int32_t* slots, const int32_t* prompt_lengths,
                                   const int32_t* ids_begin, const int32_t* ids, const int32_t* track_counts) {
   const int slot = slots[blockIdx.x], begin = ids_begin[blockIdx.x], total = ids_begin[blockIdx.x + 1] - begin;

@@ -218,7 +218,8 @@ void ShardSampler::State::count_ranks(const Stream& stream) {
 // free again.
 void ShardSampler::State::find_candidates(StepBuffers& buffers, const Stream& stream) {
   sample_beam_masses(small_.as<uint64_t>(), shard_, stream);
-  sample_beam_values(shard_, small_.gather(size_t(shard_.num_beam) * sizeof(uint64_t), group_, device_, stream), stream);
+  const size_t masses = size_t(shard_.num_beam) * sizeof(uint64_t);
+  sample_beam_values(shard_, small_.gather(masses, group_, device_, stream), stream);
   const size_t bytes = size_t(shard_.num_beam) * kSampleCandidates * sizeof(SampleEntry);
   sample_beam_candidates(first_round_.as<SampleEntry>(), shard_, stream);
   sample_merge_candidates(buffers.device_candidates(), shard_, first_round_.gather(bytes, group_, device_, stream),

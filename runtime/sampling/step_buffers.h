@@ -52,8 +52,8 @@ struct StepBuffers {
   SampleEntry* device_candidates() const { return reinterpret_cast<SampleEntry*>(candidates.data()); }
 
   UploadBuffer upload;
-  Tensor answers;  // bytes of SampleAnswer[max_rows]
-  Tensor ids;      // [max_rows] i32
+  Tensor answers;     // bytes of SampleAnswer[max_rows]
+  Tensor ids;         // [max_rows] i32
   Tensor candidates;  // bytes of SampleEntry[max_rows, kSampleCandidates], of the beam rows
   SampleAnswer* host_answers = nullptr;
   SampleEntry* host_candidates = nullptr;

@@ -62,8 +62,8 @@ _SETTINGS = {
         "top_p": 0.9, **_HISTORY,
     },
     "bias, suppressed ids": {
-        "bias_ids": [7, 44, 121, 300, 450], "bias_values": [2.5, -1.5, 4.0, -100.0, 1.25], "suppressed": [0, 5, 121, 333],
-        "temperature": 1.1,
+        "bias_ids": [7, 44, 121, 300, 450], "bias_values": [2.5, -1.5, 4.0, -100.0, 1.25],
+        "suppressed": [0, 5, 121, 333], "temperature": 1.1,
     },
     "allowed ids, top-k": {"allowed": _even_ids(), "top_k": 70},
     "everything": {
@@ -86,7 +86,8 @@ _BEAMS = {
         "bias_values": [2.0, 3.0], "suppressed": [4, 80], "allowed": _even_ids() + [17, 121, 307], **_HISTORY,
     },
     "without the prompt": {
-        "repetition_penalty": 1.5, "presence_penalty": -0.5, "frequency_penalty": -0.1, "penalize_prompt": 0, **_HISTORY,
+        "repetition_penalty": 1.5, "presence_penalty": -0.5, "frequency_penalty": -0.1, "penalize_prompt": 0,
+        **_HISTORY,
     },
 }  # fmt: skip
 

@@ -147,8 +147,7 @@ TEST_P(SamplingGoldenTest, BeamCandidatesAreThoseOfHuggingFace) {
       EXPECT_EQ(whole.answers[r].id, -1);
       expect_golden_candidates(whole.candidates[r], r, asked);
     }
-    for (int shards : {2, 3, 5})
-      expect_same(run(device(), problem, shards), whole, std::to_string(shards) + " shards");
+    for (int shards : {2, 3, 5}) expect_same(run(device(), problem, shards), whole, std::to_string(shards) + " shards");
   }
 }
 

@@ -249,8 +249,7 @@ std::vector<double> reference_beam_values(const Problem& problem, size_t r) {
   const std::span<const float> raw = problem.row(r);
   const int best = int(std::max_element(raw.begin(), raw.end()) - raw.begin());
   const double log_sum = double(raw[size_t(best)]) - reference_logprob(raw, best);
-  for (size_t id = 0; id < raw.size(); ++id)
-    logprobs.logits[r * raw.size() + id] = float(double(raw[id]) - log_sum);
+  for (size_t id = 0; id < raw.size(); ++id) logprobs.logits[r * raw.size() + id] = float(double(raw[id]) - log_sum);
   const std::vector<float> values = reference_z(logprobs, r);
   return {values.begin(), values.end()};
 }
@@ -269,8 +268,8 @@ void expect_candidates(const Problem& problem, size_t r, const std::vector<Sampl
     expect_logprob(found[i].value, values[size_t(found[i].id)]);
     expect_logprob(found[i].raw, reference_logprob(problem.row(r), found[i].id));
     if (i == 0) continue;
-    const bool in_order = found[i - 1].value > found[i].value ||
-                          (found[i - 1].value == found[i].value && found[i - 1].id < found[i].id);
+    const bool in_order =
+        found[i - 1].value > found[i].value || (found[i - 1].value == found[i].value && found[i - 1].id < found[i].id);
     EXPECT_TRUE(in_order);
   }
 }

@@ -22,8 +22,8 @@ struct SamplingGoldens {
   int64_t vocab = 0;
   std::vector<std::vector<float>> logits;  // [rows][vocab]
   std::vector<GoldenSetting> settings, beams;
-  std::vector<float> probabilities;                // [settings, rows, vocab]
-  std::vector<int32_t> beam_ids;                   // [beams, rows, kGoldenCandidates]
+  std::vector<float> probabilities;               // [settings, rows, vocab]
+  std::vector<int32_t> beam_ids;                  // [beams, rows, kGoldenCandidates]
   std::vector<float> beam_values, beam_logprobs;  // likewise
 };
 inline constexpr int kGoldenCandidates = 32;
