@@ -1,5 +1,7 @@
 #include "runtime/slot_table.h"
 
+#include <algorithm>
+
 #include "kernels/attention.h"
 
 namespace trireme {
