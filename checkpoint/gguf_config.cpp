@@ -62,6 +62,9 @@ RopeConfig read_rope(const InputFile& file, const GgufContents& contents, int64_
   const std::string scaling = metadata.text("llama.rope.scaling.type", "none");
   if (scaling != "none" && metadata.number("llama.rope.scaling.factor", 1) != 1) rope.type = scaling;
   if (metadata.number("llama.rope.scale_linear", 1) != 1) rope.type = "linear";
+  if (rope.type != "default")
+    throw CheckpointError(metadata.path() + ": RoPE scaling of type " + quoted(rope.type) +
+                          " is not supported in GGUF files; supported: none, llama3");
   if (rope.rotary_dim != head_dim)
     throw CheckpointError(metadata.path() + ": RoPE over " + std::to_string(rope.rotary_dim) + " of " +
                           std::to_string(head_dim) + " dimensions is not supported");
