@@ -41,6 +41,14 @@ int64_t kv_budget_bytes(const Cluster& cluster, double utilization, int64_t step
 
 int64_t blocks_for(int64_t tokens, int32_t block_size) { return (tokens + block_size - 1) / block_size; }
 
+int64_t asked_length(const ModelConfig& config, const RankRuntimeOptions& options) {
+  const int64_t length = options.max_model_len > 0 ? options.max_model_len : config.max_positions;
+  if (length > config.longest_context())
+    throw ConfigError("--max-model-len " + std::to_string(length) + " is more than the model's " +
+                      std::to_string(config.longest_context()) + " positions; ask for at most that");
+  return length;
+}
+
 struct KvSize {
   int64_t num_blocks = 0;
   int64_t max_model_len = 0;
@@ -49,10 +57,7 @@ struct KvSize {
 // The longest sequence must fit the pool, unless the user sized the pool by hand.
 KvSize size_kv(Cluster& cluster, const ModelConfig& config, const RankRuntimeOptions& options, int64_t bytes_per_block,
                int64_t step) {
-  const int64_t asked_len = options.max_model_len > 0 ? options.max_model_len : config.max_positions;
-  if (asked_len > config.max_positions)
-    throw ConfigError("--max-model-len " + std::to_string(asked_len) + " is more than the model's " +
-                      std::to_string(config.max_positions) + " positions; ask for at most that");
+  const int64_t asked_len = asked_length(config, options);
   if (options.num_blocks > 0) return {options.num_blocks, asked_len};
   const int64_t useful = blocks_for(asked_len, options.block_size) * options.max_num_seqs;
   const int64_t affordable = kv_budget_bytes(cluster, options.memory_utilization, step) / bytes_per_block;
@@ -94,7 +99,7 @@ RankRuntime::RankRuntime(Cluster& cluster, const Checkpoint& checkpoint, const R
 
   const Stream stream(device);
   WeightLoader loader(checkpoint.source.get(), device, stream, options.seed);
-  std::unique_ptr<Model> model = make_model({checkpoint.config, topology, loader, options.block_size});
+  std::unique_ptr<Model> model = make_model({checkpoint.config, topology, loader, options.block_size, asked_length(checkpoint.config, options)});
   stream.synchronize();
   memory_.weight_bytes = loader.weight_bytes();
   memory_.bytes_read = loader.bytes_read();
