@@ -72,11 +72,10 @@ void read_silu(const JsonFields& fields, ModelConfig& config) {
 // training (transformers: "don't update max_position_embeddings").
 void extend_positions(ModelConfig& config) {
   const RopeConfig& rope = config.rope;
-  const auto stretched = [&](int64_t length) {
-    return std::min(int64_t(double(length) * rope.factor), kMaxPositions);
-  };
+  const auto stretched = [&](int64_t length) { return std::min(int64_t(double(length) * rope.factor), kMaxPositions); };
   if (rope.type == "linear") config.max_positions = stretched(config.max_positions);
-  if (rope.type == "yarn") config.max_positions = std::max(config.max_positions, stretched(rope.original_max_positions));
+  if (rope.type == "yarn")
+    config.max_positions = std::max(config.max_positions, stretched(rope.original_max_positions));
   if (rope.type == "dynamic") config.longest_positions = stretched(config.max_positions);
 }
 
@@ -100,8 +99,8 @@ template <typename Windowed>
 void set_windows(const JsonFields& fields, int32_t window, const Windowed& windowed, ModelConfig& config) {
   const std::vector<std::string> types = fields.texts("layer_types");
   if (!types.empty() && int64_t(types.size()) != config.num_layers)
-    fields.fail("layer_types", "names " + std::to_string(types.size()) + " layers of " +
-                                   std::to_string(config.num_layers));
+    fields.fail("layer_types",
+                "names " + std::to_string(types.size()) + " layers of " + std::to_string(config.num_layers));
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
     if (!types.empty() && types[size_t(layer)] != "sliding_attention" && types[size_t(layer)] != "full_attention")
       fields.fail("layer_types", "must be full_attention or sliding_attention, got " + quoted(types[size_t(layer)]));
@@ -132,7 +131,8 @@ ModelConfig read_ministral(const JsonFields& fields) {
   ModelConfig config = read_decoder(fields, {.max_positions = 4096 * 32, .bos = 1, .eos = {2}});
   read_silu(fields, config);
   read_usual_rope(fields, config);
-  set_windows(fields, read_window(fields, 4096), [](int64_t) { return true; }, config);
+  set_windows(
+      fields, read_window(fields, 4096), [](int64_t) { return true; }, config);
   return config;
 }
 
@@ -140,7 +140,8 @@ ModelConfig read_ministral(const JsonFields& fields) {
 void read_qwen_windows(const JsonFields& fields, ModelConfig& config) {
   const int32_t window = fields.flag("use_sliding_window", false) ? read_window(fields, 4096) : 0;
   const int64_t first = fields.integer("max_window_layers", 0, kMaxLayers, 28);
-  set_windows(fields, window, [first](int64_t layer) { return layer >= first; }, config);
+  set_windows(
+      fields, window, [first](int64_t layer) { return layer >= first; }, config);
 }
 
 ModelConfig read_qwen2(const JsonFields& fields) {
@@ -196,7 +197,8 @@ ModelConfig read_gemma2(const JsonFields& fields) {
   config.attention_soft_cap = read_cap(fields, "attn_logit_softcapping", 50);
   config.logits_soft_cap = read_cap(fields, "final_logit_softcapping", 30);
   read_usual_rope(fields, config);
-  set_windows(fields, read_window(fields, 4096), [](int64_t layer) { return layer % 2 == 0; }, config);
+  set_windows(
+      fields, read_window(fields, 4096), [](int64_t layer) { return layer % 2 == 0; }, config);
   return config;
 }
 
@@ -206,13 +208,13 @@ ModelConfig read_gemma3(const JsonFields& fields) {
   config.logits_soft_cap = read_cap(fields, "final_logit_softcapping", 0);
   read_rope_by_layer_type(fields, config);  // its max_position_embeddings is the scaled length already
   const int64_t period = fields.integer("sliding_window_pattern", 1, kMaxLayers, 6);
-  set_windows(fields, read_window(fields, 4096), [period](int64_t layer) { return (layer + 1) % period != 0; }, config);
+  set_windows(
+      fields, read_window(fields, 4096), [period](int64_t layer) { return (layer + 1) % period != 0; }, config);
   return config;
 }
 
 ModelConfig read_phi3(const JsonFields& fields) {
-  ModelConfig config =
-      read_decoder(fields, {.max_positions = 4096, .norm_eps = 1e-5, .bos = 1, .eos = {32000}});
+  ModelConfig config = read_decoder(fields, {.max_positions = 4096, .norm_eps = 1e-5, .bos = 1, .eos = {32000}});
   read_silu(fields, config);
   if (fields.flag("attention_bias", false)) fields.fail("attention_bias", "true is not supported for Phi-3");
   read_usual_rope(fields, config, {.old_longrope_names = true});
@@ -229,10 +231,8 @@ ModelConfig read_olmo2(const JsonFields& fields) {
 }
 
 ModelConfig read_glm4(const JsonFields& fields) {
-  ModelConfig config = read_decoder(fields, {.head_dim = 128,
-                                             .max_positions = 131072,
-                                             .norm_eps = 1.5625e-7,
-                                             .eos = {151329, 151336, 151338}});
+  ModelConfig config = read_decoder(
+      fields, {.head_dim = 128, .max_positions = 131072, .norm_eps = 1.5625e-7, .eos = {151329, 151336, 151338}});
   read_silu(fields, config);
   config.attention_bias = fields.flag("attention_bias", true);  // of q, k and v only
   read_usual_rope(fields, config, {.rotary_share = 0.5, .interleaved = true});

@@ -40,21 +40,21 @@ struct ModelConfig {
   int64_t num_kv_heads = 0;
   int64_t head_dim = 0;
   int64_t vocab_size = 0;
-  int64_t max_positions = 0;       // the context where --max-model-len does not say
-  int64_t longest_positions = 0;   // what --max-model-len may ask for; 0: max_positions (rope type dynamic: more)
-  double norm_eps = 1e-5;          // RMSNorm's or LayerNorm's
-  double norm_offset = 0;          // added to RMSNorm weights: 1 for Gemma's Hugging Face files; GGUF stores the sum
-  std::string hidden_act;          // silu, gelu_tanh (Gemma's gelu_pytorch_tanh), gelu_new (GPT-2: the same function)
+  int64_t max_positions = 0;      // the context where --max-model-len does not say
+  int64_t longest_positions = 0;  // what --max-model-len may ask for; 0: max_positions (rope type dynamic: more)
+  double norm_eps = 1e-5;         // RMSNorm's or LayerNorm's
+  double norm_offset = 0;         // added to RMSNorm weights: 1 for Gemma's Hugging Face files; GGUF stores the sum
+  std::string hidden_act;         // silu, gelu_tanh (Gemma's gelu_pytorch_tanh), gelu_new (GPT-2: the same function)
   bool tie_word_embeddings = false;
-  bool attention_bias = false;     // of q, k and v
-  bool output_bias = false;        // of the attention output
+  bool attention_bias = false;  // of q, k and v
+  bool output_bias = false;     // of the attention output
   bool mlp_bias = false;
-  double attention_scale = 0;      // multiplies q.k; 0: 1 / sqrt(head_dim)
-  double attention_soft_cap = 0;   // scores <- cap tanh(scores / cap); 0: none
-  double logits_soft_cap = 0;      // logits <- cap tanh(logits / cap); 0: none
-  double embedding_scale = 1;      // Gemma: sqrt(hidden_size), rounded to the activation dtype where it is applied
-  std::vector<int32_t> layer_windows;      // by layer: a token sees that many positions, itself included; 0: all.
-                                           // Empty: all layers see all
+  double attention_scale = 0;          // multiplies q.k; 0: 1 / sqrt(head_dim)
+  double attention_soft_cap = 0;       // scores <- cap tanh(scores / cap); 0: none
+  double logits_soft_cap = 0;          // logits <- cap tanh(logits / cap); 0: none
+  double embedding_scale = 1;          // Gemma: sqrt(hidden_size), rounded to the activation dtype where it is applied
+  std::vector<int32_t> layer_windows;  // by layer: a token sees that many positions, itself included; 0: all.
+                                       // Empty: all layers see all
   RopeConfig rope;
   std::optional<RopeConfig> windowed_rope;  // of the layers with a window, where theirs differs (Gemma 3)
   DType dtype = DType::bf16;  // of the weights, as the config says; GGUF: of its embedding, bf16 where that is blocks

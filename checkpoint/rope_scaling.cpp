@@ -50,8 +50,8 @@ void read_longrope(const JsonFields& scaling, const ModelConfig& config, RopeCon
 
 void read_figures(const JsonFields& fields, const JsonFields& scaling, const ModelConfig& config, RopeConfig& rope) {
   // Phi-3 has it beside the figures, and then it is that one that counts.
-  const int64_t inside = scaling.integer("original_max_position_embeddings", 1, config_limits::kMaxPositions,
-                                         config.max_positions);
+  const int64_t inside =
+      scaling.integer("original_max_position_embeddings", 1, config_limits::kMaxPositions, config.max_positions);
   rope.original_max_positions =
       fields.integer("original_max_position_embeddings", 1, config_limits::kMaxPositions, inside);
   if (rope.type == "linear") rope.factor = scaling.number("factor");
@@ -140,9 +140,7 @@ struct YarnRamp {
     low = std::max(low, 0.0), high = std::min(high, dim - 1);
     if (low == high) high += 0.001;
   }
-  float interpolated(int64_t i) const {
-    return std::clamp((float(i) - float(low)) / float(high - low), 0.0f, 1.0f);
-  }
+  float interpolated(int64_t i) const { return std::clamp((float(i) - float(low)) / float(high - low), 0.0f, 1.0f); }
 };
 
 float yarn_frequency(const RopeConfig& rope, const YarnRamp& ramp, int64_t i) {
@@ -171,8 +169,8 @@ void read_rope_by_layer_type(const JsonFields& fields, ModelConfig& config) {
   const auto parameters = fields.object("rope_parameters");
   const RopeDefaults full{.theta = fields.number("rope_theta", 1000000)};
   const RopeDefaults windowed{.theta = fields.number("rope_local_base_freq", 10000)};
-  config.rope = read_one(fields, parameters ? parameters->object("full_attention") : fields.object("rope_scaling"),
-                         config, full);
+  config.rope =
+      read_one(fields, parameters ? parameters->object("full_attention") : fields.object("rope_scaling"), config, full);
   config.windowed_rope =
       read_one(fields, parameters ? parameters->object("sliding_attention") : std::nullopt, config, windowed);
 }
@@ -198,8 +196,7 @@ void check_rope(const RopeConfig& rope, const std::string& what) {
   if (rope.type == "yarn")
     require(rope.beta_fast >= rope.beta_slow && rope.beta_slow > 0 && rope.theta > 1,
             "beta_fast >= beta_slow > 0 and rope_theta > 1");
-  if (rope.type == "yarn" || rope.type == "longrope")
-    require(rope.attention_factor > 0, "a positive attention_factor");
+  if (rope.type == "yarn" || rope.type == "longrope") require(rope.attention_factor > 0, "a positive attention_factor");
   if (rope.type != "linear") require(rope.original_max_positions > 1, "original_max_position_embeddings > 1");
   if (rope.type != "longrope") return;
   check_factors(rope, rope.short_factor, "short_factor", what);

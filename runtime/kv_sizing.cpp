@@ -37,9 +37,8 @@ int64_t affordable_blocks(const KvSizing& sizing, int64_t budget_bytes) {
   CHECK_EQ(sizing.groups.size(), sizing.bytes.size());
   int64_t useful = 0;
   for (const KvGroupSpec& group : sizing.groups) {
-    const int64_t most = std::min<int64_t>(most_blocks(group, sizing.max_model_len, sizing.max_chunk) *
-                                               sizing.max_num_seqs,
-                                           INT32_MAX / group.block_size);
+    const int64_t most = std::min<int64_t>(
+        most_blocks(group, sizing.max_model_len, sizing.max_chunk) * sizing.max_num_seqs, INT32_MAX / group.block_size);
     useful = std::max(useful, most);
   }
   int64_t low = 0, high = useful;  // low always fits

@@ -11,8 +11,8 @@
 namespace trireme {
 
 struct KvSizing {
-  std::vector<KvGroupSpec> groups;     // this rank's
-  std::vector<int64_t> bytes;          // of one block, by group
+  std::vector<KvGroupSpec> groups;  // this rank's
+  std::vector<int64_t> bytes;       // of one block, by group
   int64_t max_model_len = 0;
   int32_t max_num_seqs = 1;
   int32_t max_chunk = 1;  // tokens of one sequence in a step

@@ -60,8 +60,8 @@ KvSize size_kv(Cluster& cluster, const RankRuntimeOptions& options, const KvSizi
   const int64_t asked_len = sizing.max_model_len;
   if (options.num_blocks > 0)
     return {std::vector<int32_t>(sizing.groups.size(), int32_t(options.num_blocks)), asked_len};
-  const int64_t blocks = cluster.all_minimum(
-      affordable_blocks(sizing, kv_budget_bytes(cluster, options.memory_utilization, step)));
+  const int64_t blocks =
+      cluster.all_minimum(affordable_blocks(sizing, kv_budget_bytes(cluster, options.memory_utilization, step)));
   if (blocks < 4)
     throw ConfigError(
         "no memory is left for the KV cache: use more ranks (-tp, -pp), a higher --gpu-memory-utilization or a smaller "
@@ -109,8 +109,8 @@ RankRuntime::RankRuntime(Cluster& cluster, const Checkpoint& checkpoint, const R
 
   const Stream stream(device);
   WeightLoader loader(checkpoint.source.get(), device, stream, options.seed);
-  std::unique_ptr<Model> model = make_model(
-      {checkpoint.config, topology, loader, options.block_size, asked_length(checkpoint.config, options)});
+  std::unique_ptr<Model> model =
+      make_model({checkpoint.config, topology, loader, options.block_size, asked_length(checkpoint.config, options)});
   stream.synchronize();
   memory_.weight_bytes = loader.weight_bytes();
   memory_.bytes_read = loader.bytes_read();

@@ -27,7 +27,7 @@ struct RankMemory {
   int64_t weight_bytes = 0;
   int64_t kv_bytes = 0;
   int64_t kv_bytes_per_token = 0;  // while no window hides any
-  int64_t bytes_read = 0;  // of the checkpoint
+  int64_t bytes_read = 0;          // of the checkpoint
   double load_seconds = 0;
 };
 

@@ -195,8 +195,8 @@ void scale(TensorView x, float factor, const Stream& stream) {
   if (x.empty()) return;
   const int64_t cols = x.dim(1);
   with_vector_width(rows_are_wide(x, cols), [&](auto width) {
-    scale_kernel<width()><<<row_grid(x.dim(0), cols, width()), kThreads, 0, stream.get()>>>(bf16_data(x), factor, cols,
-                                                                                           x.stride(0));
+    scale_kernel<width()>
+        <<<row_grid(x.dim(0), cols, width()), kThreads, 0, stream.get()>>>(bf16_data(x), factor, cols, x.stride(0));
   });
   check_launch();
 }

@@ -13,7 +13,7 @@ namespace {
 constexpr int kHeadThreads = 128;  // four warps, a head each
 constexpr int kRowThreads = 256;
 
-struct Heads {  // of x: [T, heads, head_dim]
+struct Heads {    // of x: [T, heads, head_dim]
   int64_t count;  // tokens * heads
   int heads, head_dim;
   int64_t token_stride;
@@ -138,8 +138,9 @@ void add_norm_partial(TensorView hidden, TensorView sum, TensorView bias, Tensor
                       const Stream& stream) {
   if (hidden.empty()) return;
   const int64_t cols = hidden.dim(1);
-  const AddNormArgs args{bf16_data(hidden), bf16_data(sum), bias.empty() ? nullptr : bf16_data(bias), f32_data(weight),
-                         eps, cols, hidden.stride(0), sum.stride(0)};
+  const AddNormArgs args{
+      bf16_data(hidden), bf16_data(sum), bias.empty() ? nullptr : bf16_data(bias), f32_data(weight), eps, cols,
+      hidden.stride(0),  sum.stride(0)};
   const bool wide = rows_are_wide(hidden, cols) && rows_are_wide(sum, cols) && is_aligned(args.bias, 16) &&
                     is_aligned(args.weight, 16);
   with_vector_width(wide, [&](auto width) {

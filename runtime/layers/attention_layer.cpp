@@ -8,8 +8,7 @@ void AttentionLayer::normalize_projections(TensorView q, TensorView k, StepConte
   WorkspaceScope scope(context.workspace);
   const HeadShard& heads = shape.heads;
   const int64_t tokens = q.dim(0), q_total = shape.total_q_heads, kv_total = shape.total_kv_heads;
-  const TensorView sums =
-      context.workspace.take(square_sum_dtype(context.device), {tokens, q_total + kv_total});
+  const TensorView sums = context.workspace.take(square_sum_dtype(context.device), {tokens, q_total + kv_total});
   fill_zero_async(sums.data(), size_t(sums.bytes()), context.device, context.stream);
   head_square_sums(sums.slice(1, heads.q.begin, heads.q.end), q, context.stream);
   if (heads.q.begin == heads.kv.begin * (q_total / kv_total))

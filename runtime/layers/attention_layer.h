@@ -9,8 +9,8 @@
 namespace trireme {
 
 struct AttentionShape {
-  HeadShard heads;                                  // this rank's
-  int64_t total_q_heads = 0, total_kv_heads = 0;    // the model's
+  HeadShard heads;                                // this rank's
+  int64_t total_q_heads = 0, total_kv_heads = 0;  // the model's
   int64_t head_dim = 0;
   int group = 0;             // KV group
   AttentionOptions options;  // scale, window, soft cap

@@ -24,8 +24,8 @@ struct ColumnParallelLinear {
 
 struct RowParallelLinear {
   LinearWeight weight;
-  Tensor bias;         // whole, added once after the sum; may be empty
-  Tensor norm;         // [out] f32: what is added to hidden goes through this RMSNorm first (Gemma 2); may be empty
+  Tensor bias;  // whole, added once after the sum; may be empty
+  Tensor norm;  // [out] f32: what is added to hidden goes through this RMSNorm first (Gemma 2); may be empty
   float norm_eps = 0;
 
   // hidden += [norm of] (sum over ranks of x * weight^T (+ bias)).   hidden: [T, out] whole and equal on every rank.

@@ -80,8 +80,8 @@ void Decoder::make_groups(const ModelContext& context) {
 }
 
 void Decoder::join_group(DecoderLayer& layer, int32_t window) {
-  const auto group = std::find_if(groups_.begin(), groups_.end(),
-                                  [window](const KvGroupSpec& spec) { return spec.window == window; });
+  const auto group =
+      std::find_if(groups_.begin(), groups_.end(), [window](const KvGroupSpec& spec) { return spec.window == window; });
   layer.attention.shape.group = int(group - groups_.begin());
   layer.attention.shape.options.window = window;
   layer.kv_layer = group->num_layers++;

@@ -118,8 +118,7 @@ GatedMlp DecoderWeights::load_mlp(int64_t layer) const {
   mlp.activation = config_.hidden_act == "silu" ? Activation::silu : Activation::gelu_tanh;
   mlp.gate_up.weight = loader_.load_columns(gate_up_parts(layer, ".weight"), hidden);
   if (config_.mlp_bias) mlp.gate_up.bias = loader_.load_vector(gate_up_parts(layer, ".bias"), dtype);
-  mlp.down.weight =
-      loader_.load_rows(name(layer, "mlp.down_proj.weight"), hidden, ffn_, config_.intermediate_size, 64);
+  mlp.down.weight = loader_.load_rows(name(layer, "mlp.down_proj.weight"), hidden, ffn_, config_.intermediate_size, 64);
   if (config_.mlp_bias) mlp.down.bias = loader_.load_vector(name(layer, "mlp.down_proj.bias"), hidden, dtype);
   mlp.down.norm = load_norm(layer, spec_.mlp_post_norm);
   mlp.down.norm_eps = float(config_.norm_eps);

@@ -80,6 +80,6 @@ FAMILIES = {
     "tiny-qwen3-bf16": dict(config=_qwen3(), seed=121, **(_TIED | _GPU)),
     "tiny-gemma2-bf16": dict(
         config=_gemma("Gemma2Config", attn_logit_softcapping=3.0, final_logit_softcapping=6.0), seed=122,
-        **(_GEMMA | _GPU | dict(head_std=0.02, final_norm=4.0))),
+        **(_GEMMA | _GPU | dict(head_std=0.02, final_norm=2.5))),
     "tiny-phi3-bf16": dict(config=_phi3(), seed=123, **(_DENSE | _GPU)),
 }

@@ -66,7 +66,8 @@ constexpr HeadShape kHeadShapes[] = {{1, 1, 2}, {3, 9, 8}, {5, 3, 80}, {70, 2, 1
 TEST_P(NormTest, HeadNormsEachHeadByItself) {
   for (const auto [tokens, heads, dim] : kHeadShapes) {
     SCOPED_TRACE(testing::Message() << tokens << " x " << heads << " x " << dim);
-    const Values x = rounded(random_values(tokens * heads * dim, 1, 3), activation()), weight = random_values(dim, 2, 2);
+    const Values x = rounded(random_values(tokens * heads * dim, 1, 3), activation()),
+                 weight = random_values(dim, 2, 2);
     Tensor owner;
     const TensorView view = strided(owner, tokens, heads * dim, 16, activation(), stream(), 1e6f);
     upload_rows(view, x, stream());
@@ -106,7 +107,8 @@ TEST_P(NormTest, NormBySumsDoesNotDependOnHowHeadsAreDealtOut) {
     std::vector<double> first;
     for (const int64_t cut : {int64_t(0), heads / 2, heads - 1}) {
       const Tensor all = to_device(x, {tokens, cols}, activation(), stream());
-      const Tensor sums = to_device(Values(size_t(tokens * heads), 0), {tokens, heads}, square_sum_dtype(device()), stream());
+      const Tensor sums =
+          to_device(Values(size_t(tokens * heads), 0), {tokens, heads}, square_sum_dtype(device()), stream());
       const auto part = [&](int64_t begin, int64_t end) { return all.view().slice(1, begin * dim, end * dim); };
       for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, cut}, {cut, heads}})
         if (begin < end)
