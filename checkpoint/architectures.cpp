@@ -72,7 +72,9 @@ void read_silu(const JsonFields& fields, ModelConfig& config) {
 // training (transformers: "don't update max_position_embeddings").
 void extend_positions(ModelConfig& config) {
   const RopeConfig& rope = config.rope;
-  const auto stretched = [&](int64_t length) { return std::min(int64_t(double(length) * rope.factor), kMaxPositions); };
+  const auto stretched = [&](int64_t length) {
+    return int64_t(std::min(double(length) * rope.factor, double(kMaxPositions)));
+  };
   if (rope.type == "linear") config.max_positions = stretched(config.max_positions);
   if (rope.type == "yarn")
     config.max_positions = std::max(config.max_positions, stretched(rope.original_max_positions));

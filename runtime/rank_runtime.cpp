@@ -47,7 +47,7 @@ int64_t asked_length(const ModelConfig& config, const RankRuntimeOptions& option
   if (length > config.longest_context())
     throw ConfigError("--max-model-len " + std::to_string(length) + " is more than the model's " +
                       std::to_string(config.longest_context()) + " positions; ask for at most that");
-  return length;
+  return std::min<int64_t>(length, INT32_MAX - options.block_size);  // positions are 32-bit numbers
 }
 
 struct KvSize {

@@ -38,6 +38,7 @@ void check_head_dim(const ModelContext& context) {
 }  // namespace
 
 std::unique_ptr<Model> make_model(const ModelContext& context) {
+  CHECK_GT(context.max_model_len, 0);
   check_head_dim(context);
   for (const ModelRow& row : kModels)
     if (row.architecture == context.config.architecture) return row.make(context);

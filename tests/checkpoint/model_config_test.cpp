@@ -96,6 +96,7 @@ TEST(ModelConfig, ScaledRopeExtendsTheContext) {
   EXPECT_EQ(read(R"({"type":"yarn","factor":4.0,"original_max_position_embeddings":2048})").max_positions, 8192);
   EXPECT_EQ(read(R"({"type":"yarn","factor":4.0,"original_max_position_embeddings":512})").max_positions, 2048);
   EXPECT_EQ(parse(llama()).longest_context(), 2048);
+  EXPECT_EQ(read(R"({"type":"linear","factor":1e300})").max_positions, int64_t(1) << 31);
 }
 
 TEST(ModelConfig, RefusesRopeThatIsNotComputed) {
