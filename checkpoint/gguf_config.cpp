@@ -62,6 +62,9 @@ RopeConfig read_rope(const InputFile& file, const GgufContents& contents, int64_
   const std::string scaling = metadata.text("llama.rope.scaling.type", "none");
   if (scaling != "none" && metadata.number("llama.rope.scaling.factor", 1) != 1) rope.type = scaling;
   if (metadata.number("llama.rope.scale_linear", 1) != 1) rope.type = "linear";
+  if (rope.type != "default")
+    throw CheckpointError(metadata.path() + ": RoPE scaling of type " + quoted(rope.type) +
+                          " is not supported in GGUF files; supported: none, llama3");
   if (rope.rotary_dim != head_dim)
     throw CheckpointError(metadata.path() + ": RoPE over " + std::to_string(rope.rotary_dim) + " of " +
                           std::to_string(head_dim) + " dimensions is not supported");
@@ -125,6 +128,7 @@ ModelConfig gguf_model_config(const InputFile& file, const GgufContents& content
   config.norm_eps = metadata.number("llama.attention.layer_norm_rms_epsilon", 1e-5);
   config.tie_word_embeddings = find_tensor(contents, "output.weight") == nullptr;
   config.attention_bias = find_tensor(contents, "blk.0.attn_q.bias") != nullptr;
+  config.output_bias = find_tensor(contents, "blk.0.attn_output.bias") != nullptr;
   config.mlp_bias = find_tensor(contents, "blk.0.ffn_gate.bias") != nullptr;
   config.rope = read_rope(file, contents, config.head_dim);
   const DType stored = embedding->type->dtype.value_or(DType::bf16);

@@ -166,7 +166,7 @@ Tensor WeightLoader::upload(const std::vector<float>& values, DType dtype, std::
   return tensor;
 }
 
-Tensor WeightLoader::load_vector(const std::vector<WeightPart>& parts, DType dtype) {
+Tensor WeightLoader::load_vector(const std::vector<WeightPart>& parts, DType dtype, float offset) {
   std::vector<float> values;
   for (const WeightPart& part : parts) {
     if (!source_) {
@@ -175,7 +175,8 @@ Tensor WeightLoader::load_vector(const std::vector<WeightPart>& parts, DType dty
       continue;
     }
     const TensorInfo& tensor = source_->require(part.name, {part.total_rows});
-    const std::vector<float> piece = read_floats(tensor, part.rows, 1);
+    std::vector<float> piece = read_floats(tensor, part.rows, 1);
+    for (float& value : piece) value += offset;
     values.insert(values.end(), piece.begin(), piece.end());
   }
   return upload(values, dtype, {int64_t(values.size())});
