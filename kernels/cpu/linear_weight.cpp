@@ -39,6 +39,8 @@ void widen_row(float* row, const std::byte* elements, DType source, int64_t cols
       return each(double(), [](double value) { return float(value); });
     case DType::f8_e4m3:
       return each(uint8_t(), f8_e4m3_to_f32);
+    case DType::f8_e5m2:
+      return each(uint8_t(), f8_e5m2_to_f32);
     default:
       CHECK(false) << "load_linear_rows: source" << dtype_name(source);
   }
@@ -135,7 +137,8 @@ void fill_block_row(LinearWeight& weight, int64_t n, uint64_t row_key, float sca
 }  // namespace
 
 DType linear_storage(DType source, int64_t in_features) {
-  if (is_block_dtype(source)) return in_features % kBlockK == 0 ? source : DType::f32;
+  const bool packed = source == DType::q8_0 || source == DType::q4_1;
+  if (packed && in_features % kBlockK == 0) return source;
   return source == DType::bf16 || source == DType::f16 ? source : DType::f32;
 }
 
@@ -154,11 +157,8 @@ LinearWeight make_linear_weight(Device device, DType source, int64_t out_feature
 
 void load_linear_rows(LinearWeight& weight, int64_t row_begin, int64_t count, const void* rows, DType source,
                       const Stream&) {
-  CHECK(source == weight.storage || (!is_block_dtype(source) && !is_block_dtype(weight.storage)))
+  CHECK(source == weight.storage || (is_float_dtype(source) && !is_block_dtype(weight.storage)))
       << "load_linear_rows:" << dtype_name(source) << "rows into" << dtype_name(weight.storage);
-  const bool known = source == DType::f32 || source == DType::bf16 || source == DType::f16 || source == DType::f64 ||
-                     source == DType::f8_e4m3 || is_block_dtype(source);
-  CHECK(known) << "load_linear_rows: source" << dtype_name(source);
   const LoadJob job{weight, row_begin, row_begin + count, static_cast<const std::byte*>(rows), source};
   const int64_t first = row_begin / kPanelRows, last = (row_begin + count - 1) / kPanelRows + 1;
   parallel_ranges(last - first, worthwhile_chunks(last - first, weight.in_features * kPanelRows),

@@ -1,0 +1,42 @@
+// Every GGUF block format against PyPI gguf's own values, bit for bit (scripts/goldens/make_quant_goldens.py).
+
+#include "runtime/quant/block_formats.h"
+
+#include "tests/checkpoint/test_files.h"
+
+namespace trireme::test {
+namespace {
+
+const std::string kGolden = std::string(TRIREME_SOURCE_DIR) + "/tests/runtime/golden/quants.json";
+
+constexpr DType kFormats[] = {DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::q8_0,
+                              DType::q2_k, DType::q3_k, DType::q4_k, DType::q5_k, DType::q6_k};
+
+TEST(BlockFormats, EqualGgufToTheLastBit) {
+  const json::value golden = parse_json(slurp(kGolden), kGolden);
+  EXPECT_EQ(golden.at("formats").as_object().size(), std::size(kFormats));
+  for (const DType dtype : kFormats) {
+    const std::string name(dtype_name(dtype));
+    const auto blocks = golden.at("formats").at(name).at("blocks").as_int64();
+    const std::vector<float> packed = golden_floats(kGolden, name + "/bytes");  // four bytes in each
+    const std::vector<float> expected = golden_floats(kGolden, name + "/values");
+    const int64_t elements = blocks * dtype_block_elements(dtype);
+    ASSERT_EQ(int64_t(expected.size()), elements);
+    ASSERT_GE(int64_t(packed.size() * 4), dtype_bytes(dtype, elements));
+    std::vector<float> values(expected.size());
+    dequantize_blocks(dtype, reinterpret_cast<const std::byte*>(packed.data()), elements, values.data());
+    for (size_t i = 0; i < values.size(); ++i) {
+      uint32_t got, wanted;
+      std::memcpy(&got, &values[i], 4);
+      std::memcpy(&wanted, &expected[i], 4);
+      ASSERT_EQ(got, wanted) << name << " element " << i << ": " << values[i] << " for " << expected[i];
+    }
+  }
+}
+
+TEST(BlockFormats, NoElementsAreNoWork) {
+  for (const DType dtype : kFormats) dequantize_blocks(dtype, nullptr, 0, nullptr);
+}
+
+}  // namespace
+}  // namespace trireme::test
