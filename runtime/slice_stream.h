@@ -19,7 +19,7 @@ namespace trireme {
 class SliceStream {
  public:
   static constexpr int kThreads = 4;
-  static constexpr int64_t kMaxChunkBytes = int64_t(16) << 20;
+  static constexpr int64_t kMaxChunkBytes = int64_t(4) << 20;
 
   explicit SliceStream(const TensorSource& source, int threads = kThreads);
   ~SliceStream();

@@ -9,6 +9,7 @@
 #include "kernels/cpu/panel_elements.h"
 #include "kernels/cpu/small_floats.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/cpu/transpose_tile.h"
 #include "kernels/linear.h"
 #include "kernels/random_fill.h"
 
@@ -47,12 +48,17 @@ void widen_row(float* row, const std::byte* elements, DType source, int64_t cols
 }
 
 // Elements that keep their bits: `rows` (at most 16) of one panel, transposed.
-template <typename Element>
+template <typename Element, typename Vector>
 void copy_panel(std::byte* panel, int64_t lane, int64_t rows, const std::byte* source, int64_t cols) {
+  constexpr int64_t kTile = int64_t(sizeof(Vector) / sizeof(Element)), kSize = sizeof(Element);
+  const int64_t tiled_rows = rows / kTile * kTile, tiled_cols = cols / kTile * kTile;
+  for (int64_t k = 0; k < tiled_cols; k += kTile)
+    for (int64_t r = 0; r < tiled_rows; r += kTile)
+      transpose_tile<Vector>(panel + (k * kPanelRows + lane + r) * kSize, kPanelRows * kSize,
+                             source + (r * cols + k) * kSize, cols * kSize);
   for (int64_t k = 0; k < cols; ++k)
-    for (int64_t r = 0; r < rows; ++r)
-      std::memcpy(panel + (k * kPanelRows + lane + r) * int64_t(sizeof(Element)),
-                  source + (r * cols + k) * int64_t(sizeof(Element)), sizeof(Element));
+    for (int64_t r = k < tiled_cols ? tiled_rows : 0; r < rows; ++r)
+      std::memcpy(panel + (k * kPanelRows + lane + r) * kSize, source + (r * cols + k) * kSize, size_t(kSize));
 }
 
 // GGUF's q8_0: f16 scale, 32 int8.
@@ -100,9 +106,9 @@ void load_panel(const LoadJob& job, int64_t panel_index) {
     for (int64_t r = 0; r < count; ++r) copy_row(panel, lane + r, rows + r * row_bytes, cols);
   } else if (weight.storage == job.source) {
     if (job.source == DType::f32)
-      copy_panel<uint32_t>(panel, lane, count, rows, cols);
+      copy_panel<uint32_t, U32x4>(panel, lane, count, rows, cols);
     else
-      copy_panel<uint16_t>(panel, lane, count, rows, cols);
+      copy_panel<uint16_t, U16x8>(panel, lane, count, rows, cols);
   } else {
     std::vector<float> row(static_cast<size_t>(cols));
     for (int64_t r = 0; r < count; ++r) {
