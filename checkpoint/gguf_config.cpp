@@ -125,6 +125,7 @@ ModelConfig gguf_model_config(const InputFile& file, const GgufContents& content
   config.norm_eps = metadata.number("llama.attention.layer_norm_rms_epsilon", 1e-5);
   config.tie_word_embeddings = find_tensor(contents, "output.weight") == nullptr;
   config.attention_bias = find_tensor(contents, "blk.0.attn_q.bias") != nullptr;
+  config.output_bias = find_tensor(contents, "blk.0.attn_output.bias") != nullptr;
   config.mlp_bias = find_tensor(contents, "blk.0.ffn_gate.bias") != nullptr;
   config.rope = read_rope(file, contents, config.head_dim);
   const DType stored = embedding->type->dtype.value_or(DType::bf16);

@@ -63,6 +63,7 @@ ModelConfig read_llama(const JsonFields& fields) {
   if (config.hidden_act != "silu") fields.fail("hidden_act", "must be silu, got " + quoted(config.hidden_act));
   config.tie_word_embeddings = fields.flag("tie_word_embeddings", false);
   config.attention_bias = fields.flag("attention_bias", false);
+  config.output_bias = config.attention_bias;
   config.mlp_bias = fields.flag("mlp_bias", false);
   config.rope = read_rope(fields, config.head_dim);
   config.bos_token_id = 1;

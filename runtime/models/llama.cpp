@@ -82,6 +82,9 @@ AttentionLayer Llama::load_attention(int64_t index, const ModelContext& context)
                                                  {name("self_attn.k_proj.bias"), kv, kv_total},
                                                  {name("self_attn.v_proj.bias"), kv, kv_total}},
                                                 dtype);
+  }
+  if (config_.output_bias) {
+    const DType dtype = activation_dtype(layer.qkv.weight.device());
     layer.output.bias = context.loader.load_vector(name("self_attn.o_proj.bias"), config_.hidden_size, dtype);
   }
   return layer;
