@@ -147,6 +147,7 @@ void open_gguf(const Resolved& model, const CheckpointOptions& options, Checkpoi
     throw CheckpointError(model.path +
                           " holds no tokenizer (tokenizer.ggml.tokens): convert the model anew with its tokenizer");
   if (checkpoint.name.ends_with(".gguf")) checkpoint.name.resize(checkpoint.name.size() - 5);
+  if (gguf.files.size() > 1) checkpoint.name.resize(checkpoint.name.size() - std::string_view("-00001-of-00003").size());
   if (options.need_weights) checkpoint.source = make_gguf_source(std::move(gguf), checkpoint.config);
 }
 

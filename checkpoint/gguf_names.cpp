@@ -14,20 +14,21 @@ constexpr NamePair kModelNames[] = {
     {"output", "lm_head"},
 };
 
-// Llama, Qwen 2 and 3.
-constexpr NamePair kLlamaNames[] = {
+// Llama and Qwen 2 have the first nine.
+constexpr NamePair kQwen3Names[] = {
     {"attn_norm", "input_layernorm"},
     {"attn_q", "self_attn.q_proj"},
     {"attn_k", "self_attn.k_proj"},
     {"attn_v", "self_attn.v_proj"},
-    {"attn_q_norm", "self_attn.q_norm"},
-    {"attn_k_norm", "self_attn.k_norm"},
     {"attn_output", "self_attn.o_proj"},
     {"ffn_norm", "post_attention_layernorm"},
     {"ffn_gate", "mlp.gate_proj"},
     {"ffn_up", "mlp.up_proj"},
     {"ffn_down", "mlp.down_proj"},
+    {"attn_q_norm", "self_attn.q_norm"},
+    {"attn_k_norm", "self_attn.k_norm"},
 };
+constexpr std::span<const NamePair> kLlamaNames = std::span(kQwen3Names).first(9);
 
 // Four norms: Hugging Face's post_attention_layernorm is not the one of the table above.
 constexpr NamePair kGemmaNames[] = {
@@ -82,7 +83,7 @@ constexpr GgufFamily kFamilies[] = {
      .architecture = "Qwen3ForCausalLM",
      .layer_prefix = "model.layers.",
      .model_names = kModelNames,
-     .layer_names = kLlamaNames},
+     .layer_names = kQwen3Names},
     {.name = "gemma2",
      .architecture = "Gemma2ForCausalLM",
      .layer_prefix = "model.layers.",
