@@ -11,6 +11,7 @@
 #include "checkpoint/gguf.h"
 #include "checkpoint/hf_cache.h"
 #include "checkpoint/json_fields.h"
+#include "checkpoint/quantization.h"
 #include "checkpoint/safetensors.h"
 
 namespace trireme {
@@ -106,15 +107,21 @@ TokenizerMaterial read_tokenizer(const std::string& directory, bool required, co
   return material;
 }
 
-// Checkpoints saved from the inner model alone name their tensors without its attribute (the published gpt2 does).
+// Tensor names as the text model alone has them: a multimodal model's begin with its attribute (old and Transformers 5
+// spellings), and checkpoints saved from the inner model alone lack its attribute (the published gpt2 does).
 void complete_names(const ModelConfig& config, FileTensorSource& source) {
+  source.replace_prefix("language_model.model.", "model.");
+  source.replace_prefix("language_model.lm_head.", "lm_head.");
+  source.replace_prefix("model.language_model.", "model.");
   const bool gpt2 = config.architecture == "GPT2LMHeadModel";
   const std::string probe = gpt2 ? "wte.weight" : "embed_tokens.weight";
   if (source.find(probe)) source.prefix_names(gpt2 ? "transformer." : "model.", "lm_head.");
 }
 
 void read_config(const std::string& path, Checkpoint& checkpoint) {
-  checkpoint.config = parse_model_config(read_small_file(path), path);
+  const std::string text = read_small_file(path);
+  refuse_quantized_config(text, path);
+  checkpoint.config = parse_model_config(text, path);
 }
 
 void open_directory(const Resolved& model, const CheckpointOptions& options, Checkpoint& checkpoint) {
@@ -134,6 +141,7 @@ void open_directory(const Resolved& model, const CheckpointOptions& options, Che
   if (!options.need_weights) return;
   checkpoint.format = "safetensors";
   auto source = open_safetensors(model.path, model.remedy);
+  refuse_quantized_tensors(*source);
   complete_names(checkpoint.config, *source);
   checkpoint.source = std::move(source);
 }

@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """Makes tests/runtime/golden/quants.{json,bin}: random blocks of every GGUF type and their values.
 
-    python scripts/goldens/make_quant_goldens.py        (needs gguf, numpy)
+    python scripts/goldens/make_quant_goldens.py        (needs gguf, numpy, torch)
 
 quants.json: {"formats": {"q4_k": {"blocks": COUNT, "bytes": array, "values": array}}}; layout of the arrays:
 golden_file.py ("bytes" as i32, one byte each, would be large: they are packed four to an i32). All bytes are random,
-but the f16 scales are drawn finite: ordinary ones, the largest, subnormals, both zeros.
+but the f16 scales are drawn finite: ordinary ones, the largest, subnormals, both zeros. Arrays "f8_e4m3" and
+"f8_e5m2": what the bytes 0 to 255 mean, as torch has it.
 """
 
 import pathlib
 
 import gguf
 import numpy
+import torch
 from golden_file import GoldenFile
 
 _FOLDER = pathlib.Path(__file__).resolve().parents[2] / "tests" / "runtime" / "golden"
@@ -46,6 +48,9 @@ def main():
         formats[key] = {"blocks": _BLOCKS,
                         "bytes": goldens.add(f"{key}/bytes", numpy.frombuffer(raw, dtype="<i4"), "<i4"),
                         "values": goldens.add(f"{key}/values", values.ravel())}
+    codes = torch.arange(256, dtype=torch.uint8)
+    goldens.add("f8_e4m3", codes.view(torch.float8_e4m3fn).float().numpy())
+    goldens.add("f8_e5m2", codes.view(torch.float8_e5m2).float().numpy())
     goldens.write(_FOLDER / "quants", {"formats": formats})
 
 

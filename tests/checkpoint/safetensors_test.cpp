@@ -89,7 +89,7 @@ TEST(Safetensors, RefusesIncompleteOrIllTypedEntries) {
   expect_entry_refused("{}", 0, {"\"t\"", "shape"});
   expect_entry_refused(R"({"shape":[1],"data_offsets":[0,1]})", 1, {"dtype"});
   expect_entry_refused(R"({"dtype":7,"shape":[1],"data_offsets":[0,1]})", 1, {"dtype"});
-  expect_entry_refused(R"({"dtype":"F8_E5M2","shape":[1],"data_offsets":[0,1]})", 1, {"\"t\"", "F8_E5M2", "supported"});
+  expect_entry_refused(R"({"dtype":"F4","shape":[1],"data_offsets":[0,1]})", 1, {"\"t\"", "F8_E5M2", "supported"});
   expect_entry_refused(R"({"dtype":"U8","shape":[1.0],"data_offsets":[0,1]})", 1, {"shape"});
   expect_entry_refused(R"({"dtype":"U8","shape":[-1],"data_offsets":[0,1]})", 1, {"shape"});
   expect_entry_refused(R"({"dtype":"U8","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,1]})", 1, {"shape"});

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "checkpoint/safetensors.h"
-#include "tests/fuzz/memory_file.h"
+#include "tests/support/memory_file.h"
 
 namespace trireme::test {
 namespace {

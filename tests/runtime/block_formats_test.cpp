@@ -2,6 +2,9 @@
 
 #include "runtime/quant/block_formats.h"
 
+#include <cmath>
+
+#include "base/half.h"
 #include "tests/checkpoint/test_files.h"
 
 namespace trireme::test {
@@ -31,6 +34,15 @@ TEST(BlockFormats, EqualGgufToTheLastBit) {
       std::memcpy(&wanted, &expected[i], 4);
       ASSERT_EQ(got, wanted) << name << " element " << i << ": " << values[i] << " for " << expected[i];
     }
+  }
+}
+
+TEST(SmallFloats, EqualTorchForEveryByte) {
+  const std::vector<float> e4m3 = golden_floats(kGolden, "f8_e4m3"), e5m2 = golden_floats(kGolden, "f8_e5m2");
+  const auto same = [](float a, float b) { return std::isnan(a) ? std::isnan(b) : a == b && std::signbit(a) == std::signbit(b); };
+  for (size_t byte = 0; byte < 256; ++byte) {
+    EXPECT_TRUE(same(f8_e4m3_to_f32(uint8_t(byte)), e4m3[byte])) << byte;
+    EXPECT_TRUE(same(f8_e5m2_to_f32(uint8_t(byte)), e5m2[byte])) << byte;
   }
 }
 
