@@ -25,6 +25,12 @@ class MemoryFile {
                          ::pwrite(descriptor_, bytes.data(), bytes.size(), 0) == ssize_t(bytes.size());
     if (!written) std::abort();
   }
+  void write_byte(int64_t offset, char byte) {
+    if (::pwrite(descriptor_, &byte, 1, offset) != 1) std::abort();
+  }
+  void truncate(int64_t bytes) {
+    if (::ftruncate(descriptor_, bytes) != 0) std::abort();
+  }
   std::string path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
 
  private:
