@@ -128,9 +128,9 @@ void open_directory(const Resolved& model, const CheckpointOptions& options, Che
   const std::string config = model.path + "/config.json";
   if (!is_regular_file(config)) {
     const std::vector<std::string> gguf = files_in(model.path, ".gguf");
-    throw CheckpointError(config + " is missing: " +
-                          (gguf.empty() ? model.remedy
-                                        : "name the file " + model.path + "/" + gguf.front() + " instead of its folder"));
+    throw CheckpointError(
+        config + " is missing: " +
+        (gguf.empty() ? model.remedy : "name the file " + model.path + "/" + gguf.front() + " instead of its folder"));
   }
   read_config(config, checkpoint);
   const std::string generation = model.path + "/generation_config.json";
@@ -155,7 +155,8 @@ void open_gguf(const Resolved& model, const CheckpointOptions& options, Checkpoi
     throw CheckpointError(model.path +
                           " holds no tokenizer (tokenizer.ggml.tokens): convert the model anew with its tokenizer");
   if (checkpoint.name.ends_with(".gguf")) checkpoint.name.resize(checkpoint.name.size() - 5);
-  if (gguf.files.size() > 1) checkpoint.name.resize(checkpoint.name.size() - std::string_view("-00001-of-00003").size());
+  if (gguf.files.size() > 1)
+    checkpoint.name.resize(checkpoint.name.size() - std::string_view("-00001-of-00003").size());
   if (options.need_weights) checkpoint.source = make_gguf_source(std::move(gguf), checkpoint.config);
 }
 

@@ -48,8 +48,7 @@ void check_sizes(const Reader& reader, const GgufTensor& embedding, const ModelC
                           ", the metadata says hidden size " + std::to_string(config.hidden_size) +
                           ": the file is damaged; fetch it again");
   if (config.num_heads % config.num_kv_heads != 0 || config.head_dim < 2 || config.head_dim % 2 != 0 ||
-      reader.metadata.integer(reader.key("attention.value_length"), 1, kMaxHeadDim, config.head_dim) !=
-          config.head_dim)
+      reader.metadata.integer(reader.key("attention.value_length"), 1, kMaxHeadDim, config.head_dim) != config.head_dim)
     throw CheckpointError(path + ": " + std::to_string(config.num_heads) + " heads, " +
                           std::to_string(config.num_kv_heads) + " KV heads and head size " +
                           std::to_string(config.head_dim) + " do not go together: the file is damaged; fetch it again");
@@ -62,8 +61,8 @@ void read_sizes(const Reader& reader, const GgufTensor& embedding, ModelConfig& 
   config.num_layers = metadata.integer(reader.key("block_count"), 1, kMaxLayers);
   config.num_heads = uniform_integer(reader, "attention.head_count", kMaxHeads, 0);
   config.num_kv_heads = uniform_integer(reader, "attention.head_count_kv", kMaxHeads, config.num_heads);
-  config.head_dim = metadata.integer(reader.key("attention.key_length"), 1, kMaxHeadDim,
-                                     config.hidden_size / config.num_heads);
+  config.head_dim =
+      metadata.integer(reader.key("attention.key_length"), 1, kMaxHeadDim, config.hidden_size / config.num_heads);
   config.max_positions = metadata.integer(reader.key("context_length"), 1, kMaxPositions);
   check_sizes(reader, embedding, config);
   config.vocab_size = embedding.shape[0];

@@ -30,9 +30,9 @@ class GgufMetadata {
   double number(const std::string& key, double fallback) const;
   bool flag(const std::string& key, bool fallback) const;
   std::string text(const std::string& key, const std::string& fallback) const;
-  std::vector<std::string> texts(const std::string& key) const;  // empty when absent
-  std::vector<int64_t> integers(const std::string& key) const;   // empty when absent
-  std::vector<double> numbers(const std::string& key) const;     // of floats; empty when absent
+  std::vector<std::string> texts(const std::string& key) const;          // empty when absent
+  std::vector<int64_t> integers(const std::string& key) const;           // empty when absent
+  std::vector<double> numbers(const std::string& key) const;             // of floats; empty when absent
   std::vector<std::string> keys_below(const std::string& prefix) const;  // those that begin with it
   const std::string& path() const { return path_; }
 

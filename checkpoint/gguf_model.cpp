@@ -30,12 +30,11 @@ std::string part_path(const std::string& path, int64_t number, int64_t count) {
 }
 
 // The tensors of the part `number` (from 1) join the model.
-void add_part(GgufModel& model, std::unique_ptr<InputFile> file, GgufContents contents, int64_t number,
-              int64_t count) {
+void add_part(GgufModel& model, std::unique_ptr<InputFile> file, GgufContents contents, int64_t number, int64_t count) {
   if (contents.metadata.integer("split.count", 0, kMaxParts, 0) != count ||
       contents.metadata.integer("split.no", 0, kMaxParts, 0) != number - 1)
-    fail(file->path(), "its metadata does not say that it is part " + std::to_string(number) + " of " +
-                           std::to_string(count));
+    fail(file->path(),
+         "its metadata does not say that it is part " + std::to_string(number) + " of " + std::to_string(count));
   for (GgufTensor& tensor : contents.tensors) {
     tensor.file = model.files.size();
     model.tensors.push_back(std::move(tensor));

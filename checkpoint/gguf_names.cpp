@@ -16,17 +16,10 @@ constexpr NamePair kModelNames[] = {
 
 // Llama and Qwen 2 have the first nine.
 constexpr NamePair kQwen3Names[] = {
-    {"attn_norm", "input_layernorm"},
-    {"attn_q", "self_attn.q_proj"},
-    {"attn_k", "self_attn.k_proj"},
-    {"attn_v", "self_attn.v_proj"},
-    {"attn_output", "self_attn.o_proj"},
-    {"ffn_norm", "post_attention_layernorm"},
-    {"ffn_gate", "mlp.gate_proj"},
-    {"ffn_up", "mlp.up_proj"},
-    {"ffn_down", "mlp.down_proj"},
-    {"attn_q_norm", "self_attn.q_norm"},
-    {"attn_k_norm", "self_attn.k_norm"},
+    {"attn_norm", "input_layernorm"},    {"attn_q", "self_attn.q_proj"},      {"attn_k", "self_attn.k_proj"},
+    {"attn_v", "self_attn.v_proj"},      {"attn_output", "self_attn.o_proj"}, {"ffn_norm", "post_attention_layernorm"},
+    {"ffn_gate", "mlp.gate_proj"},       {"ffn_up", "mlp.up_proj"},           {"ffn_down", "mlp.down_proj"},
+    {"attn_q_norm", "self_attn.q_norm"}, {"attn_k_norm", "self_attn.k_norm"},
 };
 constexpr std::span<const NamePair> kLlamaNames = std::span(kQwen3Names).first(9);
 
@@ -48,12 +41,8 @@ constexpr NamePair kGemmaNames[] = {
 };
 
 constexpr NamePair kPhi3Names[] = {
-    {"attn_norm", "input_layernorm"},
-    {"attn_qkv", "self_attn.qkv_proj"},
-    {"attn_output", "self_attn.o_proj"},
-    {"ffn_norm", "post_attention_layernorm"},
-    {"ffn_up", "mlp.gate_up_proj"},
-    {"ffn_down", "mlp.down_proj"},
+    {"attn_norm", "input_layernorm"},         {"attn_qkv", "self_attn.qkv_proj"}, {"attn_output", "self_attn.o_proj"},
+    {"ffn_norm", "post_attention_layernorm"}, {"ffn_up", "mlp.gate_up_proj"},     {"ffn_down", "mlp.down_proj"},
 };
 
 constexpr NamePair kGpt2ModelNames[] = {
@@ -126,8 +115,7 @@ const GgufFamily& find_gguf_family(std::string_view name, const std::string& pat
                         known + ". Use the model's Hugging Face directory if it has one");
 }
 
-std::optional<TranslatedName> translate_gguf_name(const GgufFamily& family, std::string_view name,
-                                                  int64_t num_layers) {
+std::optional<TranslatedName> translate_gguf_name(const GgufFamily& family, std::string_view name, int64_t num_layers) {
   const size_t dot = name.rfind('.');
   if (dot == std::string_view::npos) return std::nullopt;
   const std::string suffix(name.substr(dot));

@@ -17,8 +17,7 @@ using namespace config_limits;
 std::vector<float> read_factors(const GgufModel& model, const GgufTensor& tensor, int64_t count) {
   if (tensor.type->dtype != DType::f32 || tensor.bytes != count * int64_t(sizeof(float))) return {};
   std::vector<float> values(static_cast<size_t>(count));
-  model.files[tensor.file]->read(tensor.offset, tensor.bytes, reinterpret_cast<std::byte*>(values.data()),
-                                 tensor.name);
+  model.files[tensor.file]->read(tensor.offset, tensor.bytes, reinterpret_cast<std::byte*>(values.data()), tensor.name);
   return values;
 }
 

@@ -41,8 +41,8 @@ class GgufSource final : public FileTensorSource {
   void add_tensor(const GgufTensor& tensor, const ModelConfig& config) {
     const auto name = translate_gguf_name(family_, tensor.name, config.num_layers);
     if (!name)
-      fail(tensor, "is not part of a " + std::string(family_.name) + " model of " +
-                       std::to_string(config.num_layers) + " layers as it is known here");
+      fail(tensor, "is not part of a " + std::string(family_.name) + " model of " + std::to_string(config.num_layers) +
+                       " layers as it is known here");
     if (!tensor.type->dtype)
       fail(tensor, "has type " + std::string(tensor.type->name) +
                        ", which is not read; types F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K "

@@ -9,8 +9,8 @@ const std::string kTemplate = "tokenizer.chat_template";
 
 void check_count(const GgufMetadata& metadata, size_t count, size_t tokens, const char* what) {
   if (count == 0 || count == tokens) return;
-  throw CheckpointError(metadata.path() + ": " + std::to_string(count) + " " + what + " for " +
-                        std::to_string(tokens) + " tokens: the file is damaged; fetch it again");
+  throw CheckpointError(metadata.path() + ": " + std::to_string(count) + " " + what + " for " + std::to_string(tokens) +
+                        " tokens: the file is damaged; fetch it again");
 }
 
 std::optional<bool> maybe_flag(const GgufMetadata& metadata, const std::string& key) {

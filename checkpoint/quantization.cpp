@@ -51,8 +51,9 @@ void refuse_quantized_tensors(const TensorSource& source) {
   for (const TensorInfo& tensor : source.tensors()) {
     for (const Trace& trace : kTraces) {
       if (!tensor.name.ends_with(trace.suffix)) continue;
-      throw CheckpointError(tensor.file + ": tensor " + quoted(tensor.name) + " shows that the weights are quantized (" +
-                            trace.methods + "), which is not read yet: " + kRemedy);
+      throw CheckpointError(tensor.file + ": tensor " + quoted(tensor.name) +
+                            " shows that the weights are quantized (" + trace.methods +
+                            "), which is not read yet: " + kRemedy);
     }
   }
 }

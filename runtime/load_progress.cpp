@@ -1,28 +1,14 @@
 #include "runtime/load_progress.h"
 
 #include <algorithm>
-#include <charconv>
-#include <optional>
-#include <string_view>
 
 #include "base/log.h"
+#include "checkpoint/expected_tensors.h"
 
 namespace trireme {
 namespace {
 
 constexpr std::chrono::seconds kInterval{2};
-
-// 7 for "model.layers.7.mlp.up_proj.weight" and "transformer.h.7.ln_1.weight".
-std::optional<int64_t> layer_of(std::string_view name) {
-  for (const std::string_view part : {".layers.", ".h."}) {
-    const size_t at = name.find(part);
-    if (at == std::string_view::npos) continue;
-    int64_t layer = -1;
-    const auto [end, error] = std::from_chars(name.data() + at + part.size(), name.data() + name.size(), layer);
-    if (error == std::errc() && layer >= 0) return layer;
-  }
-  return std::nullopt;
-}
 
 }  // namespace
 
@@ -31,8 +17,8 @@ int64_t expected_load_bytes(const TensorSource& source, const Topology& topology
   const bool ends = topology.is_first_stage() || topology.is_last_stage();
   int64_t bytes = 0;
   for (const TensorInfo& tensor : source.tensors()) {
-    const auto layer = layer_of(tensor.name);
-    const bool ours = layer ? stage.begin <= *layer && *layer < stage.end : ends;
+    const int64_t layer = layer_of_tensor(tensor.name);
+    const bool ours = layer >= 0 ? stage.begin <= layer && layer < stage.end : ends;
     if (ours) bytes += tensor.bytes / topology.tp();
   }
   return bytes;

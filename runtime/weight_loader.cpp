@@ -52,8 +52,8 @@ void to_floats(DType dtype, const std::byte* data, int64_t elements, float* out)
 
 // What load_linear_rows takes a tensor's rows as.
 DType handed_dtype(DType stored) {
-  const bool as_stored = stored == DType::q8_0 || stored == DType::q4_1 ||
-                         (is_float_dtype(stored) && stored != DType::f8_e5m2);
+  const bool as_stored =
+      stored == DType::q8_0 || stored == DType::q4_1 || (is_float_dtype(stored) && stored != DType::f8_e5m2);
   return as_stored ? stored : DType::f32;
 }
 
@@ -146,8 +146,7 @@ LinearWeight WeightLoader::random_linear(const std::string& name, int64_t out, i
 void WeightLoader::load_part(LinearWeight& weight, int64_t at, const WeightPart& part, Range columns,
                              int64_t total_columns, DType dtype) {
   const TensorInfo& tensor = require_float(part, total_columns);
-  if (part.transposed != tensor.transposed)
-    return load_transposed(weight, at, tensor, part.rows, columns, dtype);
+  if (part.transposed != tensor.transposed) return load_transposed(weight, at, tensor, part.rows, columns, dtype);
   // Whole quantization blocks are read; what lies outside the cut is dropped after dequantizing.
   const Range wide = whole_blocks(tensor.dtype, columns);
   SliceStream::Conversion conversion;

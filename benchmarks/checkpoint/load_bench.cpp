@@ -96,15 +96,15 @@ void run(const std::string& folder, double gigabytes) {
          slices.read(t, {0, kTotalRows}, {0, kColumns}, 16, {}, [](Range, const std::byte*) {});
        }),
        limit);
-  line("read ahead, half of every row (row-parallel, tp 2), x 1/2", each([&](const TensorInfo& t) {
+  line("read ahead, half of every row (row-parallel, tp 2), x 1/2",
+       each([&](const TensorInfo& t) {
          slices.read(t, {0, kTotalRows}, {0, kColumns / 2}, 16, {}, [](Range, const std::byte*) {});
        }) / 2,
        limit);
   const Stream stream(kCpu);
   LinearWeight weight = make_linear_weight(kCpu, DType::bf16, kTotalRows, kColumns);
-  line("bytes in memory into panels (no reading)", each([&](const TensorInfo&) {
-         load_linear_rows(weight, 0, kTotalRows, whole.data(), DType::bf16, stream);
-       }),
+  line("bytes in memory into panels (no reading)",
+       each([&](const TensorInfo&) { load_linear_rows(weight, 0, kTotalRows, whole.data(), DType::bf16, stream); }),
        limit);
   line("the same, memory allocated anew", each([&](const TensorInfo&) {
          LinearWeight fresh = make_linear_weight(kCpu, DType::bf16, kTotalRows, kColumns);
@@ -118,8 +118,9 @@ void run(const std::string& folder, double gigabytes) {
        }),
        limit);
   WeightLoader loader(source.get(), kCpu, stream, 0);
-  line("whole load into panels, memory allocated anew",
-       each([&](const TensorInfo& t) { loader.load_columns({{t.name, {0, kTotalRows}, kTotalRows}}, kColumns); }),
+  line("whole load into panels, memory allocated anew", each([&](const TensorInfo& t) {
+         loader.load_columns({{t.name, {0, kTotalRows}, kTotalRows}}, kColumns);
+       }),
        limit);
 }
 

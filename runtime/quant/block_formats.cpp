@@ -32,8 +32,7 @@ void dequantize_q4_1(const std::byte* block, float* out) {
 // f16 d, 4 bytes of fifth bits, 16 bytes.
 void dequantize_q5_0(const std::byte* block, float* out) {
   const float d = read_f16(block);
-  for (int i = 0; i < kBlock; ++i)
-    out[i] = d * float((nibble(block + 6, i) | fifth_bit(block + 2, i) << 4) - 16);
+  for (int i = 0; i < kBlock; ++i) out[i] = d * float((nibble(block + 6, i) | fifth_bit(block + 2, i) << 4) - 16);
 }
 
 // f16 d, f16 m, 4 bytes of fifth bits, 16 bytes.

@@ -1,5 +1,5 @@
-// The same tiny model as Hugging Face directory and as GGUF file must be the same model: every tensor bit for bit, every
-// figure of the config (scripts/goldens/make_gguf_families.py).
+// The same tiny model as Hugging Face directory and as GGUF file must be the same model: every tensor bit for bit,
+// every figure of the config (scripts/goldens/make_gguf_families.py).
 
 #include <set>
 
@@ -65,7 +65,8 @@ void expect_same_tensors(const std::string& family, const TensorSource& gguf, co
     EXPECT_EQ(values_of(gguf, *tensor), wanted) << family << " " << expected.name;
     seen.insert(expected.name);
   }
-  for (const TensorInfo& tensor : gguf.tensors()) EXPECT_TRUE(seen.contains(tensor.name)) << family << " " << tensor.name;
+  for (const TensorInfo& tensor : gguf.tensors())
+    EXPECT_TRUE(seen.contains(tensor.name)) << family << " " << tensor.name;
 }
 
 TEST(GgufFamilies, TensorsEqualTheHuggingFaceDirectory) {
@@ -141,8 +142,7 @@ TEST(GgufFamilies, APartOfASplitModelOpensTheWhole) {
 class SplitFiles {
  public:
   SplitFiles() {
-    for (int part = 1; part <= 3; ++part)
-      std::filesystem::copy(golden_path("families/" + name(part)), folder_.path());
+    for (int part = 1; part <= 3; ++part) std::filesystem::copy(golden_path("families/" + name(part)), folder_.path());
   }
   static std::string name(int part) { return "qwen2-split-0000" + std::to_string(part) + "-of-00003.gguf"; }
   std::string path(int part) const { return folder_.path() + "/" + name(part); }

@@ -16,7 +16,9 @@ TEST(Quantization, ConfigsThatNameAMethodAreRefusedByIt) {
                {"config.json", "\"gptq\"", "unquantized", "GGUF"});
   expect_error([] { refuse_config(R"("quantization_config":{"quant_method":"fp8","fmt":"e4m3"})"); }, {"\"fp8\""});
   expect_error(
-      [] { refuse_config(R"("quantization_config":{"quant_method":"compressed-tensors","format":"float-quantized"})"); },
+      [] {
+        refuse_config(R"("quantization_config":{"quant_method":"compressed-tensors","format":"float-quantized"})");
+      },
       {"\"compressed-tensors\"", "\"float-quantized\""});
   expect_error([] { refuse_config(R"("compression_config":{"bits":4})"); }, {"compression_config", "does not name"});
   expect_error([] { refuse_config(R"("text_config":{"quantization_config":{"quant_method":"awq"}})"); }, {"\"awq\""});

@@ -39,7 +39,9 @@ TEST(BlockFormats, EqualGgufToTheLastBit) {
 
 TEST(SmallFloats, EqualTorchForEveryByte) {
   const std::vector<float> e4m3 = golden_floats(kGolden, "f8_e4m3"), e5m2 = golden_floats(kGolden, "f8_e5m2");
-  const auto same = [](float a, float b) { return std::isnan(a) ? std::isnan(b) : a == b && std::signbit(a) == std::signbit(b); };
+  const auto same = [](float a, float b) {
+    return std::isnan(a) ? std::isnan(b) : a == b && std::signbit(a) == std::signbit(b);
+  };
   for (size_t byte = 0; byte < 256; ++byte) {
     EXPECT_TRUE(same(f8_e4m3_to_f32(uint8_t(byte)), e4m3[byte])) << byte;
     EXPECT_TRUE(same(f8_e5m2_to_f32(uint8_t(byte)), e5m2[byte])) << byte;

@@ -30,9 +30,10 @@ TEST(LoadProgress, ARankExpectsItsStageAndItsShare) {
     info.bytes = bytes;
     return info;
   };
-  const ListedSource source({tensor("model.embed_tokens.weight", 1000), tensor("model.layers.0.mlp.up_proj.weight", 100),
-                             tensor("model.layers.1.mlp.up_proj.weight", 200), tensor("transformer.h.2.ln_1.weight", 40),
-                             tensor("model.layers.3.x", 8)});
+  const ListedSource source({tensor("model.embed_tokens.weight", 1000),
+                             tensor("model.layers.0.mlp.up_proj.weight", 100),
+                             tensor("model.layers.1.mlp.up_proj.weight", 200),
+                             tensor("transformer.h.2.ln_1.weight", 40), tensor("model.layers.3.x", 8)});
   EXPECT_EQ(expected_load_bytes(source, Topology(1, 1, 1, 0), 4), 1348);
   EXPECT_EQ(expected_load_bytes(source, Topology(4, 2, 2, 2), 4), 650);  // stage 0: the embedding, layers 0 and 1
   EXPECT_EQ(expected_load_bytes(source, Topology(4, 1, 4, 2), 4), 200);  // stage 1: layer 1

@@ -62,13 +62,13 @@ TEST(SliceStream, ConvertsOnTheWay) {
   const CountingSource source(20000, 100);
   SliceStream stream(source);
   const SliceStream::Conversion row_sums = {8, [](int64_t rows, const std::byte* stored, std::byte* converted) {
-    for (int64_t r = 0; r < rows; ++r) {
-      std::vector<int32_t> row(100);
-      std::memcpy(row.data(), stored + r * 400, 400);
-      const int64_t sum = std::accumulate(row.begin(), row.end(), int64_t(0));
-      std::memcpy(converted + r * 8, &sum, 8);
-    }
-  }};
+                                              for (int64_t r = 0; r < rows; ++r) {
+                                                std::vector<int32_t> row(100);
+                                                std::memcpy(row.data(), stored + r * 400, 400);
+                                                const int64_t sum = std::accumulate(row.begin(), row.end(), int64_t(0));
+                                                std::memcpy(converted + r * 8, &sum, 8);
+                                              }
+                                            }};
   int64_t seen = 0;
   stream.read(source.tensors()[0], {0, 20000}, {0, 100}, 16, row_sums, [&](Range chunk, const std::byte* bytes) {
     for (int64_t r = chunk.begin; r < chunk.end; ++r, ++seen) {

@@ -170,7 +170,8 @@ TEST(WeightLoader, TransposedWeightsOfBothFormats) {
   const auto blocks = random_bytes(size_t(dtype_bytes(DType::q5_1, 64 * 96)), 6);
   source.add("gguf", DType::q5_1, {64, 96}, blocks, true);
   WeightLoader loader(&source, kCpu, stream, 0);
-  expect_weight(loader.load_columns({{"huggingface", {5, 40}, 64, true}}, 96), turned, {5, 40}, {0, 96}, 96, DType::f16);
+  expect_weight(loader.load_columns({{"huggingface", {5, 40}, 64, true}}, 96), turned, {5, 40}, {0, 96}, 96,
+                DType::f16);
   expect_weight(loader.load_rows("huggingface", 64, {32, 96}, 96, 64, true), turned, {0, 64}, {32, 96}, 96, DType::f16);
   const std::vector<float> values = all_values(DType::q5_1, blocks, 64 * 96);
   expect_weight(loader.load_columns({{"gguf", {5, 40}, 64, true}}, 96), values, {5, 40}, {0, 96}, 96, DType::q5_1);
