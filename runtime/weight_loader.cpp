@@ -228,7 +228,7 @@ Tensor WeightLoader::upload(const std::vector<float>& values, DType dtype, std::
   return tensor;
 }
 
-Tensor WeightLoader::load_vector(const std::vector<WeightPart>& parts, DType dtype) {
+Tensor WeightLoader::load_vector(const std::vector<WeightPart>& parts, DType dtype, float offset) {
   std::vector<float> values;
   for (const WeightPart& part : parts) {
     if (!source_) {
@@ -238,7 +238,8 @@ Tensor WeightLoader::load_vector(const std::vector<WeightPart>& parts, DType dty
     }
     const TensorInfo& tensor = require_float(part.name);
     source_->require(part.name, {part.total_rows});
-    const std::vector<float> piece = read_floats(tensor, part.rows, 1);
+    std::vector<float> piece = read_floats(tensor, part.rows, 1);
+    for (float& value : piece) value += offset;
     values.insert(values.end(), piece.begin(), piece.end());
   }
   return upload(values, dtype, {int64_t(values.size())});

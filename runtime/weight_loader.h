@@ -37,8 +37,8 @@ class WeightLoader {
   // Input features [columns] of every output feature: a row-parallel layer.
   LinearWeight load_rows(const std::string& name, int64_t out_features, Range columns, int64_t total_columns,
                          int granule, bool transposed = false);
-  // 1-D pieces one after the other, as f32 (norms) or in the activation dtype (biases).
-  Tensor load_vector(const std::vector<WeightPart>& parts, DType dtype);
+  // 1-D pieces one after the other, as f32 (norms) or in the activation dtype (biases); `offset` is added to each.
+  Tensor load_vector(const std::vector<WeightPart>& parts, DType dtype, float offset = 0);
   Tensor load_vector(const std::string& name, int64_t size, DType dtype) {
     return load_vector({{name, {0, size}, size}}, dtype);
   }
@@ -48,6 +48,7 @@ class WeightLoader {
   // Logs a line about every two seconds from here on.
   void show_progress(int64_t expected_bytes) { progress_.emplace(expected_bytes); }
 
+  Device device() const { return device_; }
   bool has(const std::string& name) const { return !source_ || source_->find(name); }
   int64_t bytes_read() const { return bytes_read_; }
   int64_t weight_bytes() const { return weight_bytes_; }  // as kept on the device

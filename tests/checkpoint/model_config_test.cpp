@@ -324,6 +324,39 @@ TEST(ModelConfig, ReadsTheCommittedShapes) {
   EXPECT_EQ(parse_folder(folder + "llama-3.1-70b.json").num_layers, 80);
   EXPECT_EQ(parse_folder(folder + "smollm2-135m.json").num_heads, 9);
   EXPECT_EQ(parse_folder(folder + "gpt2-124m.json").intermediate_size, 3072);
+  const ModelConfig qwen3 = parse_folder(folder + "qwen3-0.6b.json");
+  EXPECT_EQ(qwen3.head_dim, 128);
+  EXPECT_EQ(qwen3.rope.theta, 1000000);
+  EXPECT_TRUE(qwen3.tie_word_embeddings);
+  EXPECT_EQ(qwen3.window(27), 0);
+  EXPECT_EQ(parse_folder(folder + "qwen2.5-7b.json").num_kv_heads, 4);
+  EXPECT_EQ(parse_folder(folder + "mistral-7b.json").window(0), 0);
+  EXPECT_EQ(parse_folder(folder + "gemma-2-9b.json").attention_scale, 1.0 / 16);
+  const ModelConfig gemma3 = parse_folder(folder + "gemma-3-1b.json");
+  EXPECT_EQ(gemma3.window(4), 512);
+  EXPECT_EQ(gemma3.window(5), 0);
+  EXPECT_EQ(gemma3.rope.theta, 1000000);
+  EXPECT_EQ(gemma3.windowed_rope->theta, 10000);
+  EXPECT_EQ(parse_folder(folder + "phi-4.json").rope.theta, 250000);
+  EXPECT_EQ(parse_folder(folder + "olmo-2-7b.json").head_dim, 128);
+  EXPECT_EQ(parse_folder(folder + "glm-4-9b.json").rope.rotary_dim, 64);
+  for (const auto& file : std::filesystem::directory_iterator(folder))
+    EXPECT_GT(parse_folder(file.path().string()).vocab_size, 0) << file.path();
+}
+
+TEST(RopeScaling, FrequenciesEqualTransformers) {
+  const std::string path = golden_path("rope.json");
+  const json::value document = parse_json(slurp(path), path);
+  for (const json::value& entry : document.at("cases").as_array()) {
+    const std::string name(entry.at("name").as_string());
+    SCOPED_TRACE(name);
+    const ModelConfig config = parse_model_config(std::string(entry.at("config").as_string()), "config.json");
+    const std::vector<float> expected = golden_floats(path, name);
+    const std::vector<float> got = rope_frequencies(config.rope, entry.at("length").as_int64());
+    ASSERT_EQ(got.size(), expected.size());
+    for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 4e-7 * double(expected[i])) << i;
+    EXPECT_NEAR(config.rope.attention_factor, entry.at("attention_factor").to_number<double>(), 1e-12);
+  }
 }
 
 TEST(RopeScaling, DivisorsEqualTransformers) {

@@ -163,7 +163,7 @@ TEST_P(Identity, TokensDoNotDependOnBatchingChunksCacheOrPreemption) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(TinyModels, Identity, ::testing::Values("tiny-llama", "tiny-gpt2"));
+INSTANTIATE_TEST_SUITE_P(TinyModels, Identity, ::testing::Values("tiny-llama", "tiny-gpt2", "tiny-gemma3", "tiny-olmo2"));
 
 }  // namespace
 }  // namespace trireme::testing
