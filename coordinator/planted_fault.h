@@ -33,7 +33,7 @@ enum class PlantedFault : uint8_t {
   bans_too_early,             // what may not be drawn is decided before the last id is known
   beam_fork_missed,           // a beam's slot is not made from its parent's
   beam_id_missed,             // the id chosen for a beam does not reach its slot
-  beam_results_kept,          // a preempted search keeps the results it had of the step it will compute again
+  beam_slots_kept,            // a preempted search keeps the slots that none of its beams was in
   beam_results_mixed,         // a search takes the results of two beams for each other's
   count,
 };

@@ -111,8 +111,8 @@ void Scheduler::preempt_beams(AcceptedRequest& accepted) {
   for (const SequencePtr& beam : accepted.choices) {
     if (beam->state == SequenceState::running) withdraw(beam);
   }
-  if (fault_ != PlantedFault::beam_results_kept) group.results.assign(accepted.choices.size(), std::nullopt);
-  give_back_slots(group);
+  group.results.assign(accepted.choices.size(), std::nullopt);
+  if (fault_ != PlantedFault::beam_slots_kept) give_back_slots(group);
 }
 
 void Scheduler::apply_candidates(const PlannedOutput& output, const OutputResult& result) {

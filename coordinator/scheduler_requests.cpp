@@ -36,7 +36,7 @@ const char* planted_fault_name(PlantedFault fault) {
                                 "bans_too_early",
                                 "beam_fork_missed",
                                 "beam_id_missed",
-                                "beam_results_kept",
+                                "beam_slots_kept",
                                 "beam_results_mixed"};
   static_assert(names.size() == size_t(PlantedFault::count));
   return names.at(size_t(fault));
