@@ -30,6 +30,9 @@ enum class PlantedFault : uint8_t {
   window_dropped_early,       // one block too many is dropped behind a window
   minimum_ignored,            // the last token before min_new_tokens may be a stop id
   result_after_end,           // draws of a sequence that has ended are emitted
+  batches_overlap,            // the next batch starts before the last sequence of the one before has ended
+  batch_started_early,        // a batch that is not full does not wait for more requests
+  retained_forgotten,         // a static batch's end leaves the blocks of one of its sequences behind
   count,
 };
 

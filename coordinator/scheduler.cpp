@@ -20,7 +20,8 @@ Scheduler::Scheduler(const ClusterInfo& cluster, const SchedulerOptions& options
       fault_(fault),
       max_chunk_(largest_chunk(cluster, options)),
       blocks_(cluster, max_chunk_, fault),
-      slots_(cluster.num_slots, fault) {
+      slots_(cluster.num_slots, fault),
+      batcher_(options.batching, cluster.num_slots, fault) {
   CHECK_GT(cluster.num_slots, 0);
   CHECK_GT(cluster.max_batched_tokens, 0);
   CHECK_GT(cluster.max_logit_rows, 0);
@@ -80,15 +81,22 @@ void Scheduler::schedule_prefills(Draft& draft) {
 // In order, without overtaking: a request that needs much room gets it. One block per running sequence stays
 // free, so that an admission is not undone by the next decode rows.
 void Scheduler::admit_waiting(Draft& draft) {
-  while (!waiting_.empty()) {
-    const SequencePtr sequence = waiting_.begin()->second;
-    if (slots_.available() < 1 + int32_t(sequence->forks.size())) return;
+  batcher_.form(waiting_, now_);
+  while (const SequencePtr sequence = batcher_.next(waiting_)) {
+    if (slots_.available() < 1 + int32_t(sequence->forks.size())) {
+      if (release_retained()) continue;
+      return;
+    }
     CachedPrefix prefix;
     prefix.matches.resize(cluster_.groups.size());
     const bool may_hit = options_.enable_prefix_caching && !sequence->needs_scores();
     if (may_hit) prefix = blocks_.find_prefix(*sequence);
     const int32_t count = fit_chunk(*sequence, prefix.tokens, draft);
-    if (count == 0 || !blocks_.has_room_to_admit(*sequence, prefix, int32_t(running_.size()))) return;
+    if (count == 0) return;
+    if (!blocks_.has_room_to_admit(*sequence, prefix, int32_t(running_.size()))) {
+      if (release_retained()) continue;
+      return;
+    }
     open(draft, sequence, prefix);
     CHECK(blocks_.room_until(*sequence, prefix.tokens + count) == Room::now) << "admitted without room";
     add_chunk(draft, sequence, count);
@@ -101,6 +109,7 @@ bool Scheduler::make_room(const SequencePtr& sequence, int32_t end, const Draft&
   for (;;) {
     const Room room = blocks_.room_until(*sequence, end);
     if (room != Room::short_of_blocks) return room == Room::now;
+    if (release_retained()) continue;
     const SequencePtr victim = youngest_after(sequence->order, draft.plan.step);
     if (!victim) return false;
     preempt(victim);

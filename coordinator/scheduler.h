@@ -2,9 +2,9 @@
 // Decides what every rank does next: requests in, plans out, results in, events out. Pure: no clock, no I/O, no
 // threads; the same calls give the same plans. One thread (the engine's).
 //
-// Batching is continuous: each plan takes decode rows first, then chunks of prompts in work, then admits waiting
-// sequences while slots, blocks, tokens and logit rows last. A batching policy is a rule about when admit_waiting()
-// may run. Every sequence draws one id at a time; a search that waits for whole results (beams) would leave `drew`
+// Each plan takes decode rows first, then chunks of prompts in work, then admits waiting
+// sequences while slots, blocks, tokens and logit rows last. Which of them may start is the batching
+// policy's (batching.h). Every sequence draws one id at a time; a search that waits for whole results (beams) would leave `drew`
 // false until on_result() has chosen, and fork its sequences with KvBlocks::fork and a fork order as choices do.
 //
 // A sequence may be submitted again before its last id is on the host: the rows then read the id on the device.
@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/batching.h"
 #include "coordinator/kv_blocks.h"
 #include "coordinator/slot_pool.h"
 #include "protocol/events.h"
@@ -28,6 +29,7 @@ struct SchedulerOptions {
   int32_t prefill_chunk = 512;  // tokens of one prompt per plan; 0: as many as the plan takes
   bool enable_prefix_caching = true;
   int32_t max_waiting = 10000;  // sequences not running; a request that comes then is refused
+  BatchingOptions batching;
 };
 
 class Scheduler final {
@@ -39,6 +41,12 @@ class Scheduler final {
   void refuse(RequestId id, const std::string& message, bool client_fault);  // answers a request that is not added
   void cancel(RequestId id);  // ends its choices with FinishReason::abort; unknown ids have ended already
   void cancel_all();
+
+  // Before add() and next_plan(): the time, which never goes backwards. Only batching policies look at it.
+  void set_now(TimePoint now);
+  void drain() { batcher_.drain(); }  // nothing more will be added: a batch waits for no more requests
+  // After next_plan() gave nothing: when it will although nothing happens; nothing when it waits for no time.
+  std::optional<TimePoint> waits_until() const { return batcher_.waits_until(); }
 
   // The next plan, already counted as submitted; nothing when no row can run before a result arrives. Never more
   // than cluster.max_in_flight() plans without their result.
@@ -89,6 +97,11 @@ class Scheduler final {
   void forget_if_done(RequestId id);
   void fail(RequestId id, const std::string& message);
 
+  // scheduler_batching.cpp: what a static batch keeps until its end
+  bool retain(const SequencePtr& sequence);
+  bool release_retained();  // true: there was something to release
+  void leave_batch(RequestId id);
+
   // scheduler.cpp: who runs
   Draft new_draft() const;
   void schedule_decodes(Draft& draft, bool spread_over_stages);
@@ -119,6 +132,8 @@ class Scheduler final {
   int32_t max_chunk_;
   KvBlocks blocks_;
   SlotPool slots_;
+  Batcher batcher_;
+  TimePoint now_{};
 
   std::map<RequestId, AcceptedRequest> requests_;
   std::map<SequenceOrder, SequencePtr> waiting_;

@@ -31,7 +31,10 @@ const char* planted_fault_name(PlantedFault fault) {
                                 "history_cut",
                                 "window_dropped_early",
                                 "minimum_ignored",
-                                "result_after_end"};
+                                "result_after_end",
+                                "batches_overlap",
+                                "batch_started_early",
+                                "retained_forgotten"};
   static_assert(names.size() == size_t(PlantedFault::count));
   return names.at(size_t(fault));
 }
@@ -70,6 +73,7 @@ void Scheduler::add(Request request) {
 
   const auto shared = std::make_shared<const Request>(std::move(request));
   AcceptedRequest& accepted = requests_[shared->id];
+  batcher_.arrived(*shared, now_);
   for (int32_t choice = 0; choice < shared->sampling.n; ++choice) {
     const auto before = std::ranges::find(shared->emitted, choice, &EmittedChoice::choice);
     const SequencePtr sequence = make_sequence(shared, choice);
@@ -141,7 +145,8 @@ void Scheduler::leave_slot(Sequence& sequence) {
 
 void Scheduler::end(const SequencePtr& sequence) {
   if (sequence->state == SequenceState::ended) return;
-  if (sequence->state == SequenceState::running) {
+  batcher_.sequence_ended(*sequence);
+  if (sequence->state == SequenceState::running && !retain(sequence)) {
     leave_slot(*sequence);
     if (fault_ == PlantedFault::double_free) blocks_.release(*sequence, sequence->last_row);
   }
@@ -190,7 +195,9 @@ void Scheduler::fail(RequestId id, const std::string& message) {
 }
 
 void Scheduler::forget_if_done(RequestId id) {
-  if (requests_.at(id).unfinished == 0) requests_.erase(id);
+  if (requests_.at(id).unfinished > 0) return;
+  requests_.erase(id);
+  leave_batch(id);
 }
 
 }  // namespace trireme
