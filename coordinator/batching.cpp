@@ -16,12 +16,6 @@ constexpr struct {
                  {BatchingPolicy::dynamic, "dynamic"},
                  {BatchingPolicy::static_, "static"}};
 
-int32_t count_sequences(const Request& request) {
-  if (request.sampling.is_beam_search()) return request.sampling.beam_width;
-  const auto before = std::ranges::count_if(request.emitted, &EmittedChoice::finished);
-  return request.sampling.n - int32_t(before);
-}
-
 }  // namespace
 
 const char* batching_policy_name(BatchingPolicy policy) { return kPolicies[size_t(policy)].name; }
@@ -38,9 +32,10 @@ Batcher::Batcher(const BatchingOptions& options, int32_t num_slots, PlantedFault
   CHECK_GE(options.wait.count(), 0);
 }
 
-void Batcher::arrived(const Request& request, TimePoint now) {
+void Batcher::arrived(const Request& request, int32_t unfinished_choices, TimePoint now) {
   if (options_.policy == BatchingPolicy::continuous) return;
-  pending_[request.id] = {now, count_sequences(request)};
+  const bool is_beam_search = request.sampling.is_beam_search();
+  pending_[request.id] = {now, is_beam_search ? request.sampling.beam_width : unfinished_choices};
 }
 
 // A batch takes requests in order and ends before the first that does not fit, so that none is overtaken.

@@ -39,7 +39,7 @@ class Batcher final {
 
   Batcher(const BatchingOptions& options, int32_t num_slots, PlantedFault fault = PlantedFault::none);
 
-  void arrived(const Request& request, TimePoint now);
+  void arrived(const Request& request, int32_t unfinished_choices, TimePoint now);
   void drain() { draining_ = true; }  // nothing more will come: smaller batches start at once
 
   // Starts the next batch when it is due and none runs.

@@ -73,13 +73,13 @@ void Scheduler::add(Request request) {
 
   const auto shared = std::make_shared<const Request>(std::move(request));
   AcceptedRequest& accepted = requests_[shared->id];
-  batcher_.arrived(*shared, now_);
   for (int32_t choice = 0; choice < shared->sampling.n; ++choice) {
     const auto before = std::ranges::find(shared->emitted, choice, &EmittedChoice::choice);
     const SequencePtr sequence = make_sequence(shared, choice);
     accept_choice(accepted, sequence, before != shared->emitted.end() && before->finished);
   }
   ++next_arrival_;
+  batcher_.arrived(*shared, accepted.unfinished, now_);
   forget_if_done(shared->id);
 }
 

@@ -27,14 +27,13 @@ class BatchChecker {
   };
   bool any_started() const;
   void note(const EngineEvent& event);
-  bool joins_batch(std::span<const RequestId> newcomers) const;
-  void check_new_batch(std::span<const RequestId> newcomers, TimePoint now);
+  bool batch_is_due(TimePoint now) const;
 
   BatchingOptions options_;
   int32_t size_;
   bool stopping_ = false;
   std::map<RequestId, Known> open_;  // not ended
-  std::set<RequestId> candidates_;   // waited when the running batch started
+  std::set<RequestId> candidates_;   // may be of the running batch
   int32_t sequences_ = 0;            // of it
 };
 

@@ -17,7 +17,7 @@ constexpr int kMaxRounds = 20000;  // far more than any scenario needs: beyond i
 
 void print_plan(const StepPlan& plan) {
   fmt::print("step {} draws needed {}\n", plan.step, plan.draws_needed);
-  const char* slot_kinds[] = {"open", "fork", "close"};
+  const char* slot_kinds[] = {"open", "fork", "append", "close"};
   for (const SlotOrder& order : plan.slots) {
     fmt::print("  {} slot {} source {} history {}\n", slot_kinds[size_t(order.kind)], order.slot, order.source,
                order.history.size());
