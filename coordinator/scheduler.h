@@ -29,7 +29,7 @@ struct SchedulerOptions {
   int32_t prefill_chunk = 512;  // tokens of one prompt per plan; 0: as many as the plan takes
   bool enable_prefix_caching = true;
   int32_t max_waiting = 10000;  // sequences not running; a request that comes then is refused
-  BatchingOptions batching;
+  BatchingOptions batching{};
 };
 
 class Scheduler final {
