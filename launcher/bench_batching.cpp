@@ -14,11 +14,13 @@ constexpr struct {
   const char* title;  // of the column and the panel
   double scale;
   const char* format;
-} kColumns[] = {{"requests_per_second", "requests/s", 1, "{:.2f}"},
-                {"output_tokens_per_second", "output tok/s", 1, "{:.1f}"},
-                {"padded_fraction", "padded share", 100, "{:.1f} %"},
-                {"mean_request_latency", "mean latency", 1, "{:.3f} s"},
-                {"p99_request_latency", "p99 latency", 1, "{:.3f} s"}};
+  bool is_plotted;
+} kColumns[] = {{"requests_per_second", "requests/s", 1, "{:.2f}", true},
+                {"output_tokens_per_second", "output tok/s", 1, "{:.1f}", true},
+                {"steps", "steps", 1, "{:.0f}", false},
+                {"padded_fraction", "padded share", 100, "{:.1f} %", true},
+                {"mean_request_latency", "mean latency", 1, "{:.3f} s", true},
+                {"p99_request_latency", "p99 latency", 1, "{:.3f} s", true}};
 
 double figure(const PolicyRun& run, const char* key) { return run.figures.at(key).to_number<double>(); }
 
@@ -53,6 +55,7 @@ std::string policy_table(const std::vector<PolicyRun>& runs) {
 std::string policy_plot(const std::vector<PolicyRun>& runs, const std::string& load) {
   std::vector<BarPanel> panels;
   for (const auto& column : kColumns) {
+    if (!column.is_plotted) continue;
     BarPanel& panel = panels.emplace_back();
     panel.title = column.title;
     for (const PolicyRun& run : runs) {

@@ -71,6 +71,7 @@ class ThroughputJob final : public BenchJob {
                                  fraction * 100);
     report.figures["mean_request_latency"] = mean;
     report.figures["p99_request_latency"] = p99;
+    report.figures["steps"] = stats().steps;
     report.figures["padded_tokens"] = stats().padded_tokens;
     report.figures["padded_fraction"] = fraction;
   }
