@@ -175,7 +175,17 @@ void add_common_bench_flags(CLI::App& sub, BenchFlags& flags) {
 
 BenchCommand resolve_bench(const BenchFlags& flags) {
   BenchCommand command = flags.command;
-  command.run = resolve_run(flags.run);
+  RunFlags run = flags.run;
+  command.all_policies = command.throughput && run.engine.batching == "all";
+  if (command.all_policies) run.engine.batching = "static";  // its checks are the strictest
+  command.run = resolve_run(run);
+  EngineOptions& engine = command.run.engine;
+  if (!command.throughput && engine.batching != BatchingPolicy::continuous)
+    engine.batch_size = std::min(command.batch_size * std::max(command.n, 1), engine.effective_max_num_seqs());
+  if (!command.plot.empty() && !command.all_policies)
+    throw ConfigError("--plot draws the comparison of --batching all: add that");
+  if (!(command.range_ratio >= 0 && command.range_ratio < 1))
+    throw ConfigError("--random-range-ratio must be in [0, 1), got " + std::to_string(command.range_ratio));
   const auto positive = [](int value, const char* flag) {
     if (value < 1) throw ConfigError(std::string(flag) + " must be at least 1, got " + std::to_string(value));
   };
@@ -265,9 +275,18 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   throughput_sub->add_option("--num-prompts", throughput.command.num_prompts, "Prompts in all")
       ->group("Load")
       ->capture_default_str();
+  throughput_sub
+      ->add_option("--random-range-ratio", throughput.command.range_ratio,
+                   "R: lengths are uniform in [length * (1 - R), length * (1 + R)]")
+      ->group("Load")
+      ->capture_default_str();
+  throughput_sub->add_option("--plot", throughput.command.plot, "With --batching all: draw the comparison, an SVG file")
+      ->group("Load");
   latency.run.engine.options.prefix_caching = false;  // equal prompts of later batches would cost nothing
   add_common_bench_flags(*latency_sub, latency);
   add_common_bench_flags(*throughput_sub, throughput);
+  throughput_sub->get_option("--batching")
+      ->description("continuous, dynamic or static; all: the same load under each, compared");
   CLI::App* version_sub = app.add_subcommand("version", "The same as --version");
 
   const auto deepest = [&]() -> CLI::App& {

@@ -24,7 +24,8 @@ auto members(Is<PromptLogprobsEvent> auto& m) { return std::tie(m.request, m.fir
 auto members(Is<RequestFailedEvent> auto& m) { return std::tie(m.request, m.client_fault, m.message); }
 auto members(Is<EngineStats> auto& m) {
   return std::tie(m.running, m.waiting, m.blocks_total, m.blocks_free, m.blocks_cached, m.prompt_tokens,
-                  m.generated_tokens, m.preemptions, m.prefix_queries, m.prefix_hits, m.steps, m.device_seconds);
+                  m.generated_tokens, m.preemptions, m.prefix_queries, m.prefix_hits, m.padded_tokens, m.steps,
+                  m.device_seconds);
 }
 auto members(Is<TokenBias> auto& m) { return std::tie(m.id, m.bias); }
 auto members(Is<SamplingParams> auto& m) {

@@ -58,6 +58,7 @@ struct EngineStats {
   int64_t blocks_total = 0, blocks_free = 0, blocks_cached = 0;
   int64_t prompt_tokens = 0, generated_tokens = 0, preemptions = 0;   // since the start
   int64_t prefix_queries = 0, prefix_hits = 0;                        // tokens
+  int64_t padded_tokens = 0;         // that static batches would compute beside the real ones, as rectangles
   int64_t steps = 0;
   double device_seconds = 0;
   bool operator==(const EngineStats&) const = default;

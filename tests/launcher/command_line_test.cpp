@@ -115,6 +115,11 @@ TEST(CommandLine, RefusesWrongValuesInOneLine) {
                                              {"generate", "m/n", "x", "--device", "tpu"},
                                              {"bench"},
                                              {"bench", "latency", "m/n", "--num-iters", "0"},
+                                             {"bench", "latency", "m/n", "--batching", "all"},
+                                             {"bench", "throughput", "m/n", "--batching", "sometimes"},
+                                             {"bench", "throughput", "m/n", "--batch-size", "4"},
+                                             {"bench", "throughput", "m/n", "--plot", "x.svg"},
+                                             {"bench", "throughput", "m/n", "--random-range-ratio", "1"},
                                              {"generate", "m/n", "x", "--max-model-len", "lots"},
                                              {"nonsense"},
                                              {"generate", "m/n", "x", "--greedy", "--do-sample"},
@@ -148,6 +153,26 @@ TEST(CommandLine, BenchDefaultsAreVllms) {
   EXPECT_EQ(latency.run.engine.load_format, LoadFormat::dummy);
   EXPECT_FALSE(latency.run.engine.prefix_caching);
   EXPECT_TRUE(std::get<BenchCommand>(parse_command_line({"bench", "throughput", "m/n"})).throughput);
+}
+
+TEST(CommandLine, BenchTakesABatchingPolicyOrAllOfThem) {
+  const auto bench = [](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "bench");
+    arguments.insert(arguments.begin() + 2, {"m/n", "--device", "cpu"});
+    return std::get<BenchCommand>(parse_command_line(arguments));
+  };
+  const BenchCommand all = bench({"throughput", "--batching", "all", "--batch-size", "4", "--plot", "x.svg",
+                                  "--random-range-ratio", "0.5", "--batch-wait-ms", "9"});
+  EXPECT_TRUE(all.all_policies);
+  EXPECT_EQ(all.run.engine.batch_size, 4);
+  EXPECT_EQ(all.run.engine.batch_wait_ms, 9);
+  EXPECT_EQ(all.range_ratio, 0.5);
+  const BenchCommand one = bench({"throughput", "--batching", "dynamic"});
+  EXPECT_FALSE(one.all_policies);
+  EXPECT_EQ(one.run.engine.batching, BatchingPolicy::dynamic);
+  const BenchCommand latency = bench({"latency", "--batching", "static", "--batch-size", "3"});
+  EXPECT_EQ(latency.batch_size, 3);
+  EXPECT_EQ(latency.run.engine.batch_size, 3);  // each iteration's prompts are one batch
 }
 
 }  // namespace

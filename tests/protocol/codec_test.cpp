@@ -39,6 +39,7 @@ std::vector<RankMessage> rank_messages() {
   token.finish = FinishReason::length;
   EngineStats stats;
   stats.device_seconds = 1.25;
+  stats.padded_tokens = 1234567890123;
   EngineFacts facts;
   facts.vocab_size = 49152;
   facts.device = "a GPU";
