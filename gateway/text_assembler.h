@@ -1,7 +1,7 @@
 #pragma once
-// One choice's ids -> its text and its end, as a pure function of the ids in order: detokenized incrementally, cut at the
-// stop string whose last byte comes first (of several that end there, at the longest), however the ids divide the text.
-// Text that may turn out to be the beginning of a stop string is held back, unless stop strings stay in the text.
+// One choice's ids -> its text and its end, as a pure function of the ids in order: detokenized incrementally, cut at
+// the stop string whose last byte comes first (of several that end there, at the longest), however the ids divide the
+// text. What may turn out to be the beginning of a stop string is held back, unless stop strings stay in the text.
 
 #include <optional>
 #include <string>

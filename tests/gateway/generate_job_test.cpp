@@ -13,12 +13,14 @@ namespace {
 class RecordingPort final : public RequestPort {
  public:
   void submit(Request request) override { open.emplace(request.id, std::move(request)); }
-  void cancel(RequestId id) override {
+  void cancel(RequestId id, int32_t choice) override {
+    if (choice >= 0) return cancelled_choices.emplace_back(id, choice), void();
     cancelled.push_back(id);
     open.erase(id);
   }
   std::map<RequestId, Request> open;
   std::vector<RequestId> cancelled;
+  std::vector<std::pair<RequestId, int32_t>> cancelled_choices;
 };
 
 class RecordingSink final : public OutputSink {
@@ -178,10 +180,11 @@ TEST_F(GenerateJobTest, WritesTheDocumentedJson) {
   make({"hi"});
   answer(1, 'A');
   answer(1, 0, true);
-  EXPECT_EQ(json_line(sink_.finished.at(0), false),
+  EXPECT_EQ(json_line(sink_.finished.at(0)),
             "{\"index\":0,\"prompt\":\"hi\",\"prompt_ids\":[104,105],\"outputs\":[{\"token_ids\":[65,0],\"text\":\"A\","
-            "\"finish_reason\":\"stop\",\"cumulative_logprob\":-5E-1,\"logprobs\":null}]}");
-  const json::value with = parse_json(json_line(sink_.finished.at(0), true), "line");
+            "\"finish_reason\":\"stop\",\"cumulative_logprob\":-5E-1,\"score\":null,\"logprobs\":null}]}");
+  sink_.finished[0].output.logprobs = true;
+  const json::value with = parse_json(json_line(sink_.finished.at(0)), "line");
   const json::value& first = with.at("outputs").at(0).at("logprobs").at(0);
   EXPECT_EQ(first.at("token_id").as_int64(), 65);
   EXPECT_DOUBLE_EQ(first.at("logprob").as_double(), -0.25);

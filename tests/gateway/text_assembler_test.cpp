@@ -84,7 +84,8 @@ const char* const kSentences =
 const Tokenizer& tokenizer() {
   static const std::unique_ptr<Tokenizer> made = [] {
     TokenizerSource source;
-    source.tokenizer_json = read_text_file(std::string(TRIREME_SOURCE_DIR) + "/tests/models/tiny-llama/tokenizer.json");
+    const std::string models = std::string(TRIREME_SOURCE_DIR) + "/tests/models/";
+    source.tokenizer_json = read_text_file(models + "tiny-llama/tokenizer.json");
     return make_tokenizer(source);
   }();
   return *made;
@@ -118,12 +119,10 @@ Case random_case(std::mt19937& random) {
   for (size_t count = random() % 4; made.stops.size() < count;) {
     const std::string stop = substring(random() % 4 ? text : made.prompt, random, random() % 2 ? 3 : 14);
     made.stops.push_back(stop);
-    switch (random() % 5) {
-      case 0: made.stops.push_back(stop + substring(text, random, 2)); break;                     // a prefix of it
-      case 1: made.stops.push_back(stop.substr(char_offset(stop, 1)) + "a"); break;               // overlaps it
-      case 2: made.stops.push_back(stop.substr(0, char_offset(stop, count_chars(stop) - 1)) + "z"); break;  // nearly
-      default: break;
-    }
+    const size_t kind = random() % 5;
+    if (kind == 0) made.stops.push_back(stop + substring(text, random, 2));
+    if (kind == 1) made.stops.push_back(stop.substr(char_offset(stop, 1)) + "a");
+    if (kind == 2) made.stops.push_back(stop.substr(0, char_offset(stop, count_chars(stop) - 1)) + "z");
   }
   std::erase(made.stops, "");
   std::shuffle(made.stops.begin(), made.stops.end(), random);
@@ -200,7 +199,8 @@ TEST(StopStrings, AThousandRandomCasesAgreeWithAReferenceThatSeesTheWholeText) {
 
     if (wanted.stop.empty()) {
       ++seen["no stop"];
-      for (const std::string& stop : given.stops) seen["only in the prompt"] += given.prompt.find(stop) != std::string::npos;
+      for (const std::string& stop : given.stops)
+        seen["only in the prompt"] += given.prompt.find(stop) != std::string::npos;
       continue;
     }
     if (!by_id) ++seen["in the flush at the end"];

@@ -61,11 +61,11 @@ TEST(TextSink, PutsManyAnswersUnderTheirPrompts) {
 
 TEST(JsonSink, WritesOneLinePerPrompt) {
   Written out;
-  const auto sink = make_json_sink(out.file(), false);
+  const auto sink = make_json_sink(out.file());
   sink->on_finished(answer(0, {"a\nb"}));
   EXPECT_EQ(out.text(),
             "{\"index\":0,\"prompt\":\"q0\",\"prompt_ids\":[],\"outputs\":[{\"token_ids\":[],\"text\":\"a\\nb\","
-            "\"finish_reason\":\"stop\",\"cumulative_logprob\":0E0,\"logprobs\":null}]}\n");
+            "\"finish_reason\":\"stop\",\"cumulative_logprob\":0E0,\"score\":null,\"logprobs\":null}]}\n");
 }
 
 TEST(Summary, SeparatesPrefillFromDecodeForOnePrompt) {
