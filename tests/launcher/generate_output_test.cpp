@@ -89,5 +89,16 @@ TEST(ProgressBar, FillsToItsWidth) {
   EXPECT_EQ(progress_bar(10, 10, 40).find('.'), std::string::npos);
 }
 
+TEST(TextSink, PutsBeamsUnderTheirScores) {
+  Written out;
+  const auto sink = make_text_sink(out.file(), 1, true);
+  FinishedPrompt prompt = answer(0, {"a", "b"});
+  prompt.output.is_beam_search = true;
+  prompt.choices[0].record.beam_score = -0.25f;
+  prompt.choices[1].record.beam_score = -1.5f;
+  sink->on_finished(prompt);
+  EXPECT_EQ(out.text(), "--- beam 1, score -0.2500\na\n--- beam 2, score -1.5000\nb\n");
+}
+
 }  // namespace
 }  // namespace trireme
