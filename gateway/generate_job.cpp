@@ -137,9 +137,9 @@ void GenerateJob::on_events(const std::vector<EngineEvent>& events, TimePoint no
 
 void GenerateJob::show(Active& active, int32_t choice, const std::string& text) {
   if (text.empty() || !active.output.streams()) return;
-  sink_.on_text(active.index, choice, active.texts[size_t(choice)].text().size() == text.size()
-                                          ? active.echoes[size_t(choice)] + text
-                                          : text);
+  sink_.on_text(
+      active.index, choice,
+      active.texts[size_t(choice)].text().size() == text.size() ? active.echoes[size_t(choice)] + text : text);
 }
 
 void GenerateJob::add_token(Active& active, const TokenEvent& event, TimePoint now) {

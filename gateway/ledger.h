@@ -27,8 +27,8 @@ struct ChoiceRecord {
 
 struct RequestRecord {
   Request request;
-  std::vector<ChoiceRecord> choices;       // request.sampling.n
-  std::vector<TokenScore> prompt_scores;   // of position 1.. of the prompt, as far as asked for and come
+  std::vector<ChoiceRecord> choices;                // request.sampling.n
+  std::vector<TokenScore> prompt_scores;            // of position 1.. of the prompt, as far as asked for and come
   std::vector<std::vector<TokenScore>> prompt_top;  // likewise
   int32_t cached_tokens = 0;
   bool failed = false;

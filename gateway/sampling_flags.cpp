@@ -16,14 +16,41 @@ namespace {
 
 constexpr int64_t kMostChoices = 128;
 
+// Every field, for merged().
 using F = SamplingFlags;
-constexpr std::tuple kMembers{
-    &F::temperature, &F::top_p, &F::min_p, &F::typical_p, &F::repetition_penalty, &F::presence_penalty,
-    &F::frequency_penalty, &F::top_k, &F::max_new_tokens, &F::max_length, &F::min_new_tokens, &F::min_length, &F::n,
-    &F::logprobs, &F::prompt_logprobs, &F::seed, &F::do_sample, &F::ignore_eos, &F::penalize_prompt,
-    &F::no_repeat_ngram_size, &F::best_of, &F::beam_width, &F::length_penalty, &F::early_stopping,
-    &F::use_beam_search, &F::include_stop, &F::echo, &F::stop, &F::bad_words, &F::stop_token_ids,
-    &F::allowed_token_ids, &F::bad_words_ids, &F::logit_bias};
+constexpr std::tuple kMembers{&F::temperature,
+                              &F::top_p,
+                              &F::min_p,
+                              &F::typical_p,
+                              &F::repetition_penalty,
+                              &F::presence_penalty,
+                              &F::frequency_penalty,
+                              &F::top_k,
+                              &F::max_new_tokens,
+                              &F::max_length,
+                              &F::min_new_tokens,
+                              &F::min_length,
+                              &F::n,
+                              &F::logprobs,
+                              &F::prompt_logprobs,
+                              &F::seed,
+                              &F::do_sample,
+                              &F::ignore_eos,
+                              &F::penalize_prompt,
+                              &F::no_repeat_ngram_size,
+                              &F::best_of,
+                              &F::beam_width,
+                              &F::length_penalty,
+                              &F::early_stopping,
+                              &F::use_beam_search,
+                              &F::include_stop,
+                              &F::echo,
+                              &F::stop,
+                              &F::bad_words,
+                              &F::stop_token_ids,
+                              &F::allowed_token_ids,
+                              &F::bad_words_ids,
+                              &F::logit_bias};
 
 template <typename T>
 const std::optional<T>& either(const std::optional<T>& first, const std::optional<T>& second) {
@@ -87,7 +114,8 @@ void resolve_choices(SamplingParams& params, const SamplingFlags& flags) {
   if (beams && flags.do_sample == true)
     throw RequestError("beam search draws nothing: leave out do_sample, or set beam_width to 1");
   if (!flags.best_of) return;
-  if (beams) throw RequestError("best_of chooses among draws, beam search makes none: leave out one; n beams are returned");
+  if (beams) throw RequestError("best_of chooses among draws, and beam search draws nothing: leave out one of them");
+  if (n < 1) throw RequestError("n must be at least 1, got " + std::to_string(n));
   if (*flags.best_of < n || *flags.best_of > kMostChoices)
     throw RequestError("best_of must be at least n, which is " + std::to_string(n) + ", and at most " +
                        std::to_string(kMostChoices) + "; got " + std::to_string(*flags.best_of));
@@ -133,8 +161,7 @@ SamplingParams resolve(const SamplingFlags& flags, const GenerationDefaults& mod
   resolve_choices(params, flags);
   const bool beams = params.is_beam_search() || flags.use_beam_search.value_or(false);  // of width 1: greedy
   const GenerationDefaults defaults = beams ? without_draws(model) : model;
-  const bool sample =
-      !beams && flags.do_sample.value_or(flags.temperature ? true : defaults.do_sample.value_or(true));
+  const bool sample = !beams && flags.do_sample.value_or(flags.temperature ? true : defaults.do_sample.value_or(true));
   params.temperature = sample ? float(flags.temperature.value_or(defaults.temperature.value_or(1.0))) : 0.0f;
   params.top_k = narrow(std::max<int64_t>(flags.top_k.value_or(defaults.top_k.value_or(0)), 0), "top_k");
   params.top_p = float(flags.top_p.value_or(defaults.top_p.value_or(1.0)));

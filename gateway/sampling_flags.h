@@ -38,8 +38,8 @@ float float_bias(double value);  // of logit_bias; throws RequestError unless it
 SamplingFlags merged(const SamplingFlags& first, const SamplingFlags& second);
 
 // max_new_tokens never exceeds what the context leaves; a seed is drawn where none was given; n is best_of where that
-// is given. Bad words that are text are not in it (prepared_request.h). Throws RequestError for values that no validate()
-// sees later, and for those that exclude each other.
+// is given. Bad words that are text are not in it (prepared_request.h). Throws RequestError for values that no
+// validate() sees later, and for those that exclude each other.
 SamplingParams resolve(const SamplingFlags& flags, const GenerationDefaults& defaults, int64_t prompt_tokens,
                        int64_t max_model_len);
 

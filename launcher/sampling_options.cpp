@@ -23,7 +23,9 @@ class Group {
     app_.add_flag(names, target, text)->group(name_);
   }
   void flag(const std::string& names, std::optional<bool>& target, const std::string& text) {
-    app_.add_flag_function(names, [&target](int64_t count) { target = count > 0; }, text)->group(name_);
+    app_.add_flag_function(
+            names, [&target](int64_t count) { target = count > 0; }, text)
+        ->group(name_);
   }
 
  private:

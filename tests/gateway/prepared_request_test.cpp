@@ -64,8 +64,8 @@ TEST_F(PreparedRequestTest, RefusesIdsTheModelDoesNotHaveAndTextWithoutATokenize
   EXPECT_NE(refusal(flags).find("logit_bias holds token id 128"), std::string::npos);
   assets_.tokenizer.reset();
   for (const auto change : std::vector<void (*)(SamplingFlags&)>{[](SamplingFlags& f) { f.stop = {"x"}; },
-                                                                [](SamplingFlags& f) { f.bad_words = {"x"}; },
-                                                                [](SamplingFlags& f) { f.echo = true; }}) {
+                                                                 [](SamplingFlags& f) { f.bad_words = {"x"}; },
+                                                                 [](SamplingFlags& f) { f.echo = true; }}) {
     SamplingFlags text;
     change(text);
     EXPECT_NE(refusal(text).find("a tokenizer"), std::string::npos) << refusal(text);

@@ -148,6 +148,10 @@ TEST(SamplingFlags, BestOfRunsMoreThanItReturns) {
   EXPECT_FALSE(output.streams());
   flags.best_of = 1;
   EXPECT_NE(refusal(flags).find("best_of must be at least n, which is 2"), std::string::npos);
+  flags.n = 0;
+  flags.best_of = 3;
+  EXPECT_NE(refusal(flags).find("n must be at least 1"), std::string::npos);
+  flags.n = 2;
   flags.best_of = 129;
   EXPECT_NE(refusal(flags).find("at most 128"), std::string::npos);
   flags.best_of = 4;
@@ -176,10 +180,10 @@ TEST(SamplingFlags, RefusesNumbersOutOfRange) {
   for (const auto member : {&F::top_k, &F::max_length, &F::min_length, &F::min_new_tokens, &F::n, &F::logprobs,
                             &F::prompt_logprobs, &F::no_repeat_ngram_size, &F::best_of, &F::beam_width})
     EXPECT_NE(with(member, INT64_MIN), "accepted");
-  for (const auto member : {&F::top_k, &F::n, &F::logprobs, &F::prompt_logprobs, &F::no_repeat_ngram_size,
-                            &F::best_of, &F::beam_width})
+  for (const auto member :
+       {&F::top_k, &F::n, &F::logprobs, &F::prompt_logprobs, &F::no_repeat_ngram_size, &F::best_of, &F::beam_width})
     EXPECT_NE(with(member, INT64_MAX), "accepted");
-  EXPECT_EQ(with(&F::top_k, -1), "accepted");  // vLLM's "all"
+  EXPECT_EQ(with(&F::top_k, -1), "accepted");                  // vLLM's "all"
   EXPECT_EQ(with(&F::max_new_tokens, INT64_MAX), "accepted");  // what the context leaves
   EXPECT_NE(with(&F::prompt_logprobs, 21), "accepted");
   EXPECT_NE(with(&F::allowed_token_ids, std::vector<int32_t>{128}), "accepted");

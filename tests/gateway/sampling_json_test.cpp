@@ -51,13 +51,26 @@ TEST(SamplingJson, NullIsAsGoodAsAbsent) {
 }
 
 TEST(SamplingJson, RefusesValuesOfTheWrongType) {
-  for (const char* text :
-       {R"({"num_beams": 1.5})", R"({"num_beams": "4"})", R"({"early_stopping": "sometimes"})",
-        R"({"early_stopping": 1})", R"({"bad_words": [1]})", R"({"bad_words_ids": [1]})", R"({"bad_words_ids": [["a"]]})",
-        R"({"bad_words_ids": [[-1]]})", R"({"allowed_token_ids": []})", R"({"allowed_token_ids": [4294967296]})",
-        R"({"logit_bias": [1]})", R"({"logit_bias": {"a": 1}})", R"({"logit_bias": {"1": "a"}})",
-        R"({"logit_bias": {"99999999999": 1}})", R"({"logit_bias": {"1": 1e300}})", R"({"echo": 1})",
-        R"({"penalize_prompt": "yes"})", R"({"length_penalty": true})", R"({"stop": [1]})", R"({"n": 1e30})"}) {
+  for (const char* text : {R"({"num_beams": 1.5})",
+                           R"({"num_beams": "4"})",
+                           R"({"early_stopping": "sometimes"})",
+                           R"({"early_stopping": 1})",
+                           R"({"bad_words": [1]})",
+                           R"({"bad_words_ids": [1]})",
+                           R"({"bad_words_ids": [["a"]]})",
+                           R"({"bad_words_ids": [[-1]]})",
+                           R"({"allowed_token_ids": []})",
+                           R"({"allowed_token_ids": [4294967296]})",
+                           R"({"logit_bias": [1]})",
+                           R"({"logit_bias": {"a": 1}})",
+                           R"({"logit_bias": {"1": "a"}})",
+                           R"({"logit_bias": {"99999999999": 1}})",
+                           R"({"logit_bias": {"1": 1e300}})",
+                           R"({"echo": 1})",
+                           R"({"penalize_prompt": "yes"})",
+                           R"({"length_penalty": true})",
+                           R"({"stop": [1]})",
+                           R"({"n": 1e30})"}) {
     json::value value = json::parse(text);
     EXPECT_THROW(take_sampling(value.get_object()), RequestError) << text;
   }

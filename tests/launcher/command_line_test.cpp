@@ -151,13 +151,41 @@ TEST(CommandLine, BenchDefaultsAreVllms) {
 }
 
 TEST(CommandLine, KnowsEverySamplingParameter) {
-  const SamplingFlags flags =
-      generate({"m/n", "x", "--num-beams", "4", "--num-return-sequences", "2", "--length-penalty", "-0.5",
-                "--early-stopping", "never", "--best-of", "3", "--no-repeat-ngram-size", "2", "--bad-words", "a b",
-                "--bad-words", "c", "--bad-words-ids", "5,6", "--allowed-token-ids", "1,2,3", "--logit-bias",
-                "12=-5,7=1.5", "--logit-bias", "9=2", "--no-penalize-prompt", "--prompt-logprobs", "1", "--echo",
-                "--include_stop_str_in_output", "--stop-token-ids", "8", "--use-beam-search"})
-          .sampling;
+  const SamplingFlags flags = generate({"m/n",
+                                        "x",
+                                        "--num-beams",
+                                        "4",
+                                        "--num-return-sequences",
+                                        "2",
+                                        "--length-penalty",
+                                        "-0.5",
+                                        "--early-stopping",
+                                        "never",
+                                        "--best-of",
+                                        "3",
+                                        "--no-repeat-ngram-size",
+                                        "2",
+                                        "--bad-words",
+                                        "a b",
+                                        "--bad-words",
+                                        "c",
+                                        "--bad-words-ids",
+                                        "5,6",
+                                        "--allowed-token-ids",
+                                        "1,2,3",
+                                        "--logit-bias",
+                                        "12=-5,7=1.5",
+                                        "--logit-bias",
+                                        "9=2",
+                                        "--no-penalize-prompt",
+                                        "--prompt-logprobs",
+                                        "1",
+                                        "--echo",
+                                        "--include_stop_str_in_output",
+                                        "--stop-token-ids",
+                                        "8",
+                                        "--use-beam-search"})
+                                  .sampling;
   EXPECT_EQ(flags.beam_width, 4);
   EXPECT_EQ(flags.n, 2);
   EXPECT_EQ(flags.length_penalty, -0.5);
