@@ -40,7 +40,7 @@ auto members(Is<Request> auto& m) {
                   m.beam_stop);
 }
 auto members(Is<SubmitCommand> auto& m) { return std::tie(m.request); }
-auto members(Is<CancelCommand> auto& m) { return std::tie(m.request); }
+auto members(Is<CancelCommand> auto& m) { return std::tie(m.request, m.choice); }
 auto members(Is<ShutdownCommand> auto& m) { return std::tie(m.drain); }
 auto members(Is<Hello> auto& m) { return std::tie(m.key, m.rank, m.world, m.pid, m.host, m.gpu); }
 auto members(Is<Beat> auto& m) { return std::tie(m.phase, m.step, m.counter, m.operation); }

@@ -67,7 +67,10 @@ struct EngineStats {
 using EngineEvent = std::variant<TokenEvent, PromptLogprobsEvent, RequestFailedEvent, EngineStats>;
 
 struct SubmitCommand { Request request; };
-struct CancelCommand { RequestId request = 0; };
+struct CancelCommand {
+  RequestId request = 0;
+  int32_t choice = -1;  // -1: all of them
+};
 struct ShutdownCommand { bool drain = true; };         // finish what is accepted, or drop it
 using EngineCommand = std::variant<SubmitCommand, CancelCommand, ShutdownCommand>;
 

@@ -12,7 +12,7 @@ constexpr double kMs = 1e-3;
 class RecordingPort final : public RequestPort {
  public:
   void submit(Request request) override { requests.push_back(std::move(request)); }
-  void cancel(RequestId) override {}
+  void cancel(RequestId, int32_t) override {}
   std::vector<Request> requests;
 };
 

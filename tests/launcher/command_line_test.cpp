@@ -175,5 +175,70 @@ TEST(CommandLine, BenchTakesABatchingPolicyOrAllOfThem) {
   EXPECT_EQ(latency.run.engine.batch_size, 3);  // each iteration's prompts are one batch
 }
 
+TEST(CommandLine, KnowsEverySamplingParameter) {
+  const SamplingFlags flags = generate({"m/n",
+                                        "x",
+                                        "--num-beams",
+                                        "4",
+                                        "--num-return-sequences",
+                                        "2",
+                                        "--length-penalty",
+                                        "-0.5",
+                                        "--early-stopping",
+                                        "never",
+                                        "--best-of",
+                                        "3",
+                                        "--no-repeat-ngram-size",
+                                        "2",
+                                        "--bad-words",
+                                        "a b",
+                                        "--bad-words",
+                                        "c",
+                                        "--bad-words-ids",
+                                        "5,6",
+                                        "--allowed-token-ids",
+                                        "1,2,3",
+                                        "--logit-bias",
+                                        "12=-5,7=1.5",
+                                        "--logit-bias",
+                                        "9=2",
+                                        "--no-penalize-prompt",
+                                        "--prompt-logprobs",
+                                        "1",
+                                        "--echo",
+                                        "--include_stop_str_in_output",
+                                        "--stop-token-ids",
+                                        "8",
+                                        "--use-beam-search"})
+                                  .sampling;
+  EXPECT_EQ(flags.beam_width, 4);
+  EXPECT_EQ(flags.n, 2);
+  EXPECT_EQ(flags.length_penalty, -0.5);
+  EXPECT_EQ(flags.early_stopping, EarlyStopping::never);
+  EXPECT_EQ(flags.best_of, 3);
+  EXPECT_EQ(flags.no_repeat_ngram_size, 2);
+  EXPECT_EQ(flags.bad_words, (std::vector<std::string>{"a b", "c"}));
+  EXPECT_EQ(flags.bad_words_ids, (std::vector<std::vector<int32_t>>{{5, 6}}));
+  EXPECT_EQ(flags.allowed_token_ids, (std::vector<int32_t>{1, 2, 3}));
+  EXPECT_EQ(flags.logit_bias, (std::vector<TokenBias>{{12, -5}, {7, 1.5f}, {9, 2}}));
+  EXPECT_EQ(flags.penalize_prompt, false);
+  EXPECT_EQ(flags.prompt_logprobs, 1);
+  EXPECT_EQ(flags.echo, true);
+  EXPECT_EQ(flags.include_stop, true);
+  EXPECT_EQ(flags.use_beam_search, true);
+  EXPECT_EQ(generate({"m/n", "x", "--beam-width", "2", "--penalize-prompt"}).sampling.penalize_prompt, true);
+  EXPECT_FALSE(generate({"m/n", "x"}).sampling.penalize_prompt);
+  for (const std::vector<std::string>& wrong : std::vector<std::vector<std::string>>{{"--early-stopping", "maybe"},
+                                                                                     {"--logit-bias", "12"},
+                                                                                     {"--logit-bias", "12=nan"},
+                                                                                     {"--logit-bias", "=1"},
+                                                                                     {"--bad-words-ids", "1,,2"},
+                                                                                     {"--num-beams", "many"}}) {
+    std::vector<std::string> arguments = {"generate", "m/n", "x"};
+    arguments.insert(arguments.end(), wrong.begin(), wrong.end());
+    EXPECT_NE(refusal(arguments), "accepted") << wrong[0] << " " << wrong[1];
+  }
+}
+
 }  // namespace
 }  // namespace trireme
