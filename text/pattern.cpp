@@ -4,6 +4,8 @@
 #include <string>
 
 #include "base/error.h"
+#include "text/part_fields.h"
+#include "text/regex.h"
 #include "text/unicode.h"
 
 namespace trireme {
@@ -29,7 +31,9 @@ struct Cursor {
 };
 
 bool is_newline(char32_t code) { return code == '\r' || code == '\n'; }
-bool is_other(char32_t code) { return !is_space(code) && !is_letter(code) && !is_number(code); }  // [^\s\p{L}\p{N}]
+bool is_other(char32_t code) {  // [^\s\p{L}\p{N}]
+  return !is_space(code) && !is_letter(code) && !is_number(code);
+}
 
 // 's 't 're 've 'm 'll 'd, in this order of preference; the position itself when there is none.
 size_t after_contraction(const Cursor& cursor, size_t at, bool any_case) {
@@ -117,6 +121,28 @@ class WordPattern final : public ScannerPattern {
   size_t max_digits_;
 };
 
+// \s+$ where $ is the end of a line: a run up to its last newline, or whole at the end of the text. The general
+// matcher would look at a long run again from each of its characters.
+class TrailingSpacePattern final : public Pattern {
+ public:
+  void find_matches(std::string_view text, std::vector<Span>& matches) const override {
+    const Cursor cursor{text};
+    for (size_t at = 0; at < text.size();) {
+      const size_t end = cursor.skip_while(at, is_space);
+      if (end == at) {
+        at += decode_char(text, at).bytes;
+        continue;
+      }
+      const size_t newline = text.substr(at, end - at).rfind('\n');
+      if (end == text.size())
+        matches.push_back({at, end});
+      else if (newline != std::string_view::npos && newline > 0)
+        matches.push_back({at, at + newline});
+      at = end;
+    }
+  }
+};
+
 class LiteralPattern final : public Pattern {
  public:
   explicit LiteralPattern(std::string_view literal) : literal_(literal) {}
@@ -146,6 +172,7 @@ constexpr KnownExpression kKnownExpressions[] = {
      make_word_pattern<3>},
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
      make_word_pattern<1>},
+    {R"(\s+$)", [] { return std::unique_ptr<Pattern>(std::make_unique<TrailingSpacePattern>()); }},
 };
 
 }  // namespace
@@ -159,7 +186,14 @@ std::unique_ptr<Pattern> make_literal_pattern(std::string_view literal) {
 std::unique_ptr<Pattern> make_regex_pattern(std::string_view expression) {
   for (const auto& known : kKnownExpressions)
     if (known.expression == expression) return known.make();
+  if (auto own = make_own_regex_pattern(expression)) return own;
   return make_pcre2_pattern(expression);
+}
+
+std::unique_ptr<Pattern> make_pattern(const PartFields& fields) {
+  if (fields.find("Regex")) return make_regex_pattern(fields.text("Regex"));
+  if (fields.find("String")) return make_literal_pattern(fields.text("String"));
+  fields.fail("needs \"Regex\" or \"String\"");
 }
 
 }  // namespace trireme

@@ -6,6 +6,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "tests/text/golden.h"
+#include "tests/text/tokenizer_source_of.h"
 #include "text/chat_template.h"
 #include "text/detokenizer.h"
 
@@ -16,29 +17,14 @@ using testing::golden_json;
 using testing::golden_path;
 using testing::ids_of;
 using testing::text_of;
-
-TokenizerSource source_of(const TokenizerMaterial& material) {
-  TokenizerSource source;
-  source.gguf_model = material.gguf_model;
-  source.gguf_pre = material.gguf_pre;
-  source.tokens = material.tokens;
-  source.token_types = material.token_types;
-  source.merges = material.merges;
-  source.bos_id = material.bos_id;
-  source.eos_id = material.eos_id;
-  source.unknown_id = material.unknown_id;
-  source.pad_id = material.pad_id;
-  source.add_bos = material.add_bos;
-  source.add_space_prefix = material.add_space_prefix;
-  return source;
-}
+using testing::tokenizer_source_of;
 
 TEST(SmolLm2, IdsTextsAndTemplateAreThoseOfHuggingFace) {
   const char* path = std::getenv("TRIREME_SMOLLM2_GGUF");
   if (!path) GTEST_SKIP() << "TRIREME_SMOLLM2_GGUF does not name the model file";
   const Checkpoint checkpoint = open_checkpoint(path, {.need_weights = false});
   const auto start = std::chrono::steady_clock::now();
-  const auto tokenizer = make_tokenizer(source_of(checkpoint.tokenizer));
+  const auto tokenizer = make_tokenizer(tokenizer_source_of(checkpoint.tokenizer));
   const std::chrono::duration<double, std::milli> elapsed = std::chrono::steady_clock::now() - start;
   std::printf("tokenizer of %d tokens made in %.1f ms\n", tokenizer->vocab_size(), elapsed.count());
   EXPECT_EQ(tokenizer->vocab_size(), 49152);
@@ -64,7 +50,7 @@ TEST(SmolLm2, IdsTextsAndTemplateAreThoseOfHuggingFace) {
 TEST(SmolLm2, EncodesMegabytesQuickly) {
   const char* path = std::getenv("TRIREME_SMOLLM2_GGUF");
   if (!path) GTEST_SKIP() << "TRIREME_SMOLLM2_GGUF does not name the model file";
-  const auto tokenizer = make_tokenizer(source_of(open_checkpoint(path, {.need_weights = false}).tokenizer));
+  const auto tokenizer = make_tokenizer(tokenizer_source_of(open_checkpoint(path, {.need_weights = false}).tokenizer));
   std::string text;
   for (int i = 0; text.size() < 4'000'000; ++i)
     text += "The rowers of the trireme listened to the piper, and number " + std::to_string(i * 7919) +
