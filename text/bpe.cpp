@@ -65,7 +65,7 @@ BpeModel::BpeModel(Vocabulary vocabulary, MergeTable merges, const BpeOptions& o
       throw CheckpointError("tokenizer unk_token \"" + options.unknown_token + "\" is not in the vocabulary");
   }
   if (options.byte_fallback) fallback_ids_ = byte_token_ids(vocabulary_);
-  note_whole_tokens(vocabulary_);
+  note_whole_tokens();
 }
 
 void BpeModel::take_raw_bytes() {
@@ -77,17 +77,16 @@ void BpeModel::take_raw_bytes() {
     append_byte_level(spelled, std::string(1, char(byte)));
     byte_ids_[size_t(byte)] = vocabulary_.find(spelled);
   }
-  raw_ = std::make_unique<const Vocabulary>(std::move(raw));
-  note_whole_tokens(*raw_);
+  raw_ = std::make_unique<const Vocabulary>(std::move(raw));  // which tokens stay whole is the same question
 }
 
 // What most pieces of ordinary text need is then a single look-up.
-void BpeModel::note_whole_tokens(const Vocabulary& texts) {
-  stays_whole_.assign(size_t(texts.size()), false);
+void BpeModel::note_whole_tokens() {
+  stays_whole_.assign(size_t(vocabulary_.size()), false);
   std::vector<int32_t> ids;
-  for (int32_t id = 0; id < texts.size(); ++id) {
-    const std::string& token = texts.token(id);
-    if (token.empty() || texts.find(token) != id) continue;
+  for (int32_t id = 0; id < vocabulary_.size(); ++id) {
+    const std::string& token = vocabulary_.token(id);
+    if (token.empty() || vocabulary_.find(token) != id) continue;
     if (!options_.ignore_merges) {
       ids.clear();
       encode(token, ids);

@@ -48,7 +48,7 @@ class BpeModel final : public TokenModel {
   void append_symbols(std::string_view piece, std::vector<int32_t>& ids) const;
   void append_bytes(std::string_view piece, std::vector<int32_t>& ids) const;
   void append_unknown(std::string_view character, Unknown& unknown, std::vector<int32_t>& ids) const;
-  void note_whole_tokens(const Vocabulary& texts);
+  void note_whole_tokens();
 
   Vocabulary vocabulary_;
   std::unique_ptr<const Vocabulary> raw_;  // the tokens as raw bytes; null: pieces are spelled

@@ -53,6 +53,7 @@ CharSet::CharSet(const CharRanges& ranges) {
     if (is_new) stored_.push_back(block);
     blocks_[index] = found->second;
   }
+  ascii_ = {stored_[blocks_[0]][0], stored_[blocks_[0]][1]};
 }
 
 }  // namespace trireme

@@ -21,6 +21,7 @@ class CharSet {
   explicit CharSet(const CharRanges& ranges);
 
   bool contains(char32_t code) const {
+    if (code < 128) return ascii_[code >> 6] >> (code & 63) & 1;
     const Block& block = stored_[blocks_[code >> 8]];
     return block[code >> 6 & 3] >> (code & 63) & 1;
   }
@@ -28,6 +29,7 @@ class CharSet {
  private:
   using Block = std::array<uint64_t, 4>;
 
+  std::array<uint64_t, 2> ascii_;
   std::array<uint16_t, 0x1100> blocks_;
   std::vector<Block> stored_;
 };

@@ -24,13 +24,15 @@ class Matcher {
       : text_(text), expression_(expression), steps_left_(text.size() * 100 + 1'000'000) {}
 
   // The end of the match that begins at `at`, or kFail.
+  size_t match(const RegexSequence& sequence, size_t at) { return match(sequence, 0, at, nullptr); }
+
+ private:
   size_t match(const RegexAlternatives& alternatives, size_t at, const Rest* rest) {
     for (const RegexSequence& sequence : alternatives.sequences)
       if (const size_t end = match(sequence, 0, at, rest); end != kFail) return end;
     return kFail;
   }
 
- private:
   size_t match(const RegexSequence& sequence, size_t index, size_t at, const Rest* rest) {
     if (index == sequence.size()) return rest ? match(*rest->sequence, rest->index, at, rest->outer) : at;
     const RegexItem& item = sequence[index];
@@ -138,16 +140,21 @@ class OwnRegexPattern final : public Pattern {
  public:
   OwnRegexPattern(std::string_view expression, std::shared_ptr<const RegexAlternatives> alternatives)
       : expression_(expression), alternatives_(std::move(alternatives)) {
-    CharRanges first;
-    if (!add_first(*alternatives_, first)) first = {{0, 0x10FFFF}};
-    first_ = std::make_unique<CharSet>(first);
+    CharRanges any;
+    for (const RegexSequence& sequence : alternatives_->sequences) {
+      CharRanges first;
+      if (!add_first(sequence, first)) first = {{0, 0x10FFFF}};
+      first_.emplace_back(first);
+      any = united(any, first);
+    }
+    any_first_ = std::make_unique<CharSet>(any);
   }
 
   void find_matches(std::string_view text, std::vector<Span>& matches) const override {
     Matcher matcher(text, expression_);
     for (size_t at = 0; at < text.size();) {
       const auto [code, bytes] = decode_char(text, at);
-      const size_t end = first_->contains(code) ? matcher.match(*alternatives_, at, nullptr) : kFail;
+      const size_t end = any_first_->contains(code) ? match(matcher, code, at) : kFail;
       if (end != kFail && end > at) {
         matches.push_back({at, end});
         at = end;
@@ -158,9 +165,18 @@ class OwnRegexPattern final : public Pattern {
   }
 
  private:
+  size_t match(Matcher& matcher, char32_t code, size_t at) const {
+    for (size_t i = 0; i < first_.size(); ++i) {
+      if (!first_[i].contains(code)) continue;
+      if (const size_t end = matcher.match(alternatives_->sequences[i], at); end != kFail) return end;
+    }
+    return kFail;
+  }
+
   std::string expression_;
   std::shared_ptr<const RegexAlternatives> alternatives_;
-  std::unique_ptr<CharSet> first_;
+  std::vector<CharSet> first_;  // what each alternative can begin with
+  std::unique_ptr<CharSet> any_first_;
 };
 
 }  // namespace

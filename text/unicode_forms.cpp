@@ -4,6 +4,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "text/char_set.h"
 #include "text/unicode.h"
 
 namespace trireme {
@@ -82,10 +83,6 @@ void sort_marks(std::vector<char32_t>& codes) {
   }
 }
 
-// Nothing below U+0300 combines or decomposes to something that does not compose again.
-bool is_low(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return uint8_t(c) < 0xCC; });
-}
 bool is_ascii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return uint8_t(c) < 0x80; });
 }
@@ -134,6 +131,20 @@ std::string to_text(const std::vector<char32_t>& codes) {
   return out;
 }
 
+// What may change, or change the character before it. All else stands still: only a run of active characters and the
+// one before it have to be looked at.
+CharRanges nfc_active() {
+  CharRanges active = {{kVowelBase, kVowelBase + kVowels - 1}, {kTailBase + 1, kTailBase + kTails - 1}};
+  for (const auto& range : kCombining) active.push_back({range.first, range.last});
+  for (const auto& d : kDecompositions) {
+    if (d.composes)
+      active.push_back({d.second, d.second});
+    else
+      active.push_back({d.code, d.code});
+  }
+  return united(active, {});
+}
+
 }  // namespace
 
 std::string to_nfd(std::string_view text) {
@@ -143,10 +154,24 @@ std::string to_nfkd(std::string_view text) {
   return is_ascii(text) ? std::string(text) : to_text(decomposed(text, true));
 }
 std::string to_nfc(std::string_view text) {
-  if (is_low(text)) return std::string(text);
-  auto codes = decomposed(text, false);
-  compose_all(codes);
-  return to_text(codes);
+  static const CharSet active(nfc_active());
+  std::string out;
+  size_t done = 0, previous = 0;  // where the character before `at` begins
+  for (size_t at = 0; at < text.size();) {
+    const auto [code, bytes] = decode_char(text, at);
+    if (code < 0x300 || !active.contains(code)) {
+      previous = at;
+      at += bytes;
+      continue;
+    }
+    const size_t begin = std::max(done, previous);
+    while (at < text.size() && active.contains(decode_char(text, at).code)) at += decode_char(text, at).bytes;
+    auto codes = decomposed(text.substr(begin, at - begin), false);
+    compose_all(codes);
+    out.append(text.substr(done, begin - done)) += to_text(codes);
+    done = previous = at;
+  }
+  return out.append(text.substr(done));
 }
 std::string to_nfkc(std::string_view text) {
   if (is_ascii(text)) return std::string(text);
