@@ -1,5 +1,6 @@
 #pragma once
-// What a pre-tokenizer cuts with: a pattern finds its matches from left to right, never empty, never overlapping.
+// What a pre-tokenizer cuts with: a pattern finds its matches from left to right, never
+// overlapping. An empty match is a cut.
 
 #include <cstddef>
 #include <memory>

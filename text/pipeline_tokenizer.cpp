@@ -67,7 +67,7 @@ class StagedDecodeStream final : public DecodeStream {
   }
 
   std::string add(int32_t id) override {
-    const std::string_view token = tokenizer_.token(id);
+    const std::string_view token = tokenizer_.decoded_token(id);
     if (token.empty() || (skip_special_ && tokenizer_.is_special(id))) return {};
     first_->write(token);
     first_->end_token();
@@ -110,6 +110,8 @@ PipelineTokenizer::PipelineTokenizer(TokenizerParts parts)
                             std::to_string(kMaxAddedBytes) + " bytes");
     if (size_t(token.id) >= tokens_.size()) tokens_.resize(size_t(token.id) + 1);
     tokens_[size_t(token.id)] = token.content;
+    if (token.normalized && parts_.normalizer)
+      normalized_tokens_[token.id] = parts_.normalizer->normalize(token.content);
     added_ids_.emplace(token.content, token.id);
   }
   special_.resize(tokens_.size());
@@ -178,7 +180,7 @@ std::string PipelineTokenizer::decode(const std::vector<int32_t>& ids, bool skip
 
 std::string PipelineTokenizer::bytes_of(int32_t id, bool first) const {
   if (id < 0 || id >= vocab_size()) return {};
-  return parts_.decoder->token_bytes(tokens_[size_t(id)], first);
+  return parts_.decoder->token_bytes(decoded_token(id), first);
 }
 
 std::string PipelineTokenizer::token_bytes(int32_t id) const { return bytes_of(id, false); }
@@ -186,6 +188,10 @@ std::string PipelineTokenizer::first_token_bytes(int32_t id) const { return byte
 
 std::string_view PipelineTokenizer::token(int32_t id) const {
   return id < 0 || id >= vocab_size() ? std::string_view() : tokens_[size_t(id)];
+}
+std::string_view PipelineTokenizer::decoded_token(int32_t id) const {
+  const auto found = normalized_tokens_.find(id);
+  return found == normalized_tokens_.end() ? token(id) : found->second;
 }
 std::string PipelineTokenizer::token_text(int32_t id) const { return std::string(token(id)); }
 

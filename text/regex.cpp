@@ -152,15 +152,15 @@ class OwnRegexPattern final : public Pattern {
 
   void find_matches(std::string_view text, std::vector<Span>& matches) const override {
     Matcher matcher(text, expression_);
+    size_t last_end = kFail;  // an empty match right there does not count
     for (size_t at = 0; at < text.size();) {
       const auto [code, bytes] = decode_char(text, at);
       const size_t end = any_first_->contains(code) ? match(matcher, code, at) : kFail;
-      if (end != kFail && end > at) {
+      if (end != kFail && (end > at || at != last_end)) {
         matches.push_back({at, end});
-        at = end;
-      } else {
-        at += bytes;
+        last_end = end;
       }
+      at = end != kFail && end > at ? end : at + bytes;
     }
   }
 

@@ -129,9 +129,11 @@ class RegexParser {
       counted = true, counts(item);
     else
       return;
-    // In Ruby's syntax {m,n}+ repeats the repetition; {m,n}? is lazy.
+    // In Ruby's syntax {m,n}+ repeats the repetition, which for m <= 1 is any number; {m,n}? is lazy.
     if (take("?"))
       item.mode = RegexItem::Mode::lazy;
+    else if (counted && item.min <= 1 && take("+"))
+      item.max = kUnbounded;
     else if (!counted && take("+"))
       item.mode = RegexItem::Mode::possessive;
     if (peek() == '?' || peek() == '*' || peek() == '+' || peek() == '{') throw Unsupported();

@@ -45,7 +45,7 @@ void isolate(const std::vector<Span>& matches, size_t size, size_t offset, std::
   size_t at = 0;
   for (const Span& match : matches) {
     if (match.begin > at) pieces.push_back({offset + at, offset + match.begin});
-    pieces.push_back({offset + match.begin, offset + match.end});
+    if (match.size() > 0) pieces.push_back({offset + match.begin, offset + match.end});
     at = match.end;
   }
   if (at < size) pieces.push_back({offset + at, offset + size});
@@ -76,6 +76,7 @@ void split_pieces(PiecedText& pieced, const Pattern& pattern, SplitBehavior beha
       join_parts(parts, behavior, piece.begin, pieces);
     }
   }
+  std::erase_if(pieces, [](const Span& piece) { return piece.size() == 0; });
   pieced.pieces = std::move(pieces);
 }
 

@@ -15,6 +15,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import chat_template_cases  # noqa: E402
+from tokenizer_texts import Mixer, texts as comparison_texts  # noqa: E402
+from tokenizer_variants import variants  # noqa: E402
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[2] / "tests" / "text" / "golden"
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -216,6 +218,32 @@ def write_tokenizers():
     write_json(GOLDEN / "tokenizer_goldens.json", out)
 
 
+def variant_case(name, tokenizer, models_by_text, texts):
+    content = json.loads(tokenizer.to_str())
+    model = json.dumps(content["model"], sort_keys=True)
+    models_by_text.setdefault(model, f"model{len(models_by_text)}")
+    plain = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    full = [tokenizer.encode(text).ids for text in texts]
+    generator = random.Random(name)
+    size = tokenizer.get_vocab_size()
+    noise = [[generator.randrange(generator.choice([300, size])) for _ in range(generator.randint(1, 12))] for _ in range(6)]
+    case = {"name": name, "model": models_by_text[model], "ids": plain, "noise": noise, "noise_decoded": [[tokenizer.decode(ids, False), tokenizer.decode(ids, True)] for ids in noise],
+            "parts": {k: content[k] for k in ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder")}}
+    if full != plain:
+        case["full"] = full
+    if not name.startswith(("pre_", "expression_", "norm_")):  # the decoder is not what these are about
+        case["decoded"] = [tokenizer.decode(ids, False) for ids in full]
+    return case
+
+
+def write_variants():
+    mixer = Mixer(5, ["<|im_end|>", "MASK", "[SEP]", "<s>"])
+    texts = comparison_texts(300)[1:30:5] + comparison_texts(300)[30:300:16] + [mixer.text() for _ in range(12)]
+    models_by_text = {}
+    cases = [variant_case(name, tokenizer, models_by_text, texts) for name, tokenizer in variants()]
+    write_json(GOLDEN / "variant_goldens.json", {"texts": texts, "cases": cases, "models": {name: json.loads(model) for model, name in models_by_text.items()}})
+
+
 def write_smollm2(path):
     from gguf import GGUFReader
 
@@ -241,6 +269,7 @@ def main():
     arguments.add_argument("--smollm2", help="the GGUF file; without it SmolLM2's goldens stay as they are")
     options = arguments.parse_args()
     write_tokenizers()
+    write_variants()
     if options.smollm2:
         write_smollm2(options.smollm2)
     write_json(GOLDEN / "chat_template_goldens.json", chat_template_cases.render_all(GOLDEN / "templates"))
