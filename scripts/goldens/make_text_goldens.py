@@ -2,7 +2,7 @@
 """Writes tests/text/golden: small byte-level BPE tokenizers with what `tokenizers` makes of many texts, SmolLM2's
 ids, and chat templates rendered as Transformers renders them.
 
-    pip install tokenizers transformers jinja2 gguf
+    pip install tokenizers transformers jinja2 gguf sentencepiece
     python scripts/goldens/make_text_goldens.py [--smollm2 SmolLM2-135M-Instruct.Q4_1.gguf]
 """
 import argparse
@@ -244,6 +244,32 @@ def write_variants():
     write_json(GOLDEN / "variant_goldens.json", {"texts": texts, "cases": cases, "models": {name: json.loads(model) for model, name in models_by_text.items()}})
 
 
+def sentencepiece_case(prefix):
+    """A SentencePiece BPE model as GGUF's "llama" fields hold it, and the library's own ids."""
+    import io
+
+    import sentencepiece
+
+    from tokenizer_texts import CODE, LANGUAGES
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([line for text in (LANGUAGES + CODE) * 2 for line in text.split("\n") if line]), model_writer=model, model_type="bpe",
+        vocab_size=1100, byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=prefix,
+        character_coverage=0.98, user_defined_symbols=["<tool>"], control_symbols=["<turn>"], minloglevel=2, num_threads=1)
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    count = processor.get_piece_size()
+    kinds = [6 if processor.is_byte(i) else 2 if processor.is_unknown(i) else 3 if processor.is_control(i) else 4 if processor.id_to_piece(i) == "<tool>" else 1
+             for i in range(count)]
+    texts = [t for t in comparison_texts(300)[1:300:6] + random_texts(20) if "\x00" not in t and (not prefix or "<tool>" not in t)]
+    return {"prefix": prefix, "tokens": [processor.id_to_piece(i) for i in range(count)], "scores": [processor.get_score(i) for i in range(count)],
+            "types": kinds, "encode": [{"text": t, "ids": processor.encode(t), "decoded": processor.decode(processor.encode(t))} for t in texts]}
+
+
+def write_sentencepiece():
+    write_json(GOLDEN / "sentencepiece_goldens.json", [sentencepiece_case(True), sentencepiece_case(False)])
+
+
 def write_smollm2(path):
     from gguf import GGUFReader
 
@@ -270,6 +296,7 @@ def main():
     options = arguments.parse_args()
     write_tokenizers()
     write_variants()
+    write_sentencepiece()
     if options.smollm2:
         write_smollm2(options.smollm2)
     write_json(GOLDEN / "chat_template_goldens.json", chat_template_cases.render_all(GOLDEN / "templates"))
