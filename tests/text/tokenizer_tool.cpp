@@ -1,6 +1,7 @@
 // For scripts/goldens/check_tokenizers.py: encodes and decodes as the program does.
 //   tokenizer_tool FILE.json   reads tokenizer.json
 //   tokenizer_tool FILE.gguf   reads a GGUF file's tokenizer
+//   tokenizer_tool FILE.json --pre NAME   puts tokenizer.json's BPE into GGUF's fields with tokenizer.ggml.pre NAME
 // stdin: texts, each after its length in bytes (u32, little-endian). For each, on stdout: u32 count and ids (i32)
 // without special tokens, the same with them, the same with special tokens of the text as plain text; then the text
 // decoded from the second list with and without special tokens, each after its u32 length. The detokenizer's pieces
@@ -57,15 +58,39 @@ trireme::TokenizerSource source_of(const std::string& path) {
   return source;
 }
 
+// As converters write it: added tokens are control tokens if special, else user-defined.
+trireme::TokenizerSource as_gguf(const std::string& path, const std::string& pre) {
+  const auto root = trireme::parse_json(trireme::read_text_file(path), path);
+  trireme::TokenizerSource source;
+  source.gguf_model = "gpt2";
+  source.gguf_pre = pre;
+  const auto put = [&](size_t id, std::string_view token, int32_t type) {
+    if (id >= source.tokens.size()) source.tokens.resize(id + 1), source.token_types.resize(id + 1, 5);
+    source.tokens[id] = std::string(token);
+    source.token_types[id] = type;
+  };
+  for (const auto& token : root.at("model").at("vocab").as_object())
+    put(token.value().to_number<size_t>(), token.key(), 1);
+  for (const auto& token : root.at("added_tokens").as_array())
+    put(token.at("id").to_number<size_t>(), token.at("content").as_string(), token.at("special").as_bool() ? 3 : 4);
+  for (const auto& merge : root.at("model").at("merges").as_array())
+    source.merges.push_back(merge.is_string() ? std::string(merge.as_string())
+                                              : std::string(merge.at(0).as_string()) + " " +
+                                                    std::string(merge.at(1).as_string()));
+  source.add_bos = false;
+  return source;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: tokenizer_tool FILE.json|FILE.gguf < texts\n");
+  const bool with_pre = argc == 4 && std::string(argv[2]) == "--pre";
+  if (argc != 2 && !with_pre) {
+    std::fprintf(stderr, "usage: tokenizer_tool FILE.json|FILE.gguf [--pre NAME] < texts\n");
     return 2;
   }
   try {
-    const auto tokenizer = trireme::make_tokenizer(source_of(argv[1]));
+    const auto tokenizer = trireme::make_tokenizer(with_pre ? as_gguf(argv[1], argv[3]) : source_of(argv[1]));
     uint32_t size = 0;
     while (std::fread(&size, 4, 1, stdin) == 1) {
       std::string text(size, '\0');
