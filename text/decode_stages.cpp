@@ -3,12 +3,21 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/error.h"
 #include "text/byte_level.h"
 #include "text/pattern.h"
 #include "text/unicode.h"
 
 namespace trireme {
 namespace {
+
+constexpr size_t kMaxAddedBytes = 1 << 20;  // by one replacement stage to what it gets at once
+
+void check_growth(size_t bytes, size_t from_bytes) {
+  if (bytes > from_bytes + kMaxAddedBytes)
+    throw CheckpointError("tokenizer decoder: replacing makes " + std::to_string(bytes) + " bytes of " +
+                          std::to_string(from_bytes));
+}
 
 // Puts the parts of a token together again.
 class WholeTokenStage : public DecodeStage {
@@ -118,7 +127,11 @@ class ReplaceStage final : public WholeTokenStage {
   ReplaceStage(const Pattern& pattern, std::string content) : pattern_(pattern), content_(std::move(content)) {}
 
  private:
-  void token(std::string_view token) override { pass_on(replace_matches(token, pattern_, content_)); }
+  void token(std::string_view token) override {
+    const std::string replaced = replace_matches(token, pattern_, content_);
+    check_growth(replaced.size(), token.size());
+    pass_on(replaced);
+  }
   void finish() override { next_->finish(); }
 
   const Pattern& pattern_;
@@ -144,6 +157,7 @@ class LiteralReplaceStage final : public DecodeStage {
     while (keep > 0 && !literal_.starts_with(std::string_view(held_).substr(held_.size() - keep))) --keep;
     out.append(held_, done, held_.size() - keep - done);
     held_.erase(0, held_.size() - keep);
+    check_growth(out.size(), part.size());
     next_->write(out);
   }
   void end_token() override {

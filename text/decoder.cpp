@@ -8,6 +8,8 @@
 namespace trireme {
 namespace {
 
+constexpr size_t kMaxContentBytes = 4096;
+
 class ByteLevelDecoder final : public Decoder {
   void append_stages(DecodeStages& stages) const override { stages.push_back(make_byte_level_stage()); }
   std::string token_bytes(std::string_view token, bool) const override { return byte_level_bytes(token); }
@@ -55,6 +57,8 @@ class ReplaceDecoder final : public Decoder {
  public:
   explicit ReplaceDecoder(const PartFields& fields)
       : pattern_(make_pattern(fields.object("pattern"))), content_(fields.text("content")) {
+    if (content_.size() > kMaxContentBytes)
+      fields.fail("\"content\" has more than " + std::to_string(kMaxContentBytes) + " bytes");
     if (fields.object("pattern").find("String")) literal_ = fields.object("pattern").text("String");
   }
   void append_stages(DecodeStages& stages) const override {

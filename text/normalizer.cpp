@@ -10,6 +10,16 @@
 namespace trireme {
 namespace {
 
+constexpr size_t kMaxContentBytes = 4096;
+constexpr size_t kMaxGrowth = 64;  // of a text by all parts of a sequence
+
+std::string short_text(const PartFields& fields, std::string_view key) {
+  std::string text = fields.text(key);
+  if (text.size() > kMaxContentBytes)
+    fields.fail("\"" + std::string(key) + "\" has more than " + std::to_string(kMaxContentBytes) + " bytes");
+  return text;
+}
+
 using Mapping = std::string (*)(std::string_view);
 
 std::string without_accents(std::string_view text) {
@@ -57,7 +67,7 @@ class StripNormalizer final : public Normalizer {
 
 class PrependNormalizer final : public Normalizer {
  public:
-  explicit PrependNormalizer(const PartFields& fields) : prefix_(fields.text("prepend")) {}
+  explicit PrependNormalizer(const PartFields& fields) : prefix_(short_text(fields, "prepend")) {}
   std::string normalize(std::string_view text) const override {
     return text.empty() ? std::string() : prefix_ + std::string(text);
   }
@@ -69,7 +79,7 @@ class PrependNormalizer final : public Normalizer {
 class ReplaceNormalizer final : public Normalizer {
  public:
   explicit ReplaceNormalizer(const PartFields& fields)
-      : pattern_(make_pattern(fields.object("pattern"))), content_(fields.text("content")) {}
+      : pattern_(make_pattern(fields.object("pattern"))), content_(short_text(fields, "content")) {}
   std::string normalize(std::string_view text) const override { return replace_matches(text, *pattern_, content_); }
 
  private:
@@ -87,7 +97,12 @@ class NormalizerSequence final : public Normalizer {
   bool empty() const { return parts_.empty(); }
   std::string normalize(std::string_view text) const override {
     std::string result(text);
-    for (const auto& part : parts_) result = part->normalize(result);
+    for (const auto& part : parts_) {
+      result = part->normalize(result);
+      if (result.size() > text.size() * kMaxGrowth + kMaxContentBytes)
+        throw RequestError("the tokenizer's normalizer makes more than " + std::to_string(kMaxGrowth) +
+                           " times as much of this text");
+    }
     return result;
   }
 

@@ -7,7 +7,8 @@
 namespace trireme {
 namespace {
 
-constexpr size_t kMaxExpressionBytes = 64 << 10;
+constexpr size_t kMaxExpressionBytes = 16 << 10;
+constexpr int kMaxSets = 256;
 constexpr int kMaxDepth = 32;
 constexpr size_t kUnbounded = size_t(-1);
 
@@ -71,6 +72,7 @@ class RegexParser {
     while (at_ < text_.size() && peek() != '|' && peek() != ')') {
       RegexItem item = atom(fold);
       quantify(item);
+      if (item.kind == RegexItem::Kind::set && ++sets_ > kMaxSets) throw Unsupported();
       if (item.kind == RegexItem::Kind::set) item.set = std::make_unique<CharSet>(item.ranges);
       items.push_back(std::move(item));
     }
@@ -268,7 +270,7 @@ class RegexParser {
 
   std::string_view text_;
   size_t at_ = 0;
-  int depth_ = 0;
+  int depth_ = 0, sets_ = 0;
 };
 
 }  // namespace
