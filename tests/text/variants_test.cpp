@@ -1,6 +1,9 @@
 // Every kind of model, normalizer, pre-tokenizer, post-processor and decoder, against Hugging Face's results.
 #include <gtest/gtest.h>
 
+#include <random>
+
+#include "base/error.h"
 #include "tests/text/golden.h"
 #include "text/detokenizer.h"
 
@@ -56,6 +59,37 @@ TEST(Variants, EveryPartDoesWhatHuggingFaceDoes) {
     SCOPED_TRACE(text_of(golden.at("name")));
     expect_case(golden.as_object(), goldens.at("texts").as_array(), goldens.at("models").as_object());
   }
+}
+
+// Single bytes changed and ends cut off: an error or a tokenizer that works, never a crash.
+TEST(Variants, DamagedFilesAreErrorsOrTokenizers) {
+  const json::value goldens = golden_json("variant_goldens.json");
+  std::mt19937 random(5);
+  int accepted = 0, refused = 0;
+  for (const auto& golden : goldens.at("cases").as_array()) {
+    if (text_of(golden.at("name")) != "llama" && text_of(golden.at("name")) != "unigram_bytes") continue;
+    json::object root = golden.at("parts").as_object();
+    root["model"] = goldens.at("models").as_object().at(text_of(golden.at("model")));
+    const std::string whole = json::serialize(root);
+    for (int round = 0; round < 300; ++round) {
+      TokenizerSource source;
+      source.tokenizer_json = whole;
+      if (round % 2 == 0)
+        source.tokenizer_json[random() % (round % 3 ? whole.size() : 3000)] = "0123456789\"{}[],:\\x\xFF"[random() % 20];
+      else
+        source.tokenizer_json.resize(random() % whole.size());
+      try {
+        const auto tokenizer = make_tokenizer(source);
+        tokenizer->decode(tokenizer->encode("some text 123 <s> \u8239"));
+        ++accepted;
+      } catch (const Error&) {
+        ++refused;
+      }
+    }
+  }
+  EXPECT_EQ(accepted + refused, 600);
+  EXPECT_GT(accepted, 0);
+  EXPECT_GT(refused, 300);  // every cut
 }
 
 }  // namespace
