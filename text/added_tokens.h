@@ -49,8 +49,8 @@ class AddedTokenFinder {
   bool accepts(const AddedToken& token, std::string_view text, size_t begin, size_t end) const;
 
   std::vector<AddedToken> tokens_;
-  ByteTrie trie_;             // content -> index into tokens_
-  bool starts_[256] = {};     // some token starts with this byte
+  ByteTrie trie_;          // content -> index into tokens_
+  bool starts_[256] = {};  // some token starts with this byte
   bool has_special_ = false;
 };
 

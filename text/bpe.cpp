@@ -97,7 +97,8 @@ void BpeModel::note_whole_tokens() {
 
 void BpeModel::append_unknown(std::string_view character, Unknown& unknown, std::vector<int32_t>& ids) const {
   const auto id_of = [&](char byte) { return fallback_ids_[uint8_t(byte)]; };
-  if (options_.byte_fallback && std::all_of(character.begin(), character.end(), [&](char c) { return id_of(c) >= 0; })) {
+  if (options_.byte_fallback &&
+      std::all_of(character.begin(), character.end(), [&](char c) { return id_of(c) >= 0; })) {
     for (const char byte : character) ids.push_back(id_of(byte));
     return;
   }

@@ -34,8 +34,7 @@ class LongMerger {
   void run(std::vector<int32_t>& ids, size_t begin) {
     const auto count = int32_t(ids.size() - begin);
     nodes_.resize(size_t(count));
-    for (int32_t i = 0; i < count; ++i)
-      nodes_[size_t(i)] = {ids[begin + size_t(i)], i - 1, i + 1 < count ? i + 1 : -1};
+    for (int32_t i = 0; i < count; ++i) nodes_[size_t(i)] = {ids[begin + size_t(i)], i - 1, i + 1 < count ? i + 1 : -1};
     for (int32_t i = 0; i + 1 < count; ++i) offer(i);
     while (!heap_.empty()) {
       const Candidate best = heap_.top();

@@ -137,10 +137,9 @@ Part make(const PartFields& fields) {
 }
 
 constexpr PartFactory<Part> kDecoders[] = {
-    {"ByteLevel", make<ByteLevelDecoder>},       {"ByteFallback", make<ByteFallbackDecoder>},
-    {"Fuse", make<FuseDecoder>},                 {"Metaspace", make<MetaspaceDecoder>},
-    {"Replace", make<ReplaceDecoder>},           {"Strip", make<StripDecoder>},
-    {"BPEDecoder", make<BpeDecoder>},            {"Sequence", make<DecoderSequence>},
+    {"ByteLevel", make<ByteLevelDecoder>}, {"ByteFallback", make<ByteFallbackDecoder>}, {"Fuse", make<FuseDecoder>},
+    {"Metaspace", make<MetaspaceDecoder>}, {"Replace", make<ReplaceDecoder>},           {"Strip", make<StripDecoder>},
+    {"BPEDecoder", make<BpeDecoder>},      {"Sequence", make<DecoderSequence>},
 };
 
 }  // namespace

@@ -52,7 +52,8 @@ class StripNormalizer final : public Normalizer {
   explicit StripNormalizer(const PartFields& fields)
       : left_(fields.flag_or("strip_left", true)), right_(fields.flag_or("strip_right", true)) {}
   std::string normalize(std::string_view text) const override {
-    while (left_ && !text.empty() && is_space(decode_char(text, 0).code)) text.remove_prefix(decode_char(text, 0).bytes);
+    while (left_ && !text.empty() && is_space(decode_char(text, 0).code))
+      text.remove_prefix(decode_char(text, 0).bytes);
     while (right_ && !text.empty()) {
       const size_t last = previous_char(text, text.size());
       if (!is_space(decode_char(text, last).code)) break;

@@ -1,4 +1,5 @@
-// Regular expressions that neither a hand scanner nor the own matcher knows. Optional: without PCRE2 only the factory's error remains.
+// Regular expressions that neither a hand scanner nor the own matcher knows. Optional: without PCRE2 only the factory's
+// error remains.
 #include <algorithm>
 #include <string>
 

@@ -39,7 +39,7 @@ class PipelineTokenizer final : public Tokenizer {
   std::string token_text(int32_t id) const override;
   int32_t token_id(std::string_view token) const override;
   bool is_special(int32_t id) const override;
-  std::string_view token(int32_t id) const;  // empty for ids out of range and for holes
+  std::string_view token(int32_t id) const;          // empty for ids out of range and for holes
   std::string_view decoded_token(int32_t id) const;  // what the decoder gets for it
   int32_t vocab_size() const override { return int32_t(tokens_.size()); }
   int64_t bos_id() const override { return parts_.bos_id; }
@@ -53,10 +53,10 @@ class PipelineTokenizer final : public Tokenizer {
 
   TokenizerParts parts_;
   AddedTokenFinder raw_finder_, normalized_finder_;
-  std::vector<std::string> tokens_;  // by id, the model's and the added ones
-  std::vector<bool> special_;        // by id
+  std::vector<std::string> tokens_;                             // by id, the model's and the added ones
+  std::vector<bool> special_;                                   // by id
   std::unordered_map<int32_t, std::string> normalized_tokens_;  // of added ones that are found in normalized text
-  std::unordered_map<std::string, int32_t> added_ids_;  // of the added ones
+  std::unordered_map<std::string, int32_t> added_ids_;          // of the added ones
 };
 
 }  // namespace trireme

@@ -23,9 +23,9 @@ struct RegexItem {
   enum class Mode { greedy, lazy, possessive };
   Kind kind = Kind::set;
   Mode mode = Mode::greedy;
-  size_t min = 1, max = 1;                       // characters of a set; a group is there 0 or 1 times, or once
-  CharRanges ranges;                             // set
-  std::unique_ptr<CharSet> set;                  // of `ranges`
+  size_t min = 1, max = 1;                        // characters of a set; a group is there 0 or 1 times, or once
+  CharRanges ranges;                              // set
+  std::unique_ptr<CharSet> set;                   // of `ranges`
   std::shared_ptr<const RegexAlternatives> body;  // group, look ahead
 };
 using RegexSequence = std::vector<RegexItem>;

@@ -77,8 +77,8 @@ TokenizerParts byte_level_parts(const TokenizerSource& source) {
 
 void check_scores(const TokenizerSource& source) {
   if (source.scores.size() != source.tokens.size())
-    throw CheckpointError("GGUF tokenizer.ggml.scores has " + std::to_string(source.scores.size()) +
-                          " entries for " + std::to_string(source.tokens.size()) +
+    throw CheckpointError("GGUF tokenizer.ggml.scores has " + std::to_string(source.scores.size()) + " entries for " +
+                          std::to_string(source.tokens.size()) +
                           " tokens: the model \"llama\" needs one for each; convert the model anew");
   for (const float score : source.scores)
     if (!std::isfinite(score)) throw CheckpointError("GGUF tokenizer.ggml.scores holds a value that is not finite");
@@ -118,12 +118,12 @@ TokenizerParts read_gguf_tokenizer(const TokenizerSource& source) {
   parts.added_tokens = added_tokens(source);
   parts.bos_id = source.bos_id;
   parts.eos_id = source.eos_id;
-  const bool default_bos =
-      source.gguf_model == "llama" || find_gguf_pre_tokenizer(source.gguf_pre).add_bos;
+  const bool default_bos = source.gguf_model == "llama" || find_gguf_pre_tokenizer(source.gguf_pre).add_bos;
   const bool bos = source.add_bos.value_or(default_bos) && source.bos_id >= 0;
   const bool eos = source.add_eos.value_or(false) && source.eos_id >= 0;
   if (bos || eos)
-    parts.post_processor = make_framing_post_processor(bos ? int32_t(source.bos_id) : -1, eos ? int32_t(source.eos_id) : -1);
+    parts.post_processor =
+        make_framing_post_processor(bos ? int32_t(source.bos_id) : -1, eos ? int32_t(source.eos_id) : -1);
   return parts;
 }
 

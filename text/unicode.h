@@ -85,10 +85,10 @@ struct CodePointRange {
 std::vector<CodePointRange> property_ranges(std::string_view name);
 
 // What single stages of `tokenizers` ask, each with the Unicode version that it follows.
-bool is_rust_number(char32_t code);         // Digits
-bool is_rust_word(char32_t code);           // Whitespace, and the single_word of added tokens
-bool is_split_punctuation(char32_t code);   // Punctuation
-bool is_accent(char32_t code);              // StripAccents
+bool is_rust_number(char32_t code);                // Digits
+bool is_rust_word(char32_t code);                  // Whitespace, and the single_word of added tokens
+bool is_split_punctuation(char32_t code);          // Punctuation
+bool is_accent(char32_t code);                     // StripAccents
 std::string to_rust_lower(std::string_view text);  // Lowercase: each character alone
 
 // Full case mappings without locale, as Python's str methods make them.

@@ -122,8 +122,9 @@ class CategoryTable {
  private:
   // Fills from index i to the end of the range or gap that holds it; returns the next index.
   static char32_t fill(std::array<Category, 256>& categories, char32_t base, char32_t i) {
-    const auto* after = std::upper_bound(std::begin(kCategories), std::end(kCategories), base + i,
-                                         [](char32_t value, const CategoryRange& range) { return value < range.first; });
+    const auto* after =
+        std::upper_bound(std::begin(kCategories), std::end(kCategories), base + i,
+                         [](char32_t value, const CategoryRange& range) { return value < range.first; });
     const bool inside = after != std::begin(kCategories) && base + i <= after[-1].last;
     const char32_t next = inside ? after[-1].last + 1 : after == std::end(kCategories) ? 0x110000 : after->first;
     const char32_t end = std::min<char32_t>(next - base, 256);

@@ -22,7 +22,7 @@ GOLDEN = pathlib.Path(__file__).resolve().parents[2] / "tests" / "text" / "golde
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
 QWEN2 = LLAMA3.replace("{1,3}", "")
-UNKNOWN = r"[\p{Lu}\p{Lt}]?[\p{Ll}\p{M}]+|\p{N}{1,2}|[^\s\p{L}\p{N}]+|\s+"  # for PCRE2
+UNKNOWN = r"(?:\p{Lu}\p{Ll})+|(?<=\p{L})[\p{Ll}\p{M}]+|\p{N}{1,2}|[^\s\p{L}\p{N}]+|\s+$|\s+"  # only PCRE2 can
 
 TRAINING_TEXT = """
 The quick brown fox jumps over the lazy dog. A ship with three banks of oars moves when all the rowers pull in the

@@ -86,11 +86,11 @@ TEST(TokenizerGguf, NamesWhatIsWrongWithScores) {
 
 TEST(TokenizerGguf, EveryPreTokenizerNameCanBeMade) {
   const json::value root = golden_json("gpt2/tokenizer.json");
-  for (const char* name : {"gpt-2",     "default",   "smollm",       "starcoder",      "command-r",   "llama-bpe",
-                           "dbrx",      "glm4",      "chatglm-bpe",  "qwen2",          "qwen35",      "stablelm2",
-                           "gpt-4o",    "llama4",    "minimax-m2",   "tekken",         "kimi-k2",     "deepseek-llm",
-                           "falcon",    "bloom",     "deepseek-v3",  "deepseek-coder", "bailingmoe",  "viking",
-                           "poro-chat", "smaug-bpe", "olmo",         "refact",         "gpt3-finnish"}) {
+  for (const char* name :
+       {"gpt-2",       "default",      "smollm", "starcoder", "command-r",   "llama-bpe",      "dbrx",       "glm4",
+        "chatglm-bpe", "qwen2",        "qwen35", "stablelm2", "gpt-4o",      "llama4",         "minimax-m2", "tekken",
+        "kimi-k2",     "deepseek-llm", "falcon", "bloom",     "deepseek-v3", "deepseek-coder", "bailingmoe", "viking",
+        "poro-chat",   "smaug-bpe",    "olmo",   "refact",    "gpt3-finnish"}) {
     json::value changed = root;
     changed.at("pre_tokenizer") = describe(find_gguf_pre_tokenizer(name));
     TokenizerSource source;

@@ -266,7 +266,8 @@ TEST(Tokenizer, SpecialTokensInAClientsWordsArePlainText) {
 TEST(Tokenizer, MarkingAllOfATextIsNotParsingSpecialTokens) {
   const auto tokenizer = golden_tokenizer("llama3");
   std::mt19937 random(9);
-  const std::vector<std::string> parts = {"<|eot_id|>", "<|begin_of_text|>", " a", "the ", "<|", "eot_id|>", "\n", "\u00e9"};
+  const std::vector<std::string> parts = {"<|eot_id|>", "<|begin_of_text|>", " a", "the ",
+                                          "<|",         "eot_id|>",          "\n", "\u00e9"};
   for (int round = 0; round < 300; ++round) {
     std::string text;
     for (int i = 0; i < 8; ++i) text += parts[random() % parts.size()];
@@ -277,10 +278,11 @@ TEST(Tokenizer, MarkingAllOfATextIsNotParsingSpecialTokens) {
 }
 
 TEST(Tokenizer, MarksFollowTheTextThroughTheNormalizer) {
-  const json::object special = {{"id", 1250},     {"content", "<\u00e9nd>"}, {"special", true},    {"normalized", true},
-                                {"lstrip", false}, {"rstrip", false},        {"single_word", false}};
-  const auto tokenizer = golden_tokenizer(
-      "gpt2", {{"added_tokens", json::array{special}}, {"normalizer", {{"type", "NFD"}}}});
+  const json::object special = {{"id", 1250},          {"content", "<\u00e9nd>"}, {"special", true},
+                                {"normalized", true},  {"lstrip", false},         {"rstrip", false},
+                                {"single_word", false}};
+  const auto tokenizer =
+      golden_tokenizer("gpt2", {{"added_tokens", json::array{special}}, {"normalizer", {{"type", "NFD"}}}});
   const auto count = [&](std::string_view text) {
     const auto ids = encode_marked(*tokenizer, text);
     return std::count(ids.begin(), ids.end(), 1250);

@@ -51,8 +51,7 @@ bool answer(const Tokenizer& tokenizer, const std::string& text) {
 
 trireme::TokenizerSource source_of(const std::string& path) {
   if (path.ends_with(".gguf"))
-    return trireme::testing::tokenizer_source_of(
-        trireme::open_checkpoint(path, {.need_weights = false}).tokenizer);
+    return trireme::testing::tokenizer_source_of(trireme::open_checkpoint(path, {.need_weights = false}).tokenizer);
   trireme::TokenizerSource source;
   source.tokenizer_json = trireme::read_text_file(path);
   return source;
@@ -74,9 +73,9 @@ trireme::TokenizerSource as_gguf(const std::string& path, const std::string& pre
   for (const auto& token : root.at("added_tokens").as_array())
     put(token.at("id").to_number<size_t>(), token.at("content").as_string(), token.at("special").as_bool() ? 3 : 4);
   for (const auto& merge : root.at("model").at("merges").as_array())
-    source.merges.push_back(merge.is_string() ? std::string(merge.as_string())
-                                              : std::string(merge.at(0).as_string()) + " " +
-                                                    std::string(merge.at(1).as_string()));
+    source.merges.push_back(merge.is_string()
+                                ? std::string(merge.as_string())
+                                : std::string(merge.at(0).as_string()) + " " + std::string(merge.at(1).as_string()));
   source.add_bos = false;
   return source;
 }

@@ -75,7 +75,8 @@ TEST(Variants, DamagedFilesAreErrorsOrTokenizers) {
       TokenizerSource source;
       source.tokenizer_json = whole;
       if (round % 2 == 0)
-        source.tokenizer_json[random() % (round % 3 ? whole.size() : 3000)] = "0123456789\"{}[],:\\x\xFF"[random() % 20];
+        source.tokenizer_json[random() % (round % 3 ? whole.size() : 3000)] =
+            "0123456789\"{}[],:\\x\xFF"[random() % 20];
       else
         source.tokenizer_json.resize(random() % whole.size());
       try {
