@@ -139,6 +139,42 @@ TRIREME_HD uint64_t fixed_mass(float e) {
 
 TRIREME_HD uint64_t mass_below(float distance) { return fixed_mass(rule_exp(-distance)); }  // distance = z_max - z
 
+TRIREME_HD uint64_t double_bits(double value) {
+#ifdef __CUDA_ARCH__
+  return uint64_t(__double_as_longlong(value));
+#else
+  return __builtin_bit_cast(uint64_t, value);
+#endif
+}
+
+TRIREME_HD double bits_double(uint64_t bits) {
+#ifdef __CUDA_ARCH__
+  return __longlong_as_double((long long)(bits));
+#else
+  return __builtin_bit_cast(double, bits);
+#endif
+}
+
+TRIREME_HD double fused_double(double a, double b, double c) {  // a * b + c, rounded once
+#ifdef __CUDA_ARCH__
+  return __fma_rn(a, b, c);
+#else
+  return __builtin_fma(a, b, c);
+#endif
+}
+
+// log(mass * 2^-45) of a positive mass, the same bits everywhere; error below 1e-15 (relative or, near 0, absolute).
+// With x = 2^e m, m in [sqrt(1/2), sqrt(2)), and s = (m - 1) / (m + 1):  log(m) = 2 (s + s^3 / 3 + s^5 / 5 + ...).
+TRIREME_HD double mass_log(uint64_t mass) {
+  const uint64_t bits = double_bits(double(mass));
+  const int64_t e = int64_t(bits - 0x3fe6a09e667f3bcdu) >> 52;
+  const double m = bits_double(bits - (uint64_t(e) << 52));
+  const double s = (m - 1.0) / (m + 1.0), square = fused_double(s, s, 0.0), cube = fused_double(2.0 * s, square, 0.0);
+  double p = 0.0;
+  for (int odd = 23; odd >= 3; odd -= 2) p = fused_double(p, square, 1.0 / odd);
+  return fused_double(double(e - kMassBits), 0.6931471805599453, fused_double(cube, p, 2.0 * s));
+}
+
 // The least integer >= share * total, at least 1: ids are kept while the mass before them is less than this.
 TRIREME_HD uint64_t needed_mass(float share, uint64_t total) {
   const uint32_t bits = float_bits(share);

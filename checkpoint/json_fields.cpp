@@ -90,6 +90,31 @@ std::vector<int64_t> JsonFields::integers(std::string_view key, int64_t low, int
   return result;
 }
 
+std::vector<double> JsonFields::numbers(std::string_view key) const {
+  const json::value* value = find(key);
+  if (!value) return {};
+  if (!value->is_array()) fail(key, "must be a list of numbers");
+  std::vector<double> result;
+  for (const json::value& item : value->get_array()) {
+    const double number = item.is_number() ? item.to_number<double>() : NAN;
+    if (!std::isfinite(number)) fail(key, "must be a list of finite numbers");
+    result.push_back(number);
+  }
+  return result;
+}
+
+std::vector<std::string> JsonFields::texts(std::string_view key) const {
+  const json::value* value = find(key);
+  if (!value) return {};
+  if (!value->is_array()) fail(key, "must be a list of texts");
+  std::vector<std::string> result;
+  for (const json::value& item : value->get_array()) {
+    if (!item.is_string()) fail(key, "must be a list of texts");
+    result.emplace_back(item.get_string());
+  }
+  return result;
+}
+
 std::optional<JsonFields> JsonFields::object(std::string_view key) const {
   const json::value* value = find(key);
   if (!value) return std::nullopt;

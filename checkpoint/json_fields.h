@@ -27,10 +27,13 @@ class JsonFields {
   std::optional<bool> maybe_flag(std::string_view key) const;
   std::string text(std::string_view key, const std::string& fallback) const;
   std::vector<int64_t> integers(std::string_view key, int64_t low, int64_t high) const;  // one or a list; may be empty
+  std::vector<double> numbers(std::string_view key) const;                               // a list; may be empty
+  std::vector<std::string> texts(std::string_view key) const;                            // a list; may be empty
   std::optional<JsonFields> object(std::string_view key) const;  // "config.json: rope_scaling" names it
 
   [[noreturn]] void fail(std::string_view key, const std::string& problem) const;
-  const json::value* find(std::string_view key) const;  // null when absent or JSON null
+  const json::value* find(std::string_view key) const;                          // null when absent or JSON null
+  bool mentions(std::string_view key) const { return object_->contains(key); }  // with any value, null too
   const std::string& what() const { return what_; }
 
  private:

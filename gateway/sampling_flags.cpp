@@ -137,7 +137,7 @@ SamplingParams resolve(const SamplingFlags& flags, const GenerationDefaults& def
   params.top_k = narrow(std::max<int64_t>(flags.top_k.value_or(defaults.top_k.value_or(0)), 0), "top_k");
   params.top_p = float(flags.top_p.value_or(defaults.top_p.value_or(1.0)));
   params.min_p = float(flags.min_p.value_or(defaults.min_p.value_or(0.0)));
-  params.typical_p = float(flags.typical_p.value_or(1.0));
+  params.typical_p = float(flags.typical_p.value_or(defaults.typical_p.value_or(1.0)));
   params.repetition_penalty = float(flags.repetition_penalty.value_or(defaults.repetition_penalty.value_or(1.0)));
   params.presence_penalty = float(flags.presence_penalty.value_or(0.0));
   params.frequency_penalty = float(flags.frequency_penalty.value_or(0.0));
@@ -158,7 +158,10 @@ SamplingParams resolve(const SamplingFlags& flags, const GenerationDefaults& def
                             ? "max_new_tokens is " + std::to_string(most)
                             : "max_length leaves " + std::to_string(most) + " tokens after the prompt") +
                        "; it must be at least 1");
-  int64_t least = flags.min_new_tokens.value_or(0);
+  int64_t least = defaults.min_new_tokens.value_or(0);
+  if (defaults.min_length && !defaults.min_new_tokens)
+    least = std::max<int64_t>(*defaults.min_length - prompt_tokens, 0);
+  if (flags.min_new_tokens) least = *flags.min_new_tokens;
   if (flags.min_length && !flags.min_new_tokens) least = std::max<int64_t>(*flags.min_length - prompt_tokens, 0);
   params.max_new_tokens = narrow(std::min(most, room), "max_new_tokens");
   params.min_new_tokens = narrow(std::min<int64_t>(least, params.max_new_tokens), "min_new_tokens");

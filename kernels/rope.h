@@ -10,4 +10,7 @@ namespace trireme {
 // scale multiplies cos and sin (yarn, longrope; else 1). Angles are float32 products; cos and sin accurate to 1 ulp or so.
 void rope(TensorView x, TensorView positions, TensorView inv_freq, float scale, const Stream& stream);
 
+// The same on neighbours: (x[2i], x[2i + 1]) <- (x[2i] cos - x[2i + 1] sin, x[2i + 1] cos + x[2i] sin).
+void rope_interleaved(TensorView x, TensorView positions, TensorView inv_freq, float scale, const Stream& stream);
+
 }  // namespace trireme

@@ -75,6 +75,22 @@ void sample_finish_rank(const SampleShard& shard, Gathered greater, const Stream
   BACKEND(shard.device, sample_finish_rank(shard, greater, stream));
 }
 
+void sample_beam_masses(uint64_t* masses, const SampleShard& shard, const Stream& stream) {
+  BACKEND(shard.device, sample_beam_masses(masses, shard, stream));
+}
+
+void sample_beam_values(const SampleShard& shard, Gathered masses, const Stream& stream) {
+  BACKEND(shard.device, sample_beam_values(shard, masses, stream));
+}
+
+void sample_beam_candidates(SampleEntry* candidates, const SampleShard& shard, const Stream& stream) {
+  BACKEND(shard.device, sample_beam_candidates(candidates, shard, stream));
+}
+
+void sample_merge_candidates(SampleEntry* merged, const SampleShard& shard, Gathered candidates, const Stream& stream) {
+  BACKEND(shard.device, sample_merge_candidates(merged, shard, candidates, stream));
+}
+
 void sample_ids(int32_t* ids, const SampleShard& shard, const Stream& stream) {
   if (shard.num_rows == 0) return;
   BACKEND(shard.device, sample_ids(ids, shard, stream));

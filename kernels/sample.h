@@ -5,13 +5,22 @@
 // The rule of one row, in this order:
 //   raw       log-sum-exp and the top log-probabilities of the logits as the model gave them;
 //   process   bias, suppressed ids and mask to -inf, repetition penalty (ids in the prompt or drawn: l > 0 ? l / p :
-//             l * p), frequency and presence penalties (drawn ids), divided by temperature             -> z
+//             l * p; open_slots' track_counts says whether the prompt counts), frequency and presence penalties
+//             (drawn ids), divided by temperature                                                      -> z
 //   cut       top-k, top-p, min-p, typical-p, each on what the one before left, renormalised: the order and the
 //             sets of Hugging Face's warpers. A tie at the cut of top-k or top-p keeps the lower ids, so that
 //             exactly k ids, or the smallest set of mass >= top_p, remain (Hugging Face keeps all that tie with
 //             the k-th); typical-p keeps all ids that tie at its border, as Hugging Face does;
 //   draw      argmax over survivors of z + Gumbel noise(seed, choice, position, id); greedy: argmax of z, lower id
 //             first.
+// The order is that of transformers' generate(), its processors and then its warpers, with the frequency and presence
+// penalties, which are vLLM's, between them (tests/runtime/sampling_golden_test.cpp).
+//
+// Beam rows (SampleKind::candidates) draw nothing. As in Hugging Face's beam search the processors run on the
+// log-probabilities: value = process(float32(raw - raw_max - log_sum)), without temperature and cuts, and the answer
+// is the best num_candidates ids by value. log_sum is that of masses relative to the row's global maximum, so that
+// values are the same bits on every back end and number of shards.
+//
 // Masses are 64-bit fixed point relative to the row's global maximum; noise and exponentials come from
 // base/sampling_rule.h, the same bits on every back end, so equal float32 logits give equal draws everywhere.
 
@@ -26,7 +35,7 @@ namespace trireme {
 inline constexpr int kMaxTopLogprobs = 20;
 inline constexpr float kMinTemperature = 1e-5f;  // below it a row is greedy
 
-enum class SampleKind : int32_t { draw = 0, score = 1 };
+enum class SampleKind : int32_t { draw = 0, score = 1, candidates = 2 };
 
 // One row's orders; copied to the device as it is. Values out of range are the caller's to refuse; here top_k
 // beyond the vocabulary, top_p, typical_p >= 1 and min_p <= 0 are off, and one id always survives a cut.
@@ -52,15 +61,18 @@ struct SampleRow {
   int32_t bias_count = 0;
   int32_t want_rank = 0;        // 1: the rank of the drawn id is asked (score rows and top_logprobs > 0 always have it)
   int32_t position_offset = 0;  // the draw is of position length[slot] + this (checking drafts)
+  int32_t num_candidates = 0;   // candidates: how many are asked, 1..kSampleCandidates
+  int32_t reserved = 0;
 };
-static_assert(sizeof(SampleRow) == 88);
+static_assert(sizeof(SampleRow) == 96);
 
 // One row's answer; copied to the host as it is. Log-probabilities are of the raw logits.
 struct SampleAnswer {
-  int32_t id = -1;  // drawn; target for score; -1 where nothing could be drawn (all -inf or non-finite)
+  int32_t id = -1;  // drawn; target for score; -1: candidates, or nothing could be drawn (all -inf or non-finite)
   float logprob = 0;
-  int32_t rank = 0;        // 1 + how many raw logits are greater than that of `id`; 0: not asked
-  int32_t non_finite = 0;  // a raw logit was NaN or +inf: fail this request only
+  int32_t rank = 0;             // 1 + how many raw logits are greater than that of `id`; 0: not asked
+  int32_t non_finite = 0;       // a raw logit was NaN or +inf: fail this request only
+  int32_t candidate_count = 0;  // candidates: how many were found; fewer than asked where the others are -inf
   int32_t top_count = 0;
   int32_t top_ids[kMaxTopLogprobs] = {};
   float top_logprobs[kMaxTopLogprobs] = {};
@@ -86,9 +98,9 @@ struct SampleHead {   // one shard's part of one row
 };
 
 struct SampleEntry {  // an id of a list, best first
-  float value;        // z (candidates) or the raw logit (top log-probabilities)
+  float value;        // z (cuts), the processed log-probability (beams) or the raw logit (top log-probabilities)
   int32_t id;         // global; -1: the list ended before
-  float raw;
+  float raw;          // the raw logit; beams: the raw log-probability
 };
 
 struct SampleStats {  // over one shard's survivors so far
@@ -109,6 +121,7 @@ struct SampleIndex {
   int32_t candidates = -1;  // has a cut
   int32_t open = -1;        // has a cut that 64 candidates per shard may not prove
   int32_t rank = -1;        // asks for the rank
+  int32_t beam = -1;        // asks for candidates as its answer
 };
 
 // One row's cut as known so far. The same on every rank, but for cut_id.
@@ -117,7 +130,7 @@ struct SampleState {
   uint64_t count = 0;
   uint64_t need = 0;  // search: ids are kept while what lies before them is less
   uint64_t before = 0;
-  double log_sum = 0;  // of the raw logits, relative to raw_max
+  double log_sum = 0;  // of the raw logits, relative to raw_max; beams: the same bits for any number of shards
   float raw_max = 0;
   float z_max = 0;
   float drawn_raw = 0;   // the raw logit of the answer's id
@@ -139,12 +152,12 @@ struct SampleShard {
   const SampleIndex* index = nullptr;  // [num_rows]
   SampleState* states = nullptr;       // [num_rows]
   SampleAnswer* answers = nullptr;     // [num_rows]
-  int32_t num_rows = 0, num_top = 0, num_candidates = 0, num_open = 0, num_rank = 0;
+  int32_t num_rows = 0, num_top = 0, num_candidates = 0, num_open = 0, num_rank = 0, num_beam = 0;
   int32_t shard = 0, num_shards = 1;  // shards hold ascending ranges of ids
   int32_t vocab_begin = 0, vocab_local = 0, vocab_size = 0;
   const float* logits = nullptr;  // [num_rows, vocab_local] raw, never written
   int64_t logits_stride = 0;
-  float* z = nullptr;  // [num_rows, vocab_local] scratch
+  float* z = nullptr;  // [num_rows, vocab_local] scratch; beams: the processed log-probabilities
   const int32_t* suppressed = nullptr;
   const uint32_t* masks = nullptr;  // [mask rows, mask_words]
   int32_t mask_words = 0;
@@ -188,7 +201,16 @@ void sample_finish(const SampleShard& shard, Gathered best, const Stream& stream
 void sample_rank(int32_t* greater, const SampleShard& shard, const Stream& stream);
 void sample_finish_rank(const SampleShard& shard, Gathered greater, const Stream& stream);
 
-// ids: [num_rows]; the drawn id, -1 for score rows and where nothing was drawn.
+// Beam rows, after sample_resolve. masses: [num_beam], of this shard's raw logits relative to the row's global maximum.
+void sample_beam_masses(uint64_t* masses, const SampleShard& shard, const Stream& stream);
+// Sets the states' log_sum and writes the processed log-probabilities to z.
+void sample_beam_values(const SampleShard& shard, Gathered masses, const Stream& stream);
+// candidates: [num_beam, kSampleCandidates], of each row the best num_candidates of this shard.
+void sample_beam_candidates(SampleEntry* candidates, const SampleShard& shard, const Stream& stream);
+// merged: [num_beam, kSampleCandidates], of all shards; sets the answers' candidate_count.
+void sample_merge_candidates(SampleEntry* merged, const SampleShard& shard, Gathered candidates, const Stream& stream);
+
+// ids: [num_rows]; the drawn id, -1 for rows that draw nothing and where nothing was drawn.
 void sample_ids(int32_t* ids, const SampleShard& shard, const Stream& stream);
 
 }  // namespace trireme

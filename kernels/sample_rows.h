@@ -7,6 +7,8 @@
 namespace trireme {
 
 TRIREME_HD bool is_score(const SampleRow& row) { return row.kind == int32_t(SampleKind::score); }
+TRIREME_HD bool is_beam(const SampleRow& row) { return row.kind == int32_t(SampleKind::candidates); }
+TRIREME_HD bool draws(const SampleRow& row) { return row.kind == int32_t(SampleKind::draw); }
 TRIREME_HD bool is_greedy(const SampleRow& row) { return !(row.temperature >= kMinTemperature); }
 
 TRIREME_HD bool has_top_k(const SampleRow& row, int32_t vocab_size) { return row.top_k > 0 && row.top_k < vocab_size; }
@@ -15,7 +17,7 @@ TRIREME_HD bool has_min_p(const SampleRow& row) { return row.min_p > 0.0f; }
 TRIREME_HD bool has_typical_p(const SampleRow& row) { return row.typical_p < 1.0f; }
 
 TRIREME_HD bool has_cut(const SampleRow& row, int32_t vocab_size) {
-  return !is_score(row) && !is_greedy(row) &&
+  return draws(row) && !is_greedy(row) &&
          (has_top_k(row, vocab_size) || has_top_p(row) || has_min_p(row) || has_typical_p(row));
 }
 // A cut that a few candidates may not prove.
@@ -30,7 +32,9 @@ TRIREME_HD bool has_lists(const SampleRow& row) { return row.suppress_count > 0 
 TRIREME_HD bool is_processed(const SampleRow& row) { return has_lists(row) || row.mask_row >= 0 || has_penalties(row); }
 
 // A greedy id whose logits nobody touched has rank 1 without being counted.
-TRIREME_HD bool has_rank(const SampleRow& row) { return is_score(row) || row.top_logprobs > 0 || row.want_rank != 0; }
+TRIREME_HD bool has_rank(const SampleRow& row) {
+  return is_score(row) || (draws(row) && (row.top_logprobs > 0 || row.want_rank != 0));
+}
 TRIREME_HD bool must_count_rank(const SampleRow& row) {
   return has_rank(row) && (is_score(row) || !is_greedy(row) || is_processed(row));
 }
@@ -130,8 +134,14 @@ TRIREME_HD uint64_t kept_ties(const SampleState& state, uint64_t unit) {
 }
 
 TRIREME_HD float logprob_of(float raw, const SampleState& state) {
-  if (raw == -infinity()) return raw;
-  return float(double(raw) - double(state.raw_max) - state.log_sum);
+  return choose(raw > -infinity(), float(double(raw) - double(state.raw_max) - state.log_sum), -infinity());
+}
+
+// The beams' log_sum, from every shard's mass relative to the same maximum.
+TRIREME_HD double beam_log_sum(const Gathered& masses, int32_t num_shards, int32_t beam) {
+  uint64_t sum = 0;
+  for (int32_t s = 0; s < num_shards; ++s) sum += *gathered_at<uint64_t>(masses, s, beam);
+  return sum > 0 ? mass_log(sum) : 0.0;
 }
 
 }  // namespace trireme

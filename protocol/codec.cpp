@@ -13,10 +13,12 @@ using wire::Is;
 constexpr Phase last_enumerator(Phase) { return Phase::stopping; }
 constexpr FinishReason last_enumerator(FinishReason) { return FinishReason::error; }
 constexpr FailureKind last_enumerator(FailureKind) { return FailureKind::environment; }
+constexpr EarlyStopping last_enumerator(EarlyStopping) { return EarlyStopping::never; }
 
 auto members(Is<TokenScore> auto& m) { return std::tie(m.id, m.logprob); }
 auto members(Is<TokenEvent> auto& m) {
-  return std::tie(m.request, m.choice, m.index, m.token, m.rank, m.top, m.finish, m.stop_id, m.cached_tokens);
+  return std::tie(m.request, m.choice, m.index, m.token, m.rank, m.top, m.finish, m.stop_id, m.cached_tokens,
+                  m.beam_score, m.stop_text);
 }
 auto members(Is<PromptLogprobsEvent> auto& m) { return std::tie(m.request, m.first_position, m.tokens, m.top); }
 auto members(Is<RequestFailedEvent> auto& m) { return std::tie(m.request, m.client_fault, m.message); }
@@ -24,14 +26,17 @@ auto members(Is<EngineStats> auto& m) {
   return std::tie(m.running, m.waiting, m.blocks_total, m.blocks_free, m.blocks_cached, m.prompt_tokens,
                   m.generated_tokens, m.preemptions, m.prefix_queries, m.prefix_hits, m.steps, m.device_seconds);
 }
+auto members(Is<TokenBias> auto& m) { return std::tie(m.id, m.bias); }
 auto members(Is<SamplingParams> auto& m) {
-  return std::tie(m.temperature, m.top_k, m.top_p, m.min_p, m.typical_p, m.repetition_penalty, m.presence_penalty,
-                  m.frequency_penalty, m.seed, m.n, m.max_new_tokens, m.min_new_tokens, m.top_logprobs,
-                  m.prompt_logprobs, m.ignore_eos, m.stop_token_ids);
+  return std::tie(m.temperature, m.top_k, m.top_p, m.min_p, m.typical_p, m.repetition_penalty, m.penalize_prompt,
+                  m.presence_penalty, m.frequency_penalty, m.no_repeat_ngram_size, m.seed, m.n, m.max_new_tokens,
+                  m.min_new_tokens, m.top_logprobs, m.prompt_logprobs, m.ignore_eos, m.stop_token_ids, m.bad_words,
+                  m.allowed_token_ids, m.logit_bias, m.beam_width, m.length_penalty, m.early_stopping);
 }
 auto members(Is<EmittedChoice> auto& m) { return std::tie(m.choice, m.finished, m.ids); }
 auto members(Is<Request> auto& m) {
-  return std::tie(m.id, m.prompt, m.sampling, m.eos_token_ids, m.adapter, m.cache_salt, m.priority, m.emitted);
+  return std::tie(m.id, m.prompt, m.sampling, m.eos_token_ids, m.adapter, m.cache_salt, m.priority, m.emitted,
+                  m.beam_stop);
 }
 auto members(Is<SubmitCommand> auto& m) { return std::tie(m.request); }
 auto members(Is<CancelCommand> auto& m) { return std::tie(m.request); }

@@ -32,6 +32,8 @@ struct TokenEvent {
   FinishReason finish = FinishReason::none;
   int32_t stop_id = -1;              // which id ended it
   int32_t cached_tokens = 0;         // prompt tokens a prefix hit spared (first event of a choice)
+  float beam_score = 0;              // with a beam's end: its score
+  std::string stop_text;             // with a beam's end: the stop string that ended it
   bool operator==(const TokenEvent&) const = default;
 };
 

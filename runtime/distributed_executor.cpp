@@ -56,9 +56,12 @@ void DistributedExecutor::pump() {
   control_.pump();
 }
 
+// The engine may need the results of earlier steps before it can say what this one's sampling needs: they go on
+// being collected.
 SamplingOrders DistributedExecutor::wait_for_sampling(StepId step) {
   poll_with_backoff([&] {
     pump();
+    collect();
     return sampling_.contains(step);
   });
   SamplingOrders orders = std::move(sampling_.at(step));
@@ -108,8 +111,9 @@ void DistributedExecutor::run() {
     if (!plans_.empty()) {
       const StepPlan plan = std::move(plans_.front());
       plans_.pop_front();
-      in_flight_.push_back({plan.step, std::chrono::steady_clock::now()});
+      const auto started = std::chrono::steady_clock::now();
       worker_.execute(plan, [&] { return wait_for_sampling(plan.step); });
+      in_flight_.push_back({plan.step, started});
       stopping = plan.shutdown;
     } else if (in_flight_.empty() && !stopping) {
       wait_for_submission();
@@ -139,10 +143,13 @@ class Inbox {
   StepPlan take_plan() {
     StepPlan plan = std::move(plans_.front());
     plans_.pop_front();
+    sampling_.erase(sampling_.begin(), sampling_.lower_bound(plan.step));  // of stages that do not sample
     return plan;
   }
-  SamplingOrders wait_for_sampling(StepId step) {
+  // `meanwhile` is called while waiting.
+  SamplingOrders wait_for_sampling(StepId step, const std::function<void()>& meanwhile) {
     poll_with_backoff([&] {
+      meanwhile();
       while (receive()) {
       }
       return sampling_.contains(step);
@@ -151,7 +158,6 @@ class Inbox {
     sampling_.erase(step);
     return orders;
   }
-  void forget_sampling(StepId step) { sampling_.erase(step); }  // stages that do not sample
 
  private:
   ControlChannel& control_;
@@ -165,6 +171,13 @@ void run_worker_loop(Worker& worker, ControlChannel& control, int rank) {
   Inbox inbox(control);
   std::deque<StepId> unacknowledged;
   bool stopping = false;
+  const auto acknowledge = [&] {
+    while (!unacknowledged.empty() && worker.finished(unacknowledged.front())) {
+      control.acknowledge({rank, 0, unacknowledged.front()});
+      unacknowledged.pop_front();
+    }
+    control.pump();
+  };
   while (!stopping || !unacknowledged.empty()) {
     if (unacknowledged.empty()) rank_progress().phase.store(Phase::idle, std::memory_order_relaxed);
     poll_with_backoff([&] {
@@ -175,15 +188,11 @@ void run_worker_loop(Worker& worker, ControlChannel& control, int rank) {
     });
     if (inbox.has_plan()) {
       const StepPlan plan = inbox.take_plan();
-      worker.execute(plan, [&] { return inbox.wait_for_sampling(plan.step); });
-      inbox.forget_sampling(plan.step);
+      worker.execute(plan, [&] { return inbox.wait_for_sampling(plan.step, acknowledge); });
       unacknowledged.push_back(plan.step);
       stopping = plan.shutdown;
     }
-    while (!unacknowledged.empty() && worker.finished(unacknowledged.front())) {
-      control.acknowledge({rank, 0, unacknowledged.front()});
-      unacknowledged.pop_front();
-    }
+    acknowledge();
   }
 }
 

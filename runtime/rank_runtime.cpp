@@ -5,6 +5,7 @@
 
 #include "base/backend_traits.h"
 #include "base/log.h"
+#include "runtime/kv_sizing.h"
 
 namespace trireme {
 namespace {
@@ -41,35 +42,49 @@ int64_t kv_budget_bytes(const Cluster& cluster, double utilization, int64_t step
 
 int64_t blocks_for(int64_t tokens, int32_t block_size) { return (tokens + block_size - 1) / block_size; }
 
+int64_t asked_length(const ModelConfig& config, const RankRuntimeOptions& options) {
+  const int64_t length = options.max_model_len > 0 ? options.max_model_len : config.max_positions;
+  if (length > config.longest_context())
+    throw ConfigError("--max-model-len " + std::to_string(length) + " is more than the model's " +
+                      std::to_string(config.longest_context()) + " positions; ask for at most that");
+  return std::min<int64_t>(length, INT32_MAX - options.block_size);  // positions are 32-bit numbers
+}
+
 struct KvSize {
-  int64_t num_blocks = 0;
+  std::vector<int32_t> num_blocks;  // by group
   int64_t max_model_len = 0;
 };
 
-// The longest sequence must fit the pool, unless the user sized the pool by hand.
-KvSize size_kv(Cluster& cluster, const ModelConfig& config, const RankRuntimeOptions& options, int64_t bytes_per_block,
-               int64_t step) {
-  const int64_t asked_len = options.max_model_len > 0 ? options.max_model_len : config.max_positions;
-  if (asked_len > config.max_positions)
-    throw ConfigError("--max-model-len " + std::to_string(asked_len) + " is more than the model's " +
-                      std::to_string(config.max_positions) + " positions; ask for at most that");
-  if (options.num_blocks > 0) return {options.num_blocks, asked_len};
-  const int64_t useful = blocks_for(asked_len, options.block_size) * options.max_num_seqs;
-  const int64_t affordable = kv_budget_bytes(cluster, options.memory_utilization, step) / bytes_per_block;
+// The longest sequence must fit the pool, unless the user sized the pool by hand: then every group has that many.
+KvSize size_kv(Cluster& cluster, const RankRuntimeOptions& options, const KvSizing& sizing, int64_t step) {
+  const int64_t asked_len = sizing.max_model_len;
+  if (options.num_blocks > 0)
+    return {std::vector<int32_t>(sizing.groups.size(), int32_t(options.num_blocks)), asked_len};
   const int64_t blocks =
-      cluster.all_minimum(std::clamp<int64_t>(std::min(useful, affordable), 0, INT32_MAX / options.block_size));
-  const int64_t tokens = blocks * options.block_size;
+      cluster.all_minimum(affordable_blocks(sizing, kv_budget_bytes(cluster, options.memory_utilization, step)));
   if (blocks < 4)
     throw ConfigError(
         "no memory is left for the KV cache: use more ranks (-tp, -pp), a higher --gpu-memory-utilization or a smaller "
         "--max-num-batched-tokens");
-  if (tokens >= asked_len) return {blocks, asked_len};
+  const std::vector<int32_t> num_blocks = blocks_by_group(sizing, blocks);
+  const int64_t tokens = longest_sequence(sizing, num_blocks);
+  if (tokens >= asked_len) return {num_blocks, asked_len};
   if (options.max_model_len > 0)
     throw ConfigError("the KV cache holds " + std::to_string(tokens) + " tokens, fewer than --max-model-len " +
                       std::to_string(asked_len) + ": lower it, raise --gpu-memory-utilization or use more ranks");
   log_warning("the KV cache holds {} tokens: requests are limited to that, of the model's {} positions", tokens,
               asked_len);
-  return {blocks, tokens};
+  return {num_blocks, tokens};
+}
+
+KvSizing kv_sizing(const Model& model, const ModelConfig& config, const RankRuntimeOptions& options, Device device) {
+  KvSizing sizing{.groups = model.kv_groups(),
+                  .bytes = {},
+                  .max_model_len = asked_length(config, options),
+                  .max_num_seqs = options.max_num_seqs,
+                  .max_chunk = options.max_num_batched_tokens};
+  for (const KvGroupSpec& spec : sizing.groups) sizing.bytes.push_back(kv_block_bytes(spec, device));
+  return sizing;
 }
 
 ClusterInfo cluster_info(const Topology& topology, const ModelConfig& config, const RankRuntimeOptions& options) {
@@ -94,7 +109,10 @@ RankRuntime::RankRuntime(Cluster& cluster, const Checkpoint& checkpoint, const R
 
   const Stream stream(device);
   WeightLoader loader(checkpoint.source.get(), device, stream, options.seed);
-  std::unique_ptr<Model> model = make_model({checkpoint.config, topology, loader, options.block_size});
+  if (checkpoint.source && topology.rank() == 0)
+    loader.show_progress(expected_load_bytes(*checkpoint.source, topology, checkpoint.config.num_layers));
+  std::unique_ptr<Model> model = make_model(
+      {checkpoint.config, topology, loader, options.block_size, asked_length(checkpoint.config, options)});
   stream.synchronize();
   memory_.weight_bytes = loader.weight_bytes();
   memory_.bytes_read = loader.bytes_read();
@@ -102,19 +120,17 @@ RankRuntime::RankRuntime(Cluster& cluster, const Checkpoint& checkpoint, const R
   cluster.barrier();  // nobody sizes its cache while a rank of the same host is still loading
 
   info_ = cluster_info(topology, checkpoint.config, options);
-  int64_t bytes_per_block = 0;
-  for (const KvGroupSpec& spec : model->kv_groups()) bytes_per_block += kv_block_bytes(spec, device);
-  const KvSize size = size_kv(cluster, checkpoint.config, options, bytes_per_block,
-                              step_bytes(*model, topology, checkpoint.config, info_));
+  const KvSizing sizing = kv_sizing(*model, checkpoint.config, options, device);
+  const KvSize size = size_kv(cluster, options, sizing, step_bytes(*model, topology, checkpoint.config, info_));
   info_.max_model_len = int32_t(size.max_model_len);
   info_.max_blocks_per_slot = int32_t(blocks_for(size.max_model_len + 1, options.block_size));
-  for (const KvGroupSpec& spec : model->kv_groups())
-    info_.groups.push_back({spec.block_size, int32_t(size.num_blocks), spec.window});
-  memory_.kv_bytes = size.num_blocks * bytes_per_block;
-  memory_.kv_bytes_per_token = bytes_per_block / options.block_size;
+  for (size_t group = 0; group < sizing.groups.size(); ++group) {
+    info_.groups.push_back({sizing.groups[group].block_size, size.num_blocks[group], sizing.groups[group].window});
+    memory_.kv_bytes += size.num_blocks[group] * sizing.bytes[group];
+    memory_.kv_bytes_per_token += sizing.bytes[group] / options.block_size;
+  }
 
-  auto pool = std::make_unique<KvPool>(model->kv_groups(),
-                                       std::vector<int32_t>(info_.groups.size(), int32_t(size.num_blocks)), device);
+  auto pool = std::make_unique<KvPool>(sizing.groups, size.num_blocks, device);
   worker_ = std::make_unique<Worker>(
       std::move(model), std::move(pool), checkpoint.config, topology, info_,
       WorkerGroups{cluster.tp_group(), cluster.pipeline_forward(), cluster.pipeline_feedback()}, device);

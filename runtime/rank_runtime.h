@@ -17,7 +17,7 @@ struct RankRuntimeOptions {
   int32_t max_num_batched_tokens = 2048;
   int32_t max_logit_rows = 0;  // 0: max_num_seqs, at least 64
   int32_t block_size = 16;
-  int64_t num_blocks = 0;           // 0: as many as memory_utilization allows
+  int64_t num_blocks = 0;           // of every KV group; 0: as memory_utilization allows (kv_sizing.h)
   double memory_utilization = 0.9;  // share of the device's memory that weights, KV cache and work space may fill
   uint64_t seed = 0;                // of dummy weights
 };
@@ -26,8 +26,8 @@ struct RankRuntimeOptions {
 struct RankMemory {
   int64_t weight_bytes = 0;
   int64_t kv_bytes = 0;
-  int64_t kv_bytes_per_token = 0;
-  int64_t bytes_read = 0;  // of the checkpoint
+  int64_t kv_bytes_per_token = 0;  // while no window hides any
+  int64_t bytes_read = 0;          // of the checkpoint
   double load_seconds = 0;
 };
 

@@ -1,5 +1,7 @@
 #include "runtime/slot_table.h"
 
+#include <algorithm>
+
 #include "kernels/attention.h"
 
 namespace trireme {
@@ -26,6 +28,7 @@ SlotTable::SlotTable(const SlotTableOptions& options, KvPool& kv_pool, Device de
   stream.synchronize();
   state_ = {length_, last_token_, counts_};
   for (SlotInfo& info : slots_) info.table_lengths.assign(size_t(kv_pool.num_groups()), 0);
+  fork_lengths_.assign(slots_.size(), std::vector<int32_t>(size_t(kv_pool.num_groups()), 0));
   for (int entry = 0; entry < options.ring; ++entry) uploads_.emplace_back(device, 1 << 16);
 }
 
@@ -54,67 +57,111 @@ void set_table_entry(std::vector<int32_t>& updates, const BlockOrder& order) {
 
 }  // namespace
 
-void SlotTable::apply_to_host(const StepPlan& plan) {
-  for (const SlotOrder& order : plan.slots) {
-    SlotInfo& info = slot(order.slot);
-    if (order.kind == SlotOrderKind::close) {
-      CHECK(info.open) << "close of slot" << order.slot;
-      info.open = false;
-      continue;
-    }
-    CHECK(!info.open) << "slot" << order.slot << "opened twice";
-    info.open = true;
-    info.sampling = order.sampling;
-    info.suppressed = order.suppressed;
-    if (order.kind == SlotOrderKind::fork) {
-      const SlotInfo& source = this->info(order.source);
-      info.prompt_length = source.prompt_length;
-      info.table_lengths = source.table_lengths;
-    } else {
-      CHECK(!order.history.empty() && order.prompt_length <= int32_t(order.history.size()))
-          << "history of slot" << order.slot;
-      info.prompt_length = order.prompt_length;
-      std::fill(info.table_lengths.begin(), info.table_lengths.end(), 0);
-    }
+void SlotTable::apply_to_host(const SlotOrder& order) {
+  SlotInfo& info = slot(order.slot);
+  if (order.kind == SlotOrderKind::append) {
+    CHECK(info.open) << "append to slot" << order.slot;
+    return;
   }
+  if (order.kind == SlotOrderKind::close) {
+    CHECK(info.open) << "close of slot" << order.slot;
+    info.open = false;
+    return;
+  }
+  CHECK(!info.open) << "slot" << order.slot << "opened twice";
+  info.open = true;
+  info.sampling = order.sampling;
+  info.suppressed = order.suppressed;
+  if (order.kind == SlotOrderKind::fork) {
+    const SlotInfo& source = this->info(order.source);
+    info.prompt_length = source.prompt_length;
+    info.table_lengths = source.table_lengths;
+    info.lists = source.lists;
+    return;
+  }
+  CHECK(!order.history.empty() && order.prompt_length <= int32_t(order.history.size()))
+      << "history of slot" << order.slot;
+  info.prompt_length = order.prompt_length;
+  info.lists = order.lists.empty() ? nullptr : std::make_shared<const SlotLists>(order.lists);
+  std::fill(info.table_lengths.begin(), info.table_lengths.end(), 0);
 }
 
-// Opens come before forks on the device: a fork may copy a slot opened in the same plan. The reverse (a slot
-// opened again after being forked from) would read the new state, and no plan does it.
-void SlotTable::queue_opens(const StepPlan& plan, PackedUpload& upload) {
-  std::vector<int32_t> slots, prompt_lengths, begins{0}, ids, track;
+// One launch per run of orders of a kind. Inside one they run side by side, so a run ends where an order touches
+// a slot that an earlier one of it writes, or writes one that an earlier one reads.
+void SlotTable::queue_slots(const StepPlan& plan, PackedUpload& upload) {
+  std::vector<const SlotOrder*> run;
+  const auto flush = [&] {
+    if (!run.empty()) queue_run(run, upload);
+    run.clear();
+  };
   for (const SlotOrder& order : plan.slots) {
-    if (order.kind != SlotOrderKind::open) continue;
-    slots.push_back(order.slot);
-    prompt_lengths.push_back(order.prompt_length);
-    ids.insert(ids.end(), order.history.begin(), order.history.end());
-    begins.push_back(int32_t(ids.size()));
-    track.push_back(options_.track_counts);
+    const bool joins = run.empty() || run.back()->kind == order.kind;
+    const auto conflicts = [&](const SlotOrder* other) {
+      return other->slot == order.slot || (order.kind == SlotOrderKind::fork &&
+                                           (other->slot == order.source || other->source == order.slot));
+    };
+    const bool device = order.kind != SlotOrderKind::close;  // a close is the host's business alone
+    if (device && (!joins || std::ranges::any_of(run, conflicts))) flush();
+    apply_to_host(order);
+    if (!device) continue;
+    run.push_back(&order);
+    // What a fork copies of its source is what the source has now.
+    if (order.kind == SlotOrderKind::fork) fork_lengths_[size_t(order.slot)] = slot(order.slot).table_lengths;
   }
-  if (slots.empty()) return;
+  flush();
+}
+
+void SlotTable::queue_run(const std::vector<const SlotOrder*>& run, PackedUpload& upload) {
+  switch (run.front()->kind) {
+    case SlotOrderKind::open: return queue_opens(run, upload);
+    case SlotOrderKind::fork: return queue_forks(run, upload);
+    case SlotOrderKind::append: return queue_appends(run, upload);
+    case SlotOrderKind::close: break;
+  }
+  CHECK(false) << "a run of closes";
+}
+
+void SlotTable::queue_opens(const std::vector<const SlotOrder*>& run, PackedUpload& upload) {
+  std::vector<int32_t> slots, prompt_lengths, begins{0}, ids, track;
+  for (const SlotOrder* order : run) {
+    slots.push_back(order->slot);
+    prompt_lengths.push_back(order->prompt_length);
+    ids.insert(ids.end(), order->history.begin(), order->history.end());
+    begins.push_back(int32_t(ids.size()));
+    track.push_back(!options_.track_counts ? 0 : order->sampling.penalize_prompt ? 1 : 2);
+  }
   const TensorView a = upload.add(slots), b = upload.add(prompt_lengths), c = upload.add(begins), d = upload.add(ids),
                    e = upload.add(track);
   queued_.push_back(
       [=, this](const Stream& stream) { open_slots(state_, a, b, c, d, e, options_.vocab.begin, stream); });
 }
 
-void SlotTable::queue_forks(const StepPlan& plan, PackedUpload& upload) {
+void SlotTable::queue_forks(const std::vector<const SlotOrder*>& run, PackedUpload& upload) {
   std::vector<int32_t> pairs;
   std::vector<std::vector<int32_t>> tables(block_tables_.size());
-  for (const SlotOrder& order : plan.slots) {
-    if (order.kind != SlotOrderKind::fork) continue;
-    pairs.insert(pairs.end(), {order.source, order.slot});
+  for (const SlotOrder* order : run) {
+    pairs.insert(pairs.end(), {order->source, order->slot});
     for (size_t group = 0; group < tables.size(); ++group)
-      tables[group].insert(tables[group].end(), {order.source, order.slot, slot(order.slot).table_lengths[group]});
+      tables[group].insert(tables[group].end(),
+                           {order->source, order->slot, fork_lengths_[size_t(order->slot)][group]});
   }
-  if (pairs.empty()) return;
-  const int64_t forks = int64_t(pairs.size()) / 2;
+  const int64_t forks = int64_t(run.size());
   const TensorView state_pairs = upload.add(pairs).reshape({forks, 2});
   queued_.push_back([=, this](const Stream& stream) { fork_slots(state_, state_pairs, stream); });
   for (size_t group = 0; group < tables.size(); ++group) {
     const TensorView rows = upload.add(tables[group]).reshape({forks, 3});
     queued_.push_back([=, this](const Stream& stream) { fork_block_table(block_tables_[group], rows, stream); });
   }
+}
+
+void SlotTable::queue_appends(const std::vector<const SlotOrder*>& run, PackedUpload& upload) {
+  std::vector<int32_t> slots, ids;
+  for (const SlotOrder* order : run) {
+    slots.push_back(order->slot);
+    ids.push_back(order->token);
+  }
+  const TensorView a = upload.add(slots), b = upload.add(ids);
+  queued_.push_back([=, this](const Stream& stream) { apply_draws(state_, a, b, options_.vocab.begin, stream); });
 }
 
 void SlotTable::queue_blocks(const StepPlan& plan, PackedUpload& upload) {
@@ -151,7 +198,8 @@ void SlotTable::queue_blocks(const StepPlan& plan, PackedUpload& upload) {
 int64_t SlotTable::upload_bytes(const StepPlan& plan, int groups) {
   int64_t elements = 64 + int64_t(plan.blocks.size()) * 3 + int64_t(plan.slots.size()) * (8 + 3 * groups);
   for (const SlotOrder& order : plan.slots) elements += int64_t(order.history.size());
-  return PackedUpload::bytes_for(elements) + 16 * (8 + 3 * groups);
+  // Each piece of an upload is padded; a slot order that is a run of its own has at most 5 + groups of them.
+  return PackedUpload::bytes_for(elements) + 16 * (8 + 3 * groups) * int64_t(1 + plan.slots.size());
 }
 
 void SlotTable::apply(const StepPlan& plan, int entry, const Stream& stream) {
@@ -159,10 +207,8 @@ void SlotTable::apply(const StepPlan& plan, int entry, const Stream& stream) {
   PackedUpload& upload = uploads_[size_t(entry)];
   upload.clear();
   upload.reserve(upload_bytes(plan, kv_pool_.num_groups()));
-  apply_to_host(plan);
   queued_.clear();
-  queue_opens(plan, upload);
-  queue_forks(plan, upload);
+  queue_slots(plan, upload);
   queue_blocks(plan, upload);
   upload.upload(stream);
   for (const auto& work : queued_) work(stream);

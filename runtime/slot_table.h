@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "kernels/step.h"
@@ -21,6 +22,7 @@ struct SlotInfo {  // host side
   int32_t prompt_length = 0;
   SlotSampling sampling;
   std::vector<TokenId> suppressed;
+  std::shared_ptr<const SlotLists> lists;  // null: none
   std::vector<int32_t> table_lengths;  // by group
 };
 
@@ -45,9 +47,12 @@ class SlotTable {
 
  private:
   SlotInfo& slot(SlotId id);
-  void apply_to_host(const StepPlan& plan);
-  void queue_opens(const StepPlan& plan, PackedUpload& upload);
-  void queue_forks(const StepPlan& plan, PackedUpload& upload);
+  void apply_to_host(const SlotOrder& order);
+  void queue_slots(const StepPlan& plan, PackedUpload& upload);
+  void queue_run(const std::vector<const SlotOrder*>& run, PackedUpload& upload);
+  void queue_opens(const std::vector<const SlotOrder*>& run, PackedUpload& upload);
+  void queue_forks(const std::vector<const SlotOrder*>& run, PackedUpload& upload);
+  void queue_appends(const std::vector<const SlotOrder*>& run, PackedUpload& upload);
   void queue_blocks(const StepPlan& plan, PackedUpload& upload);
   static int64_t upload_bytes(const StepPlan& plan, int groups);
 
@@ -55,6 +60,7 @@ class SlotTable {
   KvPool& kv_pool_;
   Device device_;
   std::vector<SlotInfo> slots_;
+  std::vector<std::vector<int32_t>> fork_lengths_;  // by slot: table lengths of its latest fork, when it was made
   Tensor length_, last_token_, counts_;
   SlotState state_;
   std::vector<Tensor> block_tables_;

@@ -15,6 +15,14 @@ void silu_mul(TensorView out, TensorView gate_up, const Stream&) {
   });
 }
 
+void gelu_mul(TensorView out, TensorView gate_up, const Stream&) {
+  const int64_t rows = out.dim(0), cols = out.dim(1);
+  parallel_ranges(rows, worthwhile_chunks(rows, 3 * cols), [&](int64_t begin, int64_t end) {
+    loops().gelu_mul(out.as<float>() + begin * out.stride(0), out.stride(0),
+                     gate_up.as<float>() + begin * gate_up.stride(0), gate_up.stride(0), {end - begin, cols});
+  });
+}
+
 void gelu_tanh(TensorView out, TensorView x, const Stream&) {
   const int64_t rows = out.dim(0), cols = out.dim(1);
   parallel_ranges(rows, worthwhile_chunks(rows, 3 * cols), [&](int64_t begin, int64_t end) {
@@ -50,6 +58,20 @@ void gather_rows(TensorView out, TensorView x, TensorView indices, const Stream&
     std::memcpy(static_cast<char*>(out.data()) + i * out.stride(0) * element,
                 static_cast<const char*>(x.data()) + index[i] * x.stride(0) * element, size_t(row_bytes));
   }
+}
+
+void scale(TensorView x, float factor, const Stream&) {
+  for (int64_t r = 0; r < x.dim(0); ++r) {
+    float* row = x.as<float>() + r * x.stride(0);
+    for (int64_t c = 0; c < x.dim(1); ++c) row[c] *= factor;
+  }
+}
+
+void soft_cap(TensorView x, float cap, const Stream&) {
+  const int64_t rows = x.dim(0), cols = x.dim(1);
+  parallel_ranges(rows, worthwhile_chunks(rows, 3 * cols), [&](int64_t begin, int64_t end) {
+    loops().soft_cap(x.as<float>() + begin * x.stride(0), x.stride(0), cap, {end - begin, cols});
+  });
 }
 
 }  // namespace trireme::cpu

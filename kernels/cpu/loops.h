@@ -62,6 +62,7 @@ struct Loops {
   void (*layer_norm)(float* out, int64_t out_stride, const float* x, int64_t x_stride, const float* weight,
                      const float* bias, float eps, Rows size);
   void (*silu_mul)(float* out, int64_t out_stride, const float* gate_up, int64_t gate_up_stride, Rows size);
+  void (*gelu_mul)(float* out, int64_t out_stride, const float* gate_up, int64_t gate_up_stride, Rows size);
   void (*gelu_tanh)(float* out, int64_t out_stride, const float* x, int64_t x_stride, Rows size);
   void (*add_partial)(float* hidden, int64_t hidden_stride, const double* sum, int64_t sum_stride, const float* bias,
                       Rows size);
@@ -71,6 +72,7 @@ struct Loops {
                         int64_t count);
   // (x[i], x[i + half]) for i in [0, count).
   void (*rotate)(float* x, const float* cosines, const float* sines, int64_t count, int64_t half);
+  void (*soft_cap)(float* x, int64_t stride, float cap, Rows size);
   void (*exp)(float* out, const float* x, int64_t count);
 };
 

@@ -9,11 +9,13 @@ inline constexpr Loops kLoops = {
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,
     .silu_mul = silu_mul,
+    .gelu_mul = gelu_mul,
     .gelu_tanh = gelu_tanh,
     .add_partial = add_partial,
     .add_row = add_row,
     .rotary_angles = rotary_angles,
     .rotate = rotate,
+    .soft_cap = soft_cap,
     .exp = exp_row,
 };
 

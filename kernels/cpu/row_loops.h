@@ -78,22 +78,31 @@ inline void layer_norm(float* out, int64_t out_stride, const float* x, int64_t x
 
 inline Vector silu(Vector x) { return mul(x, sigmoid(x)); }
 
-inline void silu_mul(float* out, int64_t out_stride, const float* gate_up, int64_t gate_up_stride, Rows size) {
+// 0.5 x (1 + tanh u) = x sigmoid(2 u), which loses nothing where tanh u is near -1.
+inline Vector gelu(Vector x) {
+  const Vector inner = fma(mul(mul(x, x), x), broadcast(0.044715f), x);
+  return mul(x, sigmoid(mul(broadcast(2.0f * 0.7978845608f), inner)));
+}
+
+template <Vector (*kActivation)(Vector)>
+inline void gated(float* out, int64_t out_stride, const float* gate_up, int64_t gate_up_stride, Rows size) {
   for (int64_t r = 0; r < size.rows; ++r) {
     const float* gate = gate_up + r * gate_up_stride;
     const float* up = gate + size.cols;
     float* row = out + r * out_stride;
     int64_t c = 0;
-    for (; c + kLanes <= size.cols; c += kLanes) store(row + c, mul(silu(load(gate + c)), load(up + c)));
+    for (; c + kLanes <= size.cols; c += kLanes) store(row + c, mul(kActivation(load(gate + c)), load(up + c)));
     if (const int left = int(size.cols - c); left > 0)
-      store_part(row + c, mul(silu(load_part(gate + c, left)), load_part(up + c, left)), left);
+      store_part(row + c, mul(kActivation(load_part(gate + c, left)), load_part(up + c, left)), left);
   }
 }
 
-// 0.5 x (1 + tanh u) = x sigmoid(2 u), which loses nothing where tanh u is near -1.
-inline Vector gelu(Vector x) {
-  const Vector inner = fma(mul(mul(x, x), x), broadcast(0.044715f), x);
-  return mul(x, sigmoid(mul(broadcast(2.0f * 0.7978845608f), inner)));
+inline void silu_mul(float* out, int64_t out_stride, const float* gate_up, int64_t gate_up_stride, Rows size) {
+  gated<silu>(out, out_stride, gate_up, gate_up_stride, size);
+}
+
+inline void gelu_mul(float* out, int64_t out_stride, const float* gate_up, int64_t gate_up_stride, Rows size) {
+  gated<gelu>(out, out_stride, gate_up, gate_up_stride, size);
 }
 
 inline void gelu_tanh(float* out, int64_t out_stride, const float* x, int64_t x_stride, Rows size) {
@@ -152,6 +161,17 @@ inline void rotate(float* x, const float* cosines, const float* sines, int64_t c
     const Vector low = load_part(x + i, lanes), high = load_part(x + half + i, lanes);
     store_part(x + i, sub(mul(low, cosine), mul(high, sine)), lanes);
     store_part(x + half + i, add(mul(high, cosine), mul(low, sine)), lanes);
+  }
+}
+
+inline void soft_cap(float* x, int64_t stride, float cap, Rows size) {
+  const Vector limit = broadcast(cap);
+  for (int64_t r = 0; r < size.rows; ++r) {
+    float* row = x + r * stride;
+    for (int64_t c = 0; c < size.cols; c += kLanes) {
+      const int lanes = int(size.cols - c < kLanes ? size.cols - c : kLanes);
+      store_part(row + c, mul(limit, tanh(div(load_part(row + c, lanes), limit))), lanes);
+    }
   }
 }
 

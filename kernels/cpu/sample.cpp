@@ -33,22 +33,25 @@ void apply_mask(float* z, const SampleRow& row, const SampleShard& shard) {
   }
 }
 
+// z from `source`: bias and suppressed ids, penalties, temperature, mask. z may be `source`.
+void process_into(float* z, const float* source, const SampleShard& shard, const SampleRow& row, float temperature) {
+  if (has_lists(row)) {
+    if (z != source) std::memcpy(z, source, size_t(shard.vocab_local) * sizeof(float));
+    add_lists(z, row, shard);
+    source = z;
+  }
+  const uint16_t* counts = has_penalties(row) ? shard.counts + int64_t(row.slot) * shard.vocab_local : nullptr;
+  process_row(z, source, shard.vocab_local, row, counts, temperature);
+  if (row.mask_row >= 0) apply_mask(z, row, shard);
+}
+
 // The row's z: the logits themselves where nothing is to be done, else the row of scratch.
 const float* process(const SampleShard& shard, int32_t r) {
   const SampleRow& row = shard.rows[r];
   const float* raw = raw_row(shard, r);
   if (is_greedy(row) && !is_processed(row)) return raw;
-  float* z = z_row(shard, r);
-  const float* source = raw;
-  if (has_lists(row)) {
-    std::memcpy(z, raw, size_t(shard.vocab_local) * sizeof(float));
-    add_lists(z, row, shard);
-    source = z;
-  }
-  const uint16_t* counts = has_penalties(row) ? shard.counts + int64_t(row.slot) * shard.vocab_local : nullptr;
-  process_row(z, source, shard.vocab_local, row, counts, is_greedy(row) ? 1.0f : row.temperature);
-  if (row.mask_row >= 0) apply_mask(z, row, shard);
-  return z;
+  process_into(z_row(shard, r), raw, shard, row, is_greedy(row) ? 1.0f : row.temperature);
+  return z_row(shard, r);
 }
 
 void find_best(SampleHead& head, const SampleShard& shard, int32_t r, const RowScan& raw_scan) {
@@ -78,9 +81,9 @@ SampleHead head_of(const SampleShard& shard, int32_t r) {
   if (scan.index < 0 || scan.non_finite) return head;
   head.raw_max = raw[scan.index];
   head.raw_mass = mass_sum(raw, shard.vocab_local, head.raw_max);
-  if (!is_score(row)) {
+  if (draws(row)) {
     find_best(head, shard, r, scan);
-  } else if (row.target >= shard.vocab_begin && row.target < shard.vocab_begin + shard.vocab_local) {
+  } else if (is_score(row) && row.target >= shard.vocab_begin && row.target < shard.vocab_begin + shard.vocab_local) {
     head.best_id = row.target;
   }
   if (head.best_id >= 0) head.best_raw = raw[head.best_id - shard.vocab_begin];
@@ -92,6 +95,14 @@ template <typename Function>
 void for_pending_rows(const SampleShard& shard, Function&& function) {
   parallel_for(shard.num_rows, [&](int64_t r) {
     if (shard.index[r].open >= 0 && shard.states[r].pending) function(int32_t(r), shard.states[r]);
+  });
+}
+
+// function(r, beam) for the beam rows whose logits are finite.
+template <typename Function>
+void for_beam_rows(const SampleShard& shard, Function&& function) {
+  parallel_for(shard.num_rows, [&](int64_t r) {
+    if (shard.index[r].beam >= 0 && !shard.answers[r].non_finite) function(int32_t(r), shard.index[r].beam);
   });
 }
 
@@ -151,6 +162,29 @@ void sample_rank(int32_t* greater, const SampleShard& shard, const Stream&) {
         answer.id < 0
             ? 0
             : int32_t(count_greater(raw_row(shard, int32_t(r)), shard.vocab_local, shard.states[r].drawn_raw));
+  });
+}
+
+void sample_beam_masses(uint64_t* masses, const SampleShard& shard, const Stream&) {
+  for_beam_rows(shard, [&](int32_t r, int32_t beam) {
+    masses[beam] = mass_sum(raw_row(shard, r), shard.vocab_local, shard.states[r].raw_max);
+  });
+}
+
+void sample_beam_values(const SampleShard& shard, Gathered masses, const Stream&) {
+  for_beam_rows(shard, [&](int32_t r, int32_t beam) {
+    SampleState& state = shard.states[r];
+    state.log_sum = beam_log_sum(masses, shard.num_shards, beam);
+    float* z = z_row(shard, r);
+    log_probabilities(z, raw_row(shard, r), shard.vocab_local, state);
+    if (is_processed(shard.rows[r])) process_into(z, z, shard, shard.rows[r], 1.0f);
+  });
+}
+
+void sample_beam_candidates(SampleEntry* candidates, const SampleShard& shard, const Stream&) {
+  for_beam_rows(shard, [&](int32_t r, int32_t beam) {
+    select_best(candidates + int64_t(beam) * kSampleCandidates, shard.rows[r].num_candidates, z_row(shard, r),
+                raw_row(shard, r), shard.vocab_local, shard.vocab_begin);
   });
 }
 

@@ -300,8 +300,23 @@ void sample_finish_rank(const SampleShard& shard, Gathered greater, const Stream
   }
 }
 
+void sample_merge_candidates(SampleEntry* merged, const SampleShard& shard, Gathered candidates, const Stream&) {
+  for (int32_t r = 0; r < shard.num_rows; ++r) {
+    const int32_t beam = shard.index[r].beam;
+    if (beam < 0 || shard.answers[r].non_finite) continue;
+    const int wanted = shard.rows[r].num_candidates;
+    const int64_t first = int64_t(beam) * kSampleCandidates;
+    const Merged best = merge(candidates, first, wanted, shard.num_shards, wanted);
+    shard.answers[r].candidate_count = best.size;
+    for (int i = 0; i < best.size; ++i) {
+      const SampleEntry& entry = best.entries[i];
+      merged[first + i] = {entry.value, entry.id, logprob_of(entry.raw, shard.states[r])};
+    }
+  }
+}
+
 void sample_ids(int32_t* ids, const SampleShard& shard, const Stream&) {
-  for (int32_t r = 0; r < shard.num_rows; ++r) ids[r] = is_score(shard.rows[r]) ? -1 : shard.answers[r].id;
+  for (int32_t r = 0; r < shard.num_rows; ++r) ids[r] = draws(shard.rows[r]) ? shard.answers[r].id : -1;
 }
 
 }  // namespace trireme::cpu

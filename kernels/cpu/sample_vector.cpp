@@ -59,6 +59,11 @@ BODY void process_row_body(float* z, const float* x, int64_t n, const SampleRow&
   }
 }
 
+BODY void log_probabilities_body(float* z, const float* x, int64_t n, const SampleState& given) {
+  const SampleState state = given;  // so that stores to z cannot change it
+  for (int64_t i = 0; i < n; ++i) z[i] = logprob_of(x[i], state);
+}
+
 // All bits set where the id has survived so far.
 BODY uint64_t kept_mask(const SampleState& state, float z, int32_t id, float max_distance) {
   const float distance = state.z_max - z;
@@ -303,6 +308,8 @@ FOR_EACH_INSTRUCTION_SET(void, process_row,
                          (float* z, const float* x, int64_t n, const SampleRow& row, const uint16_t* counts,
                           float temperature),
                          (z, x, n, row, counts, temperature))
+FOR_EACH_INSTRUCTION_SET(void, log_probabilities, (float* z, const float* x, int64_t n, const SampleState& state),
+                         (z, x, n, state))
 FOR_EACH_INSTRUCTION_SET(SampleStats, survivor_stats,
                          (const float* z, int64_t n, int32_t first_id, const SampleState& state, bool for_typical),
                          (z, n, first_id, state, for_typical))

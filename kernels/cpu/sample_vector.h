@@ -22,6 +22,9 @@ uint64_t mass_sum(const float* x, int64_t n, float maximum);
 // z[i] from x[i]: penalties by counts (may be null) and temperature. z may be x.
 void process_row(float* z, const float* x, int64_t n, const SampleRow& row, const uint16_t* counts, float temperature);
 
+// z[i] = logprob_of(x[i]).
+void log_probabilities(float* z, const float* x, int64_t n, const SampleState& state);
+
 // Stats of the survivors of top-k and top-p so far; for_typical: of min-p too, with the moment.
 SampleStats survivor_stats(const float* z, int64_t n, int32_t first_id, const SampleState& state, bool for_typical);
 

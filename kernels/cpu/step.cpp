@@ -16,15 +16,16 @@ int32_t checked_slot(const SlotState& state, int32_t slot) {
   return slot;
 }
 
-// The counts row of a history: the prompt's ids are marked, the drawn ones counted.
-void count_history(TensorView row, const int32_t* ids, int64_t count, int64_t prompt_length, int64_t vocab_begin) {
+// The counts row of a history: the prompt's ids get `prompt_mark`, the drawn ones are counted.
+void count_history(TensorView row, const int32_t* ids, int64_t count, int64_t prompt_length, int64_t vocab_begin,
+                   uint16_t prompt_mark) {
   uint16_t* counts = row.as<uint16_t>();
   std::fill_n(counts, row.dim(0), uint16_t(0));
   for (int64_t i = 0; i < count; ++i) {
     const int64_t local = ids[i] - vocab_begin;
     if (local < 0 || local >= row.dim(0)) continue;
     if (i < prompt_length)
-      counts[local] |= kInPrompt;
+      counts[local] |= prompt_mark;
     else
       count_draw(counts[local]);
   }
@@ -43,8 +44,11 @@ void open_slots(const SlotState& state, TensorView slots, TensorView prompt_leng
     const int32_t* history = ids.as<int32_t>() + begin[i];
     state.length.as<int32_t>()[slot] = int32_t(count);
     state.last_token.as<int32_t>()[slot] = count > 0 ? history[count - 1] : -1;
-    if (track_counts.as<int32_t>()[i] && !state.counts.empty())
-      count_history(state.counts.select(slot), history, count, prompt_lengths.as<int32_t>()[i], vocab_begin);
+    const int32_t track = track_counts.as<int32_t>()[i];
+    CHECK(track >= 0 && track <= 2) << "open_slots: track_counts" << track;
+    if (track == 0 || state.counts.empty()) continue;
+    count_history(state.counts.select(slot), history, count, prompt_lengths.as<int32_t>()[i], vocab_begin,
+                  track == 1 ? kInPrompt : uint16_t(0));
   }
 }
 

@@ -17,31 +17,58 @@ __device__ inline int64_t first_column() {
   return (int64_t(blockIdx.y) * kThreads + threadIdx.x) * kWidth;
 }
 
-// out = gate / (1 + exp(-gate)) * up
-template <int kWidth>
-__global__ void silu_mul_kernel(bf16* out, const bf16* gate_up, int64_t cols, int64_t out_stride, int64_t in_stride) {
+struct Silu {
+  __device__ float operator()(float x) const { return x / (1.0f + expf(-x)); }
+};
+// 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+struct GeluTanh {
+  __device__ float operator()(float x) const {
+    return 0.5f * x * (1.0f + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));
+  }
+};
+
+// out = activation(gate) * up
+template <int kWidth, typename Activation>
+__global__ void gated_kernel(bf16* out, const bf16* gate_up, int64_t cols, int64_t out_stride, int64_t in_stride,
+                             Activation activation) {
   const int64_t c = first_column<kWidth>();
   if (c >= cols) return;
   const bf16* row = gate_up + int64_t(blockIdx.x) * in_stride;
   float gate[kWidth], up[kWidth];
   load(row + c, gate);
   load(row + cols + c, up);
-  for (int i = 0; i < kWidth; ++i) up[i] *= gate[i] / (1.0f + expf(-gate[i]));
+  for (int i = 0; i < kWidth; ++i) up[i] *= activation(gate[i]);
   store(out + int64_t(blockIdx.x) * out_stride + c, up);
 }
 
-// out = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
 template <int kWidth>
 __global__ void gelu_tanh_kernel(bf16* out, const bf16* x, int64_t cols, int64_t out_stride, int64_t x_stride) {
   const int64_t c = first_column<kWidth>();
   if (c >= cols) return;
   float values[kWidth];
   load(x + int64_t(blockIdx.x) * x_stride + c, values);
-  for (int i = 0; i < kWidth; ++i) {
-    const float v = values[i];
-    values[i] = 0.5f * v * (1.0f + tanhf(0.7978845608028654f * (v + 0.044715f * v * v * v)));
-  }
+  for (int i = 0; i < kWidth; ++i) values[i] = GeluTanh()(values[i]);
   store(out + int64_t(blockIdx.x) * out_stride + c, values);
+}
+
+// x *= factor
+template <int kWidth>
+__global__ void scale_kernel(bf16* x, float factor, int64_t cols, int64_t stride) {
+  const int64_t c = first_column<kWidth>();
+  if (c >= cols) return;
+  bf16* to = x + int64_t(blockIdx.x) * stride + c;
+  float values[kWidth];
+  load(to, values);
+  for (int i = 0; i < kWidth; ++i) values[i] *= factor;
+  store(to, values);
+}
+
+// x = cap tanh(x / cap)
+__global__ void soft_cap_kernel(float* x, float cap, int64_t cols, int64_t stride) {
+  const int64_t c = first_column<1>();
+  if (c >= cols) return;
+  float& value = x[int64_t(blockIdx.x) * stride + c];
+  value = cap * tanhf(value / cap);
 }
 
 // hidden += sum (+ bias), rounded once
@@ -103,14 +130,24 @@ bool try_gather(const GatherBytes& g, const Stream& stream) {
 
 }  // namespace
 
-void silu_mul(TensorView out, TensorView gate_up, const Stream& stream) {
+namespace {
+
+template <typename Activation>
+void launch_gated(TensorView out, TensorView gate_up, Activation activation, const Stream& stream) {
   if (out.empty()) return;
   const int64_t cols = out.dim(1);
   with_vector_width(rows_are_wide(out, cols) && rows_are_wide(gate_up, cols), [&](auto width) {
-    silu_mul_kernel<width()><<<row_grid(out.dim(0), cols, width()), kThreads, 0, stream.get()>>>(
-        bf16_data(out), bf16_data(gate_up), cols, out.stride(0), gate_up.stride(0));
+    gated_kernel<width()><<<row_grid(out.dim(0), cols, width()), kThreads, 0, stream.get()>>>(
+        bf16_data(out), bf16_data(gate_up), cols, out.stride(0), gate_up.stride(0), activation);
   });
   check_launch();
+}
+
+}  // namespace
+
+void silu_mul(TensorView out, TensorView gate_up, const Stream& stream) { launch_gated(out, gate_up, Silu(), stream); }
+void gelu_mul(TensorView out, TensorView gate_up, const Stream& stream) {
+  launch_gated(out, gate_up, GeluTanh(), stream);
 }
 
 void gelu_tanh(TensorView out, TensorView x, const Stream& stream) {
@@ -152,6 +189,23 @@ void gather_rows(TensorView out, TensorView x, TensorView indices, const Stream&
   const bool done = try_gather<uint4>(g, stream) || try_gather<uint32_t>(g, stream) ||
                     try_gather<uint16_t>(g, stream) || try_gather<uint8_t>(g, stream);
   CHECK(done) << "gather_rows" << out.shape_text();
+}
+
+void scale(TensorView x, float factor, const Stream& stream) {
+  if (x.empty()) return;
+  const int64_t cols = x.dim(1);
+  with_vector_width(rows_are_wide(x, cols), [&](auto width) {
+    scale_kernel<width()>
+        <<<row_grid(x.dim(0), cols, width()), kThreads, 0, stream.get()>>>(bf16_data(x), factor, cols, x.stride(0));
+  });
+  check_launch();
+}
+
+void soft_cap(TensorView x, float cap, const Stream& stream) {
+  if (x.empty()) return;
+  const int64_t cols = x.dim(1);
+  soft_cap_kernel<<<row_grid(x.dim(0), cols, 1), kThreads, 0, stream.get()>>>(f32_data(x), cap, cols, x.stride(0));
+  check_launch();
 }
 
 }  // namespace trireme::cuda

@@ -8,13 +8,9 @@ namespace {
 
 constexpr int kThreads = 128;
 
-// One block per token. Its cosines and sines are made once, in shared memory: [half] each.
-template <int kWidth>
-__global__ void rope_kernel(bf16* x, const int32_t* positions, const float* inv_freq, float scale, int heads,
-                            int head_dim, int half, int64_t token_stride) {
-  extern __shared__ float tables[];
-  float *cosines = tables, *sines = tables + half;
-  const float position = float(positions[blockIdx.x]);
+// A token's cosines and sines, made once by its block in shared memory: [half] each.
+__device__ inline void make_tables(float* cosines, float* sines, float position, const float* inv_freq, float scale,
+                                   int half) {
   for (int i = int(threadIdx.x); i < half; i += kThreads) {
     float sine, cosine;
     sincosf(position * inv_freq[i], &sine, &cosine);
@@ -22,6 +18,15 @@ __global__ void rope_kernel(bf16* x, const int32_t* positions, const float* inv_
     sines[i] = sine * scale;
   }
   __syncthreads();
+}
+
+// One block per token.
+template <int kWidth>
+__global__ void rope_kernel(bf16* x, const int32_t* positions, const float* inv_freq, float scale, int heads,
+                            int head_dim, int half, int64_t token_stride) {
+  extern __shared__ float tables[];
+  float *cosines = tables, *sines = tables + half;
+  make_tables(cosines, sines, float(positions[blockIdx.x]), inv_freq, scale, half);
 
   const int pieces = half / kWidth;  // of one head
   bf16* token = x + int64_t(blockIdx.x) * token_stride;
@@ -42,19 +47,49 @@ __global__ void rope_kernel(bf16* x, const int32_t* positions, const float* inv_
   }
 }
 
+// One block per token, one pair of neighbours per thread and turn.
+__global__ void rope_interleaved_kernel(bf16* x, const int32_t* positions, const float* inv_freq, float scale,
+                                        int heads, int head_dim, int half, int64_t token_stride) {
+  extern __shared__ float tables[];
+  float *cosines = tables, *sines = tables + half;
+  make_tables(cosines, sines, float(positions[blockIdx.x]), inv_freq, scale, half);
+  bf16* token = x + int64_t(blockIdx.x) * token_stride;
+  for (int p = int(threadIdx.x); p < heads * half; p += kThreads) {
+    const int i = p % half;
+    bf16* pair = token + int64_t(p / half) * head_dim + 2 * i;
+    const float first = __bfloat162float(pair[0]), second = __bfloat162float(pair[1]);
+    pair[0] = __float2bfloat16_rn(first * cosines[i] - second * sines[i]);
+    pair[1] = __float2bfloat16_rn(second * cosines[i] + first * sines[i]);
+  }
+}
+
+void check_heads(const TensorView& x, int64_t half) {
+  CHECK(x.stride(1) == x.dim(2) || x.dim(1) == 1) << "rope: heads of a token must be adjacent" << x.shape_text();
+  CHECK(half <= 4096 && x.dim(1) * half <= INT32_MAX) << "rope" << x.shape_text();
+}
+
 }  // namespace
 
 void rope(TensorView x, TensorView positions, TensorView inv_freq, float scale, const Stream& stream) {
   if (x.empty() || inv_freq.empty()) return;
   const int64_t heads = x.dim(1), head_dim = x.dim(2), half = inv_freq.dim(0);
-  CHECK(x.stride(1) == head_dim || heads == 1) << "rope: heads of a token must be adjacent" << x.shape_text();
-  CHECK(half <= 4096 && heads * half <= INT32_MAX) << "rope" << x.shape_text();
+  check_heads(x, half);
   const bool wide = half % 8 == 0 && rows_are_wide(x, head_dim);
   with_vector_width(wide, [&](auto width) {
     rope_kernel<width()><<<grid_size(x.dim(0)), kThreads, size_t(half) * 2 * sizeof(float), stream.get()>>>(
         bf16_data(x), i32_data(positions), f32_data(inv_freq), scale, int(heads), int(head_dim), int(half),
         x.stride(0));
   });
+  check_launch();
+}
+
+void rope_interleaved(TensorView x, TensorView positions, TensorView inv_freq, float scale, const Stream& stream) {
+  if (x.empty() || inv_freq.empty()) return;
+  const int64_t half = inv_freq.dim(0);
+  check_heads(x, half);
+  rope_interleaved_kernel<<<grid_size(x.dim(0)), kThreads, size_t(half) * 2 * sizeof(float), stream.get()>>>(
+      bf16_data(x), i32_data(positions), f32_data(inv_freq), scale, int(x.dim(1)), int(x.dim(2)), int(half),
+      x.stride(0));
   check_launch();
 }
 

@@ -7,8 +7,7 @@ namespace trireme::cuda {
 namespace {
 
 // Bias and suppressed ids, into the row's scratch. Ids of the bias are distinct.
-__device__ void copy_with_lists(float* z, const float* raw, const SampleRow& row, const SampleShard& shard) {
-  for (int i = threadIdx.x; i < shard.vocab_local; i += blockDim.x) z[i] = raw[i];
+__device__ void add_lists(float* z, const SampleRow& row, const SampleShard& shard) {
   __syncthreads();
   for (int i = threadIdx.x; i < row.bias_count; i += blockDim.x) {
     const int local = shard.bias_ids[row.bias_begin + i] - shard.vocab_begin;
@@ -23,13 +22,13 @@ __device__ void copy_with_lists(float* z, const float* raw, const SampleRow& row
 }
 
 // z of id vocab_begin + i.
-__device__ float process(float logit, int i, const SampleRow& row, const SampleShard& shard) {
+__device__ float process(float logit, int i, const SampleRow& row, const SampleShard& shard, float temperature) {
   float value = logit;
   if (has_penalties(row)) {
     const uint16_t count = shard.counts[int64_t(row.slot) * shard.vocab_local + i];
     value = processed_logit(value, row, true, count);
   }
-  value = tempered(value, is_greedy(row) ? 1.0f : row.temperature);
+  value = tempered(value, temperature);
   if (row.mask_row < 0) return value;
   const uint32_t id = uint32_t(shard.vocab_begin + i);
   const uint32_t word = shard.masks[int64_t(row.mask_row) * shard.mask_words + (id >> 5)];
@@ -41,15 +40,18 @@ __device__ void find_best(SampleHead& head, const SampleShard& shard, int r) {
   const SampleRow& row = shard.rows[r];
   const float* source = raw_row(shard, r);
   if (has_lists(row)) {
-    copy_with_lists(z_row(shard, r), source, row, shard);
-    source = z_row(shard, r);
+    float* z = z_row(shard, r);
+    for (int i = threadIdx.x; i < shard.vocab_local; i += blockDim.x) z[i] = source[i];
+    add_lists(z, row, shard);
+    source = z;
   }
   const bool cut = has_cut(row, shard.vocab_size), greedy = is_greedy(row);
+  const float temperature = greedy ? 1.0f : row.temperature;
   const NoiseKey noise = noise_key(row, shard);
   uint32_t z_max = 0;
   BestDraw mine;
   for (int i = threadIdx.x; i < shard.vocab_local; i += blockDim.x) {
-    const float z = process(source[i], i, row, shard);
+    const float z = process(source[i], i, row, shard, temperature);
     const uint32_t key = order_key(z);
     if (cut) z_row(shard, r)[i] = z;
     z_max = key > z_max ? key : z_max;
@@ -88,9 +90,9 @@ __global__ __launch_bounds__(kSampleThreads) void heads_kernel(SampleHead* heads
     Word mass = 0;
     for (int i = threadIdx.x; i < shard.vocab_local; i += blockDim.x) mass += mass_below(head.raw_max - raw[i]);
     head.raw_mass = block_sum_of(mass);
-    if (!is_score(row)) {
+    if (draws(row)) {
       find_best(head, shard, r);
-    } else if (row.target >= shard.vocab_begin && row.target < shard.vocab_begin + shard.vocab_local) {
+    } else if (is_score(row) && row.target >= shard.vocab_begin && row.target < shard.vocab_begin + shard.vocab_local) {
       head.best_id = row.target;
     }
     if (head.best_id >= 0) head.best_raw = raw[head.best_id - shard.vocab_begin];
@@ -176,6 +178,32 @@ __global__ __launch_bounds__(kSampleThreads) void rank_kernel(int32_t* greater, 
   if (threadIdx.x == 0) greater[shard.index[r].rank] = count;
 }
 
+__global__ __launch_bounds__(kSampleThreads) void beam_masses_kernel(Word* masses, SampleShard shard) {
+  const int r = blockIdx.x;
+  if (!is_beam_row(shard, r)) return;
+  const float raw_max = shard.states[r].raw_max;
+  const float* raw = raw_row(shard, r);
+  Word mass = 0;
+  for (int i = threadIdx.x; i < shard.vocab_local; i += blockDim.x) mass += mass_below(raw_max - raw[i]);
+  mass = block_sum_of(mass);
+  if (threadIdx.x == 0) masses[shard.index[r].beam] = mass;
+}
+
+__global__ __launch_bounds__(kSampleThreads) void beam_values_kernel(SampleShard shard, Gathered masses) {
+  const int r = blockIdx.x;
+  if (!is_beam_row(shard, r)) return;
+  const SampleRow& row = shard.rows[r];
+  SampleState state = shard.states[r];
+  state.log_sum = beam_log_sum(masses, shard.num_shards, shard.index[r].beam);
+  if (threadIdx.x == 0) shard.states[r].log_sum = state.log_sum;
+  const float* raw = raw_row(shard, r);
+  float* z = z_row(shard, r);
+  for (int i = threadIdx.x; i < shard.vocab_local; i += blockDim.x) z[i] = logprob_of(raw[i], state);
+  if (!is_processed(row)) return;
+  add_lists(z, row, shard);
+  for (int i = threadIdx.x; i < shard.vocab_local; i += blockDim.x) z[i] = process(z[i], i, row, shard, 1.0f);
+}
+
 }  // namespace
 
 void sample_heads(SampleHead* heads, const SampleShard& shard, const Stream& stream) {
@@ -202,6 +230,17 @@ void sample_draw(SampleBest* best, const SampleShard& shard, const Stream& strea
 
 void sample_rank(int32_t* greater, const SampleShard& shard, const Stream& stream) {
   rank_kernel<<<grid_size(shard.num_rows), kSampleThreads, 0, stream.get()>>>(greater, shard);
+  check_launch();
+}
+
+void sample_beam_masses(uint64_t* masses, const SampleShard& shard, const Stream& stream) {
+  beam_masses_kernel<<<grid_size(shard.num_rows), kSampleThreads, 0, stream.get()>>>(reinterpret_cast<Word*>(masses),
+                                                                                     shard);
+  check_launch();
+}
+
+void sample_beam_values(const SampleShard& shard, Gathered masses, const Stream& stream) {
+  beam_values_kernel<<<grid_size(shard.num_rows), kSampleThreads, 0, stream.get()>>>(shard, masses);
   check_launch();
 }
 

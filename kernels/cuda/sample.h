@@ -18,6 +18,10 @@ void sample_draw(SampleBest* best, const SampleShard& shard, const Stream& strea
 void sample_finish(const SampleShard& shard, Gathered best, const Stream& stream);
 void sample_rank(int32_t* greater, const SampleShard& shard, const Stream& stream);
 void sample_finish_rank(const SampleShard& shard, Gathered greater, const Stream& stream);
+void sample_beam_masses(uint64_t* masses, const SampleShard& shard, const Stream& stream);
+void sample_beam_values(const SampleShard& shard, Gathered masses, const Stream& stream);
+void sample_beam_candidates(SampleEntry* candidates, const SampleShard& shard, const Stream& stream);
+void sample_merge_candidates(SampleEntry* merged, const SampleShard& shard, Gathered candidates, const Stream& stream);
 void sample_ids(int32_t* ids, const SampleShard& shard, const Stream& stream);
 
 }  // namespace trireme::cuda

@@ -61,6 +61,11 @@ __device__ inline bool is_pending(const SampleShard& shard, int r) {
   return shard.index[r].open >= 0 && shard.states[r].pending;
 }
 
+// A beam row whose logits are finite.
+__device__ inline bool is_beam_row(const SampleShard& shard, int r) {
+  return shard.index[r].beam >= 0 && !shard.answers[r].non_finite;
+}
+
 // The order of finite doubles as integers; kNoScore is below all.
 inline constexpr long long kNoScore = INT64_MIN;
 __device__ inline long long score_key(double score) {

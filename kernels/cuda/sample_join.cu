@@ -214,9 +214,23 @@ __global__ void finish_rank_kernel(SampleShard shard, Gathered greater) {
   shard.answers[r].rank = rank;
 }
 
+__global__ __launch_bounds__(kMergeThreads) void merge_candidates_kernel(SampleEntry* out, SampleShard shard,
+                                                                         Gathered candidates) {
+  __shared__ Merged merged;
+  const int r = blockIdx.x, i = threadIdx.x;
+  if (!is_beam_row(shard, r)) return;
+  const int wanted = shard.rows[r].num_candidates;
+  const int64_t first = int64_t(shard.index[r].beam) * kSampleCandidates;
+  merge(merged, candidates, first, wanted, shard.num_shards, wanted);
+  if (i == 0) shard.answers[r].candidate_count = merged.size;
+  if (i >= merged.size) return;
+  const SampleEntry& entry = merged.entries[i];
+  out[first + i] = {entry.value, entry.id, logprob_of(entry.raw, shard.states[r])};
+}
+
 __global__ void ids_kernel(int32_t* ids, SampleShard shard) {
   const int r = row_of_thread();
-  if (r < shard.num_rows) ids[r] = is_score(shard.rows[r]) ? -1 : shard.answers[r].id;
+  if (r < shard.num_rows) ids[r] = draws(shard.rows[r]) ? shard.answers[r].id : -1;
 }
 
 constexpr int kRowThreads = 128;
@@ -253,6 +267,11 @@ void sample_finish(const SampleShard& shard, Gathered best, const Stream& stream
 
 void sample_finish_rank(const SampleShard& shard, Gathered greater, const Stream& stream) {
   finish_rank_kernel<<<row_blocks(shard), kRowThreads, 0, stream.get()>>>(shard, greater);
+  check_launch();
+}
+
+void sample_merge_candidates(SampleEntry* merged, const SampleShard& shard, Gathered candidates, const Stream& stream) {
+  merge_candidates_kernel<<<grid_size(shard.num_rows), kMergeThreads, 0, stream.get()>>>(merged, shard, candidates);
   check_launch();
 }
 

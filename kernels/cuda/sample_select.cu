@@ -106,6 +106,13 @@ __global__ __launch_bounds__(kSampleThreads) void candidates_kernel(SampleEntry*
              shard.vocab_begin, kSampleCandidates);
 }
 
+__global__ __launch_bounds__(kSampleThreads) void beam_candidates_kernel(SampleEntry* candidates, SampleShard shard) {
+  const int r = blockIdx.x;
+  if (!is_beam_row(shard, r)) return;
+  select_row(candidates + int64_t(shard.index[r].beam) * kSampleCandidates, z_row(shard, r), raw_row(shard, r),
+             shard.vocab_local, shard.vocab_begin, shard.rows[r].num_candidates);
+}
+
 }  // namespace
 
 void sample_tops(SampleEntry* tops, const SampleShard& shard, const Stream& stream) {
@@ -115,6 +122,11 @@ void sample_tops(SampleEntry* tops, const SampleShard& shard, const Stream& stre
 
 void sample_candidates(SampleEntry* candidates, const SampleShard& shard, const Stream& stream) {
   candidates_kernel<<<grid_size(shard.num_rows), kSampleThreads, 0, stream.get()>>>(candidates, shard);
+  check_launch();
+}
+
+void sample_beam_candidates(SampleEntry* candidates, const SampleShard& shard, const Stream& stream) {
+  beam_candidates_kernel<<<grid_size(shard.num_rows), kSampleThreads, 0, stream.get()>>>(candidates, shard);
   check_launch();
 }
 

@@ -40,7 +40,7 @@ __device__ void count_draw(uint16_t* count) {
   }
 }
 
-// One block per opened slot: zero the row, mark the prompt's ids, then count the drawn ones.
+// One block per opened slot: zero the row, mark the prompt's ids where they count, then count the drawn ones.
 __global__ void open_slots_kernel(State state, const int32_t* slots, const int32_t* prompt_lengths,
                                   const int32_t* ids_begin, const int32_t* ids, const int32_t* track_counts) {
   const int slot = slots[blockIdx.x], begin = ids_begin[blockIdx.x], total = ids_begin[blockIdx.x + 1] - begin;
@@ -53,7 +53,7 @@ __global__ void open_slots_kernel(State state, const int32_t* slots, const int32
   uint16_t* row = state.counts + int64_t(slot) * state.counts_stride;
   for (int64_t i = threadIdx.x; i < state.vocab_local; i += kThreads) row[i] = 0;
   __syncthreads();
-  for (int i = int(threadIdx.x); i < prompt_length; i += kThreads)
+  for (int i = int(threadIdx.x); i < prompt_length && track_counts[blockIdx.x] == 1; i += kThreads)
     if (uint16_t* count = count_of(state, slot, ids[begin + i])) *count = kInPrompt;
   __syncthreads();
   for (int i = prompt_length + int(threadIdx.x); i < total; i += kThreads)

@@ -13,7 +13,7 @@ namespace {
 // Layout: u32 version and kind, i64 step, then the fields in the order plan.h declares them, packed; a vector
 // is a u32 count and its elements. Numbers are little-endian, as on every machine we build for.
 static_assert(std::endian::native == std::endian::little);
-constexpr uint32_t kPlanVersion = 0x50000001;       // 'P', layout 1
+constexpr uint32_t kPlanVersion = 0x50000002;       // 'P', layout 2
 constexpr uint32_t kSamplingVersion = 0x53000001;   // 'S', layout 1
 
 class Writer {
@@ -108,8 +108,9 @@ void sampling_fields(Coder& coder, Value& s) {
   coder.number(s.repetition_penalty);
   coder.number(s.presence_penalty);
   coder.number(s.frequency_penalty);
+  coder.flag(s.penalize_prompt);
 }
-constexpr size_t kSlotOrderBytes = 1 + 4 * 4 + 8 + 4 * 9 + 2 * 4;   // with empty vectors
+constexpr size_t kSlotOrderBytes = 1 + 4 * 4 + 8 + 4 * 9 + 1 + 5 * 4 + 4;   // with empty vectors
 constexpr auto slot_order_fields = [](auto& coder, auto& order) {
   coder.number(order.kind);
   coder.number(order.slot);
@@ -119,6 +120,10 @@ constexpr auto slot_order_fields = [](auto& coder, auto& order) {
   sampling_fields(coder, order.sampling);
   coder.numbers(order.history);
   coder.numbers(order.suppressed);
+  coder.numbers(order.lists.bias_ids);
+  coder.numbers(order.lists.bias_values);
+  coder.numbers(order.lists.allowed);
+  coder.number(order.token);
 };
 
 constexpr size_t kBlockOrderBytes = 2 + 4 * 4;
@@ -139,7 +144,7 @@ constexpr auto row_fields = [](auto& coder, auto& row) {
   coder.number(row.ids_begin);
 };
 
-constexpr size_t kOutputBytes = 3 + 5 * 4;
+constexpr size_t kOutputBytes = 4 + 5 * 4;
 constexpr auto output_fields = [](auto& coder, auto& output) {
   coder.number(output.kind);
   coder.number(output.slot);
@@ -148,6 +153,7 @@ constexpr auto output_fields = [](auto& coder, auto& output) {
   coder.number(output.position);
   coder.number(output.target);
   coder.number(output.top_logprobs);
+  coder.number(output.num_candidates);
   coder.flag(output.suppress);
 };
 
@@ -179,6 +185,7 @@ void check_slot_order(const SlotOrder& order) {
   CHECK_LE(int(order.kind), int(SlotOrderKind::close)) << "slot order's kind";
   CHECK(order.slot >= 0 && order.source >= 0) << "slot order: slot" << order.slot << "source" << order.source;
   CHECK(order.adapter >= 0 && order.prompt_length >= 0) << "slot order of slot" << order.slot;
+  CHECK_EQ(order.lists.bias_ids.size(), order.lists.bias_values.size()) << "bias of slot" << order.slot;
 }
 
 void check_block_order(const BlockOrder& order) {
@@ -199,7 +206,7 @@ void check_row(const PlanRow& row, size_t num_ids) {
 }
 
 void check_output(const PlanOutput& output, const std::vector<PlanRow>& rows) {
-  CHECK_LE(int(output.kind), int(OutputKind::pool)) << "output's kind";
+  CHECK_LE(int(output.kind), int(OutputKind::candidates)) << "output's kind";
   CHECK_LE(int(output.top_logprobs), 20) << "output's top_logprobs";
   CHECK(output.slot >= 0 && output.position >= 0) << "output: slot" << output.slot << "position" << output.position;
   CHECK(output.row >= 0 && size_t(output.row) < rows.size()) << "output: row" << output.row << "of" << rows.size();

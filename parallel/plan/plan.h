@@ -2,7 +2,7 @@
 // One step's orders for all ranks (StepPlan) and what came of it (StepResult): docs/design.md 4.
 // A plan is flat, holds no strings, and consists of deltas against state every rank keeps in numbered slots.
 // Every rank applies plans in step order:
-//   1. slot orders, in order (close, open, fork);
+//   1. slot orders, in order;
 //   2. block orders, in order (they see the tables as step 1 left them; copies run after all earlier steps' work);
 //   3. the rows run: embedding, layers, KV written through the block tables;
 //   4. outputs are sampled on the last stage; draws advance the slots' device state on every rank.
@@ -31,11 +31,26 @@ struct SlotSampling {
   float repetition_penalty = 1;
   float presence_penalty = 0;
   float frequency_penalty = 0;
+  bool penalize_prompt = true;        // false: the prompt's ids are not counted
   bool needs_counts() const { return repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0; }
   bool operator==(const SlotSampling&) const = default;
 };
 
-enum class SlotOrderKind : uint8_t { open, fork, close };
+enum class SlotOrderKind : uint8_t {
+  open,
+  fork,    // into a closed slot
+  append,  // a beam's next token, chosen on rank 0: the slot's last token, as if it had been drawn
+  close,
+};
+
+// What is added to logits or bans ids all the time a slot is open.
+struct SlotLists {
+  std::vector<TokenId> bias_ids;      // distinct
+  std::vector<float> bias_values;     // -inf bans an id
+  std::vector<TokenId> allowed;       // only these may be drawn; empty: all
+  bool empty() const { return bias_ids.empty() && allowed.empty(); }
+  bool operator==(const SlotLists&) const = default;
+};
 
 struct SlotOrder {
   SlotOrderKind kind = SlotOrderKind::close;
@@ -46,6 +61,8 @@ struct SlotOrder {
   SlotSampling sampling;              // open, fork
   std::vector<TokenId> history;       // open: all tokens so far, also those a prefix hit need not compute
   std::vector<TokenId> suppressed;    // open, fork: not drawn where an output says suppress (stop ids before min length)
+  SlotLists lists;                    // open; a fork has its source's
+  TokenId token = -1;                 // append
   bool operator==(const SlotOrder&) const = default;
 };
 
@@ -74,7 +91,7 @@ struct PlanRow {
   bool operator==(const PlanRow&) const = default;
 };
 
-enum class OutputKind : uint8_t { draw, verify, score, pool };
+enum class OutputKind : uint8_t { draw, verify, score, pool, candidates };
 
 struct PlanOutput {
   OutputKind kind = OutputKind::draw;
@@ -84,6 +101,7 @@ struct PlanOutput {
   int32_t position = 0;               // of the token to draw or score; the hidden state is at position - 1
   TokenId target = -1;                // score: the id at `position`
   uint8_t top_logprobs = 0;           // 0..20
+  uint8_t num_candidates = 0;         // candidates: 1..64 of a beam
   bool suppress = false;              // the slot's suppressed ids may not be drawn here
   bool operator==(const PlanOutput&) const = default;
 };
@@ -123,9 +141,18 @@ struct TokenLogprob {
   bool operator==(const TokenLogprob&) const = default;
 };
 
+// A next token of a beam: the processors of a beam search run on log-probabilities.
+struct Candidate {
+  TokenId id = -1;
+  float score = 0;                    // processed log-probability
+  float logprob = 0;                  // of the raw logits
+  bool operator==(const Candidate&) const = default;
+};
+
 struct OutputResult {
   std::vector<TokenLogprob> tokens;   // 1..k ids (draw, score: one) with the log-probability of the raw logits
   std::vector<TokenLogprob> top;      // best first; as many as asked
+  std::vector<Candidate> candidates;  // candidates: best first; fewer than asked where the rest is banned
   std::vector<float> vector;          // pool
   int32_t rank = 0;                   // 1-based rank of tokens[0] among the raw logits
   bool non_finite = false;            // this row's logits were not finite: fail its request, not the batch

@@ -2,7 +2,32 @@
 
 namespace trireme {
 
-void AttentionLayer::add_into(TensorView hidden, TensorView x, TensorView inv_freq, int64_t kv_layer,
+// The sums of squares of all heads of all ranks, column by column, so that every rank adds the same numbers in the same
+// order. Of a KV head that several ranks hold, the first of them speaks.
+void AttentionLayer::normalize_projections(TensorView q, TensorView k, StepContext& context) const {
+  WorkspaceScope scope(context.workspace);
+  const HeadShard& heads = shape.heads;
+  const int64_t tokens = q.dim(0), q_total = shape.total_q_heads, kv_total = shape.total_kv_heads;
+  const TensorView sums = context.workspace.take(square_sum_dtype(context.device), {tokens, q_total + kv_total});
+  fill_zero_async(sums.data(), size_t(sums.bytes()), context.device, context.stream);
+  head_square_sums(sums.slice(1, heads.q.begin, heads.q.end), q, context.stream);
+  if (heads.q.begin == heads.kv.begin * (q_total / kv_total))
+    head_square_sums(sums.slice(1, q_total + heads.kv.begin, q_total + heads.kv.end), k, context.stream);
+  context.tp_group.all_reduce_sum(sums, context.stream);
+  rms_norm_by_sums(q.reshape({tokens, q.dim(1) * q.dim(2)}), sums.slice(1, 0, q_total), q_total * shape.head_dim,
+                   q_norm, norm_eps, context.stream);
+  rms_norm_by_sums(k.reshape({tokens, k.dim(1) * k.dim(2)}), sums.slice(1, q_total, q_total + kv_total),
+                   kv_total * shape.head_dim, k_norm, norm_eps, context.stream);
+}
+
+void AttentionLayer::normalize(TensorView q, TensorView k, StepContext& context) const {
+  if (qk_norm == QkNorm::projection) return normalize_projections(q, k, context);
+  if (qk_norm == QkNorm::none) return;
+  head_rms_norm(q, q_norm, norm_eps, context.stream);
+  head_rms_norm(k, k_norm, norm_eps, context.stream);
+}
+
+void AttentionLayer::add_into(TensorView hidden, TensorView x, const RotaryEmbedding& rotary, int64_t kv_layer,
                               StepContext& context) const {
   WorkspaceScope scope(context.workspace);
   const int64_t tokens = x.dim(0), q_heads = shape.heads.q.size(), kv_heads = shape.heads.kv.size(),
@@ -14,10 +39,9 @@ void AttentionLayer::add_into(TensorView hidden, TensorView x, TensorView inv_fr
       fused.slice(1, (q_heads + kv_heads) * dim, shape.qkv_features()).reshape({tokens, kv_heads, dim});
 
   const AttentionBatch& batch = context.batches[size_t(shape.group)];
-  if (!inv_freq.empty()) {
-    rope(q, batch.positions, inv_freq, 1.0f, context.stream);
-    rope(k, batch.positions, inv_freq, 1.0f, context.stream);
-  }
+  normalize(q, k, context);
+  rotary.apply(q, batch.positions, context.stream);
+  rotary.apply(k, batch.positions, context.stream);
   const TensorView cache = context.kv_pool.layer(shape.group, kv_layer);
   kv_append(cache, k, v, batch, context.stream);
   const TensorView heads_out = context.workspace.take(activation_dtype(context.device), {tokens, q_heads, dim});

@@ -1,29 +1,44 @@
 #pragma once
-// Attention of one decoder layer on this rank's heads: fused q/k/v, rotary embedding where the model has one,
-// the paged cache, and the output projection added into the residual stream.
+// Attention of one decoder layer on this rank's heads: fused q/k/v, norms of q and k and a rotary embedding where the
+// model has them, the paged cache, and the output projection added into the residual stream.
 
-#include "kernels/rope.h"
 #include "parallel/topology.h"
 #include "runtime/layers/parallel_linear.h"
+#include "runtime/layers/rotary.h"
 
 namespace trireme {
 
 struct AttentionShape {
-  HeadShard heads;  // this rank's
+  HeadShard heads;                                // this rank's
+  int64_t total_q_heads = 0, total_kv_heads = 0;  // the model's
   int64_t head_dim = 0;
   int group = 0;             // KV group
   AttentionOptions options;  // scale, window, soft cap
   int64_t qkv_features() const { return (heads.q.size() + 2 * heads.kv.size()) * head_dim; }
 };
 
+enum class QkNorm {
+  none,
+  head,        // RMSNorm of each head; weights [head_dim]
+  projection,  // RMSNorm over all heads together, those of other ranks too; weights: this rank's features
+};
+
 struct AttentionLayer {
   AttentionShape shape;
   ColumnParallelLinear qkv;  // rows: q heads, k heads, v heads
   RowParallelLinear output;  // granule: one head
+  QkNorm qk_norm = QkNorm::none;
+  Tensor q_norm, k_norm;  // f32
+  float norm_eps = 0;
 
-  // hidden += attention(x).   x: [T, hidden] (normalized).   inv_freq: [rotary/2] f32, empty: no rotary embedding.
+  // hidden += attention(x).   x: [T, hidden] (normalized).
   // kv_layer: the layer's index among this rank's layers of the group.
-  void add_into(TensorView hidden, TensorView x, TensorView inv_freq, int64_t kv_layer, StepContext& context) const;
+  void add_into(TensorView hidden, TensorView x, const RotaryEmbedding& rotary, int64_t kv_layer,
+                StepContext& context) const;
+
+ private:
+  void normalize(TensorView q, TensorView k, StepContext& context) const;
+  void normalize_projections(TensorView q, TensorView k, StepContext& context) const;
 };
 
 }  // namespace trireme

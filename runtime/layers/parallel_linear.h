@@ -5,6 +5,7 @@
 #include "base/backend_traits.h"
 #include "kernels/elementwise.h"
 #include "kernels/linear.h"
+#include "kernels/norm.h"
 #include "runtime/step_context.h"
 
 namespace trireme {
@@ -24,14 +25,19 @@ struct ColumnParallelLinear {
 struct RowParallelLinear {
   LinearWeight weight;
   Tensor bias;  // whole, added once after the sum; may be empty
+  Tensor norm;  // [out] f32: what is added to hidden goes through this RMSNorm first (Gemma 2); may be empty
+  float norm_eps = 0;
 
-  // hidden += sum over ranks of x * weight^T (+ bias).   hidden: [T, out] whole and equal on every rank.
+  // hidden += [norm of] (sum over ranks of x * weight^T (+ bias)).   hidden: [T, out] whole and equal on every rank.
   void add_into(TensorView hidden, TensorView x, StepContext& context) const {
     WorkspaceScope scope(context.workspace);
     TensorView sum = context.workspace.take(partial_dtype(context.device), {x.dim(0), weight.out_features});
     linear(sum, x, weight, TensorView(), context.stream);
     context.tp_group.all_reduce_sum(sum, context.stream);
-    add_partial(hidden, sum, bias, context.stream);
+    if (norm)
+      add_norm_partial(hidden, sum, bias, norm, norm_eps, context.stream);
+    else
+      add_partial(hidden, sum, bias, context.stream);
   }
 };
 

@@ -86,7 +86,7 @@ AttentionLayer Gpt2::load_attention(int64_t index, WeightLoader& loader) const {
     biases.push_back({name(index, "attn.c_attn.bias"), rows, total});
   }
   AttentionLayer layer;
-  layer.shape = {heads_, dim, 0, {.scale = 1.0f / std::sqrt(float(dim))}};
+  layer.shape = {heads_, config_.num_heads, config_.num_kv_heads, dim, 0, {.scale = 1.0f / std::sqrt(float(dim))}};
   layer.qkv.weight = loader.load_columns(weights, hidden);
   const DType dtype = activation_dtype(layer.qkv.weight.device());
   layer.qkv.bias = loader.load_vector(biases, dtype);
@@ -140,7 +140,7 @@ void Gpt2::layers(TensorView hidden, StepContext& context) {
       WorkspaceScope scope(context.workspace);
       const TensorView normed = context.workspace.take(hidden.dtype(), {hidden.dim(0), config_.hidden_size});
       norm(normed, hidden, layers_[i].attention_norm, context);
-      layers_[i].attention.add_into(hidden, normed, TensorView(), int64_t(i), context);
+      layers_[i].attention.add_into(hidden, normed, RotaryEmbedding(), int64_t(i), context);
     }
     mlp(layers_[i], hidden, context);
   }

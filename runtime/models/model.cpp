@@ -1,9 +1,5 @@
 #include "runtime/models/model.h"
 
-#include <algorithm>
-#include <cmath>
-#include <numbers>
-
 namespace trireme {
 namespace {
 
@@ -14,24 +10,36 @@ struct ModelRow {
 
 constexpr ModelRow kModels[] = {
     {"LlamaForCausalLM", make_llama},
+    {"MistralForCausalLM", make_mistral},
+    {"MinistralForCausalLM", make_mistral},
+    {"Qwen2ForCausalLM", make_qwen2},
+    {"Qwen3ForCausalLM", make_qwen3},
+    {"Gemma2ForCausalLM", make_gemma2},
+    {"Gemma3ForCausalLM", make_gemma3},
+    {"Gemma3ForConditionalGeneration", make_gemma3},
+    {"Phi3ForCausalLM", make_phi3},
+    {"Olmo2ForCausalLM", make_olmo2},
+    {"Glm4ForCausalLM", make_glm4},
     {"GPT2LMHeadModel", make_gpt2},
 };
 
-// llama3: long wavelengths are slowed by `factor`, short ones kept, those between blended. In float32 and in the
-// reference implementation's order: an angle is this times a position, so its last bit shows at long contexts.
-float llama3_frequency(float frequency, const RopeConfig& rope) {
-  const float original = float(rope.original_max_positions), factor = float(rope.factor);
-  const float low = float(rope.low_freq_factor), high = float(rope.high_freq_factor);
-  const float wavelength = float(2 * std::numbers::pi) / frequency;
-  if (wavelength < original / high) return frequency;
-  if (wavelength > original / low) return frequency / factor;
-  const float smooth = (original / wavelength - low) / (high - low);
-  return (1 - smooth) * frequency / factor + smooth * frequency;
+// What the attention kernels take.
+void check_head_dim(const ModelContext& context) {
+  constexpr int64_t kMostDimensions = 256;
+  const int64_t head_dim = context.config.head_dim;
+  if (head_dim > kMostDimensions)
+    throw ConfigError("the model's heads have " + std::to_string(head_dim) + " dimensions; at most " +
+                      std::to_string(kMostDimensions) + " are supported");
+  if (context.loader.device().is_cuda() && head_dim % 8 != 0)
+    throw ConfigError("the model's heads have " + std::to_string(head_dim) +
+                      " dimensions; on a GPU a multiple of 8 is supported: use --device cpu");
 }
 
 }  // namespace
 
 std::unique_ptr<Model> make_model(const ModelContext& context) {
+  CHECK_GT(context.max_model_len, 0);
+  check_head_dim(context);
   for (const ModelRow& row : kModels)
     if (row.architecture == context.config.architecture) return row.make(context);
   std::string known;
@@ -41,19 +49,6 @@ std::unique_ptr<Model> make_model(const ModelContext& context) {
 
 std::string layer_name(std::string_view prefix, int64_t layer, std::string_view suffix) {
   return std::string(prefix) + "." + std::to_string(layer) + "." + std::string(suffix);
-}
-
-Tensor rope_inverse_frequencies(const RopeConfig& rope, Device device, const Stream& stream) {
-  std::vector<float> values;
-  for (int64_t i = 0; i < rope.rotary_dim / 2; ++i) {
-    // Rounded to float32 where the reference implementation does.
-    const float frequency = 1.0f / std::pow(float(rope.theta), float(2 * i) / float(rope.rotary_dim));
-    values.push_back(rope.type == "llama3" ? llama3_frequency(frequency, rope) : frequency);
-  }
-  Tensor tensor(DType::f32, {int64_t(values.size())}, device);
-  copy_async(tensor.data(), values.data(), values.size() * sizeof(float), device, stream);
-  stream.synchronize();
-  return tensor;
 }
 
 }  // namespace trireme

@@ -18,6 +18,7 @@ struct ModelContext {
   const Topology& topology;
   WeightLoader& loader;
   int32_t block_size = 16;
+  int64_t max_model_len = 0;  // the longest sequence that may be asked for
 };
 
 class Model {
@@ -42,9 +43,16 @@ std::unique_ptr<Model> make_model(const ModelContext& context);
 // Shared by the model files.
 std::string layer_name(std::string_view prefix, int64_t layer,
                        std::string_view suffix);  // "model.layers.3.mlp.up_proj.weight"
-Tensor rope_inverse_frequencies(const RopeConfig& rope, Device device, const Stream& stream);  // [rotary_dim / 2] f32
 
 std::unique_ptr<Model> make_llama(const ModelContext& context);
+std::unique_ptr<Model> make_mistral(const ModelContext& context);
+std::unique_ptr<Model> make_qwen2(const ModelContext& context);
+std::unique_ptr<Model> make_qwen3(const ModelContext& context);
+std::unique_ptr<Model> make_gemma2(const ModelContext& context);
+std::unique_ptr<Model> make_gemma3(const ModelContext& context);
+std::unique_ptr<Model> make_phi3(const ModelContext& context);
+std::unique_ptr<Model> make_olmo2(const ModelContext& context);
+std::unique_ptr<Model> make_glm4(const ModelContext& context);
 std::unique_ptr<Model> make_gpt2(const ModelContext& context);
 
 }  // namespace trireme

@@ -40,6 +40,8 @@ size_t first_round_bytes(int max_rows) {
 void check_row(const SampleRow& row, const SampleBatch& batch, int64_t slots) {
   CHECK(row.slot >= 0 && (is_score(row) || row.slot < slots)) << "ShardSampler: slot";
   CHECK(row.top_logprobs >= 0 && row.top_logprobs <= kMaxTopLogprobs) << "ShardSampler: top_logprobs";
+  CHECK(!is_beam(row) || (row.num_candidates >= 1 && row.num_candidates <= kSampleCandidates))
+      << "ShardSampler: num_candidates" << row.num_candidates;
   CHECK(row.suppress_begin >= 0 && row.suppress_count >= 0) << "ShardSampler: suppressed ids";
   CHECK_LE(size_t(row.suppress_begin) + size_t(row.suppress_count), batch.suppressed.size())
       << "ShardSampler: suppressed ids";
@@ -62,6 +64,7 @@ struct ShardSampler::State {
   Gathered gather_stats(bool for_typical, const Stream& stream);
   void search(SampleSearch search, Gathered stats, const Stream& stream);
   void count_ranks(const Stream& stream);
+  void find_candidates(StepBuffers& buffers, const Stream& stream);
 
   Device device_;
   Communicator& group_;
@@ -139,6 +142,7 @@ void ShardSampler::State::enqueue(StepBuffers& buffers, const SampleBatch& batch
                        .num_candidates = layout_.num_candidates,
                        .num_open = layout_.num_open,
                        .num_rank = layout_.num_rank,
+                       .num_beam = layout_.num_beam,
                        .shard = group_.rank(),
                        .num_shards = group_.size(),
                        .vocab_begin = int32_t(options_.vocab.begin),
@@ -165,6 +169,9 @@ void ShardSampler::State::enqueue(StepBuffers& buffers, const SampleBatch& batch
   sample_resolve(shard_, first, at_offset(first, heads), all_candidates, stream);
   if (shard_.num_open > 0) cut_and_draw(all_candidates, stream);
   if (shard_.num_rank > 0) count_ranks(stream);
+  buffers.beam_of_row.clear();
+  for (const SampleIndex& index : layout_.index) buffers.beam_of_row.push_back(index.beam);
+  if (shard_.num_beam > 0) find_candidates(buffers, stream);
   sample_ids(buffers.ids.as<int32_t>(), shard_, stream);
   copy_async(buffers.host_answers, buffers.answers.data(), size_t(shard_.num_rows) * sizeof(SampleAnswer), device_,
              stream);
@@ -207,6 +214,19 @@ void ShardSampler::State::count_ranks(const Stream& stream) {
   sample_finish_rank(shard_, small_.gather(size_t(shard_.num_rank) * sizeof(int32_t), group_, device_, stream), stream);
 }
 
+// Two rounds: the masses relative to the row's global maximum, then each shard's best. The first round's memory is
+// free again.
+void ShardSampler::State::find_candidates(StepBuffers& buffers, const Stream& stream) {
+  sample_beam_masses(small_.as<uint64_t>(), shard_, stream);
+  const size_t masses = size_t(shard_.num_beam) * sizeof(uint64_t);
+  sample_beam_values(shard_, small_.gather(masses, group_, device_, stream), stream);
+  const size_t bytes = size_t(shard_.num_beam) * kSampleCandidates * sizeof(SampleEntry);
+  sample_beam_candidates(first_round_.as<SampleEntry>(), shard_, stream);
+  sample_merge_candidates(buffers.device_candidates(), shard_, first_round_.gather(bytes, group_, device_, stream),
+                          stream);
+  copy_async(buffers.host_candidates, buffers.candidates.data(), bytes, device_, stream);
+}
+
 ShardSampler::ShardSampler(Device device, Communicator& tp_group, const ShardSamplerOptions& options)
     : state_(std::make_unique<State>(device, tp_group, options)) {}
 
@@ -223,5 +243,12 @@ TensorView ShardSampler::drawn_ids(int entry, int64_t rows) const {
 }
 
 const SampleAnswer* ShardSampler::answers(int entry) const { return state_->ring.at(size_t(entry))->host_answers; }
+
+const SampleEntry* ShardSampler::candidates(int entry, int row) const {
+  const StepBuffers& buffers = *state_->ring.at(size_t(entry));
+  const int32_t beam = buffers.beam_of_row.at(size_t(row));
+  CHECK_GE(beam, 0) << "ShardSampler: row" << row << "asked for no candidates";
+  return buffers.host_candidates + int64_t(beam) * kSampleCandidates;
+}
 
 }  // namespace trireme

@@ -37,8 +37,11 @@ class ShardSampler {
   // they must have been read since their last use. state gives lengths (positions of draws) and counts.
   void enqueue(int entry, const SampleBatch& batch, TensorView logits, const SlotState& state, const Stream& stream);
 
-  TensorView drawn_ids(int entry, int64_t rows) const;  // [rows] i32 on the device; -1 for score rows and failed draws
+  TensorView drawn_ids(int entry, int64_t rows) const;  // [rows] i32 on the device; -1 where nothing was drawn
   const SampleAnswer* answers(int entry) const;         // [rows] on the host, valid once the stream has passed enqueue
+  // Of a row of SampleKind::candidates: its answer's candidate_count entries, best first; valid when answers are.
+  // value: the processed log-probability; raw: the raw one.
+  const SampleEntry* candidates(int entry, int row) const;
 
  private:
   struct State;

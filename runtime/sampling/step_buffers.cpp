@@ -10,6 +10,7 @@ static SampleIndex index_of(const SampleRow& row, SampleLayout& layout, int32_t 
   SampleIndex index;
   if (row.top_logprobs > 0) index.top = layout.num_top++;
   if (must_count_rank(row)) index.rank = layout.num_rank++;
+  if (is_beam(row)) index.beam = layout.num_beam++;
   if (has_cut(row, vocab_size)) index.candidates = layout.num_candidates++;
   if (!is_open(row, vocab_size)) return index;
   index.open = layout.num_open++;
@@ -22,7 +23,7 @@ static SampleIndex index_of(const SampleRow& row, SampleLayout& layout, int32_t 
 
 void SampleLayout::plan(const SampleBatch& batch, int64_t vocab_size) {
   index.clear();
-  num_top = num_candidates = num_open = num_rank = 0;
+  num_top = num_candidates = num_open = num_rank = num_beam = 0;
   search_top_k = search_top_p = search_typical = after_top_k = penalties = false;
   for (const SampleRow& row : batch.rows) {
     index.push_back(index_of(row, *this, int32_t(vocab_size)));
@@ -61,10 +62,16 @@ StepBuffers::StepBuffers(Device device, int max_rows)
     : upload(device),
       answers(DType::u8, {int64_t(max_rows) * int64_t(sizeof(SampleAnswer))}, device),
       ids(DType::i32, {max_rows}, device),
-      host_answers(static_cast<SampleAnswer*>(pinned_allocate(size_t(max_rows) * sizeof(SampleAnswer)))) {
+      candidates(DType::u8, {max_rows * int64_t(kSampleCandidates * sizeof(SampleEntry))}, device),
+      host_answers(static_cast<SampleAnswer*>(pinned_allocate(size_t(max_rows) * sizeof(SampleAnswer)))),
+      host_candidates(static_cast<SampleEntry*>(pinned_allocate(size_t(candidates.view().bytes())))) {
+  beam_of_row.reserve(size_t(max_rows));
   for (int i = 0; i < max_rows; ++i) host_answers[i] = SampleAnswer{};
 }
 
-StepBuffers::~StepBuffers() { pinned_free(host_answers); }
+StepBuffers::~StepBuffers() {
+  pinned_free(host_answers);
+  pinned_free(host_candidates);
+}
 
 }  // namespace trireme

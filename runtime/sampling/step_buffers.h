@@ -13,7 +13,7 @@ namespace trireme {
 // that every rank, and the host before the device has run, agree.
 struct SampleLayout {
   std::vector<SampleIndex> index;
-  int32_t num_top = 0, num_candidates = 0, num_open = 0, num_rank = 0;
+  int32_t num_top = 0, num_candidates = 0, num_open = 0, num_rank = 0, num_beam = 0;
   bool search_top_k = false, search_top_p = false, search_typical = false;
   bool after_top_k = false;  // an open row has a top-k and a top-p search
   bool penalties = false;
@@ -49,11 +49,15 @@ struct StepBuffers {
   StepBuffers& operator=(const StepBuffers&) = delete;
 
   SampleAnswer* device_answers() const { return reinterpret_cast<SampleAnswer*>(answers.data()); }
+  SampleEntry* device_candidates() const { return reinterpret_cast<SampleEntry*>(candidates.data()); }
 
   UploadBuffer upload;
-  Tensor answers;  // bytes of SampleAnswer[max_rows]
-  Tensor ids;      // [max_rows] i32
+  Tensor answers;     // bytes of SampleAnswer[max_rows]
+  Tensor ids;         // [max_rows] i32
+  Tensor candidates;  // bytes of SampleEntry[max_rows, kSampleCandidates], of the beam rows
   SampleAnswer* host_answers = nullptr;
+  SampleEntry* host_candidates = nullptr;
+  std::vector<int32_t> beam_of_row;  // where a row's candidates lie; -1: it has none
 };
 
 }  // namespace trireme

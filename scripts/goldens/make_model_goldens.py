@@ -4,18 +4,18 @@
     python scripts/goldens/make_model_goldens.py [name ...]        (needs torch, transformers 5, tokenizers, numpy)
 
 tests/models/NAME/
-  config.json, generation_config.json, model.safetensors (or two shards and an index), tokenizer.json,
-  tokenizer_config.json, [chat_template.jinja]
+  config.json, generation_config.json, model.safetensors (or two shards and an index), [tokenizer.json,
+  tokenizer_config.json, chat_template.jinja]
   goldens.json, goldens.bin     computed by transformers in float32 with eager attention, no cache
 
 goldens.json:
   "model", "vocab_size", "file": "goldens.bin", "arrays": {name: {dtype, shape, offset}}  (layout: golden_file.py)
-  "prompts": one entry each of 1, 2, 15, 16, 17, 31, 33, 64, 100, 257, 511, 513, 700 random ids:
+  "prompts": one entry each of 1, 2, 15, 16, 17, 31, 33, 64, 100, 257, 511, 513, 700 random ids (tiny_families.py: fewer):
     "ids"            the prompt
     "last_logits"    array name: f32 [vocab_size], logits after the prompt's last token
     "logprobs"       for some: array name: f32 [length - 1], element i is log P(ids[i + 1] | ids[0..i])
-    "greedy"         for some: the greedy continuation, 48 ids, end-of-sequence ids treated like any other
-    "greedy_gaps"    array name: f32 [48], the difference of the two largest logits at each of those steps
+    "greedy"         for some: the greedy continuation, 48 or 64 ids, end-of-sequence ids treated like any other
+    "greedy_gaps"    array name: f32 of that length, the difference of the two largest logits at each of those steps
   Prompts with a continuation are drawn so that no gap is under 0.005 and no end-of-sequence id occurs in it.
 """
 
@@ -28,13 +28,13 @@ import torch
 import transformers
 from golden_file import GoldenFile
 from safetensors.torch import save_file
+from tiny_families import FAMILIES
 from tiny_tokenizer import train_tokenizer
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2] / "tests" / "models"
-_LENGTHS = [1, 2, 15, 16, 17, 31, 33, 64, 100, 257, 511, 513, 700]
-_LOGPROB_LENGTHS = {17, 100, 513, 700}
-_GREEDY_LENGTHS = {1, 2, 16, 17, 33, 100, 257, 513}
-_GREEDY_STEPS = 48
+_DEFAULTS = dict(
+    lengths=[1, 2, 15, 16, 17, 31, 33, 64, 100, 257, 511, 513, 700], logprob_lengths={17, 100, 513, 700},
+    greedy_lengths={1, 2, 16, 17, 33, 100, 257, 513}, greedy_steps=48, final_norm=1.0, nested=False)
 _MIN_GAP = 0.005
 
 _CHAT_TEMPLATE = (
@@ -54,13 +54,15 @@ def randomize(model, seed, projection_std, head_std, final_norm=1.0):
     Tied models get small embeddings, or each token would predict itself, and a larger final norm instead.
     """
     generator = torch.Generator().manual_seed(seed)
+    gemma = model.config.model_type.startswith("gemma")  # its norms multiply by 1 + weight
     for name, parameter in sorted(model.named_parameters()):
         noise = torch.randn(parameter.shape, generator=generator)
         if parameter.dim() == 1:
             is_norm_weight = name.endswith("weight")
             is_final = name in ("model.norm.weight", "transformer.ln_f.weight")
             scale = final_norm if is_final else 1.0
-            parameter.data = (noise * 0.15 + 1.0) * scale if is_norm_weight else noise * 0.1
+            weight = (noise * 0.15 + 1.0) * scale
+            parameter.data = weight - float(gemma) if is_norm_weight else noise * 0.1
         elif "lm_head" in name or "embed_tokens" in name or "wte" in name:
             parameter.data = noise * head_std
         else:
@@ -100,14 +102,15 @@ MODELS = {
                                        bos_token_id=0, eos_token_id=0),
         dtype=torch.bfloat16, seed=55, projection_std=0.08, head_std=0.05, final_norm=1.5, shards=1, old_spelling=False,
         tokenizer=dict(vocab_size=515, special_tokens=["<|endoftext|>"], style="gpt2"), template=None),
-}
+} | FAMILIES
 
 
-def write_weights(model, folder, shards):
+def write_weights(model, folder, shards, prefix=""):
     """Writes one safetensors file, or two and their index, cut in the middle of the parameter list."""
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     if model.config.tie_word_embeddings:
         state.pop("lm_head.weight")
+    state = {prefix + name: value for name, value in state.items()}
     names = sorted(state)
     if shards == 1:
         save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
@@ -125,7 +128,7 @@ def write_weights(model, folder, shards):
 
 def write_config(folder, spec):
     """config.json as transformers 5 writes it, or with the keys of transformers 4 in its place."""
-    spec["config"].architectures = [{"llama": "LlamaForCausalLM", "gpt2": "GPT2LMHeadModel"}[spec["config"].model_type]]
+    spec["config"].architectures = [transformers.MODEL_FOR_CAUSAL_LM_MAPPING[type(spec["config"])].__name__]
     spec["config"].dtype = spec["dtype"]
     spec["config"].save_pretrained(folder)
     if not spec["old_spelling"]:
@@ -137,6 +140,19 @@ def write_config(folder, spec):
     config["torch_dtype"] = config.pop("dtype")
     config["transformers_version"] = "4.44.0"
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def nest_config(folder):
+    """The config as multimodal Gemma 3 checkpoints of transformers 4 have it: figures in text_config, old spelling."""
+    path = folder / "config.json"
+    text = json.loads(path.read_text())
+    rope = text.pop("rope_parameters")
+    text |= {"rope_theta": rope["full_attention"].pop("rope_theta"), "rope_scaling": rope["full_attention"],
+             "rope_local_base_freq": rope["sliding_attention"]["rope_theta"], "sliding_window_pattern": 3}
+    text.pop("layer_types")
+    outer = {"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3",
+             "torch_dtype": text.pop("dtype"), "eos_token_id": [text.pop("eos_token_id")], "text_config": text}
+    path.write_text(json.dumps(outer, indent=2, sort_keys=True) + "\n")
 
 
 def write_tokenizer(folder, spec):
@@ -160,33 +176,35 @@ def write_checkpoint(name, spec):
     folder.mkdir(parents=True)
     write_config(folder, spec)
     model = transformers.AutoModelForCausalLM.from_config(spec["config"], attn_implementation="eager")
-    randomize(model, spec["seed"], spec["projection_std"], spec["head_std"], spec.get("final_norm", 1.0))
+    randomize(model, spec["seed"], spec["projection_std"], spec["head_std"], spec["final_norm"])
     write_weights(model.to(spec["dtype"]), folder, spec["shards"])
-    eos = [1, 2] if "<|eot_id|>" in spec["tokenizer"]["special_tokens"] else spec["config"].eos_token_id
+    tokenizer = spec["tokenizer"]
+    eos = [1, 2] if tokenizer and "<|eot_id|>" in tokenizer["special_tokens"] else spec["config"].eos_token_id
     generation = {"bos_token_id": spec["config"].bos_token_id, "eos_token_id": eos}
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
-    write_tokenizer(folder, spec)
+    if tokenizer:
+        write_tokenizer(folder, spec)
     return folder
 
 
 @torch.no_grad()
-def greedy(model, ids):
-    """48 steps without a cache: every step recomputes the whole sequence."""
+def greedy(model, ids, steps):
+    """Without a cache: every step recomputes the whole sequence."""
     ids, gaps = list(ids), []
-    for _ in range(_GREEDY_STEPS):
+    for _ in range(steps):
         top = torch.topk(model(torch.tensor([ids]), use_cache=False, logits_to_keep=1).logits[0, -1], 2)
         ids.append(int(top.indices[0]))
         gaps.append(float(top.values[0] - top.values[1]))
-    return ids[-_GREEDY_STEPS:], gaps
+    return ids[-steps:], gaps
 
 
-def draw_prompt(model, length, generator, forbidden):
+def draw_prompt(model, spec, length, generator, forbidden):
     """A random prompt; with a greedy continuation that no rounding error can turn, where one is wanted."""
     for _ in range(50):
         ids = torch.randint(3, model.config.vocab_size, (length,), generator=generator).tolist()
-        if length not in _GREEDY_LENGTHS:
+        if length not in spec["greedy_lengths"]:
             return ids, None, None
-        continuation, gaps = greedy(model, ids)
+        continuation, gaps = greedy(model, ids, spec["greedy_steps"])
         if min(gaps) >= _MIN_GAP and not set(continuation) & forbidden:
             print(f"  {length}: smallest gap {min(gaps):.4f}, {len(set(continuation))} different ids", flush=True)
             return ids, continuation, gaps
@@ -194,18 +212,18 @@ def draw_prompt(model, length, generator, forbidden):
 
 
 @torch.no_grad()
-def write_goldens(name, folder):
+def write_goldens(name, folder, spec):
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     model.eval()
     goldens, prompts = GoldenFile(), []
-    generator = torch.Generator().manual_seed(MODELS[name]["seed"] + 1000)
+    generator = torch.Generator().manual_seed(spec["seed"] + 1000)
     eos = model.generation_config.eos_token_id
     forbidden = set(eos if isinstance(eos, list) else [eos])
-    for number, length in enumerate(_LENGTHS):
-        ids, continuation, gaps = draw_prompt(model, length, generator, forbidden)
+    for number, length in enumerate(spec["lengths"]):
+        ids, continuation, gaps = draw_prompt(model, spec, length, generator, forbidden)
         logits = model(torch.tensor([ids]), use_cache=False).logits[0]
         entry = {"ids": ids, "last_logits": goldens.add(f"last_logits/{number}", logits[-1].numpy())}
-        if length in _LOGPROB_LENGTHS:
+        if length in spec["logprob_lengths"]:
             logprobs = torch.log_softmax(logits.double(), -1)[:-1].gather(1, torch.tensor(ids)[1:, None])[:, 0]
             entry["logprobs"] = goldens.add(f"logprobs/{number}", logprobs.numpy())
         if continuation is not None:
@@ -213,16 +231,21 @@ def write_goldens(name, folder):
         prompts.append(entry)
     print(f"  logits: std {logits[-1].std():.2f}, max {logits[-1].abs().max():.2f}")
     goldens.write(folder / "goldens", {"model": name, "vocab_size": model.config.vocab_size, "prompts": prompts})
+    return model
 
 
 def main():
     torch.set_num_threads(2)
     for name in sys.argv[1:] or MODELS:
         print(name, flush=True)
-        folder = write_checkpoint(name, MODELS[name])
+        spec = _DEFAULTS | MODELS[name]
+        folder = write_checkpoint(name, spec)
+        model = write_goldens(name, folder, spec)
+        if spec["nested"]:
+            write_weights(model.to(spec["dtype"]), folder, spec["shards"], "language_model.")
+            nest_config(folder)
         for file in folder.iterdir():
             file.chmod(0o644)
-        write_goldens(name, folder)
         print(f"  {sum(file.stat().st_size for file in folder.iterdir()):,} bytes")
 
 

@@ -177,7 +177,7 @@ TEST(Scheduler, OtherSaltsAndScoredPromptsHitNothing) {
   harness.retire();
   request.id = 3;
   request.cache_salt = 0;
-  request.sampling.prompt_logprobs = true;
+  request.sampling.prompt_logprobs = 0;
   harness.scheduler.add(request);
   EXPECT_EQ(harness.plan().rows[0].start, 0);
 }
@@ -185,7 +185,7 @@ TEST(Scheduler, OtherSaltsAndScoredPromptsHitNothing) {
 TEST(Scheduler, ScoresThePromptInSlicesOfTheLogitRows) {
   SchedulerHarness harness;  // 8 logit rows
   Request request = make_request(1, 14, 1);
-  request.sampling.prompt_logprobs = true;
+  request.sampling.prompt_logprobs = 0;
   harness.scheduler.add(request);
   const StepPlan first = harness.plan();
   EXPECT_EQ(first.rows[0].count, 8);

@@ -28,6 +28,7 @@ TEST_P(AttentionTest, MatchesReferenceForPrefillAndDecode) {
   check({8, 1, 80, 32}, {{70, 60, 10}}, {0.1f});
   check({4, 2, 128, 16}, {{65, 64, 1}, {64, 63, 1}, {63, 62, 1}, {300, 299, 1}}, {0.09f});
   check({2, 1, 256, 8}, {{40, 0, 40}}, {0.06f});
+  check({6, 2, 96, 16}, {{130, 0, 130}, {600, 599, 1}}, {0.1f});
 }
 
 TEST_P(AttentionTest, MixesManyRowsInOneBatch) {
@@ -38,6 +39,11 @@ TEST_P(AttentionTest, MoreQueryHeadsThanFitOneTask) { check({100, 1, 16, 16}, {{
 
 TEST_P(AttentionTest, WindowHidesWhatIsFarBack) {
   for (int32_t window : {1, 5, 64, 70, 1000}) check({4, 2, 32, 16}, {{150, 0, 150}, {200, 199, 1}}, {0.2f, window});
+}
+
+TEST_P(AttentionTest, WindowAndCapInLongContexts) {
+  check({4, 2, 80, 16}, {{700, 699, 1}, {650, 600, 50}}, {0.3f, 300, 5.0f});
+  check({4, 2, 256, 16}, {{900, 899, 1}}, {0.2f, 20, 5.0f});
 }
 
 TEST_P(AttentionTest, SoftCapBendsScores) { check({4, 2, 32, 16}, {{90, 60, 30}}, {2.0f, 0, 5.0f}); }

@@ -40,13 +40,57 @@ TEST_P(ElementwiseTest, SiluMulKeepsItsLimits) {
   expect_close(to_host(out, stream()), Values{0, 0, 0, x[3], x[4], 0}, tolerance());
 }
 
+double gelu_tanh_of(double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }
+
+TEST_P(ElementwiseTest, GeluMulMatchesReference) {
+  for (auto [rows, cols] : kShapes) {
+    const Values x = rounded(random_values(rows * 2 * cols, 1, 8), activation());
+    Tensor owner;
+    const TensorView out = strided(owner, rows, cols, 8, activation(), stream());
+    gelu_mul(out, up(x, {rows, 2 * cols}), stream());
+    std::vector<double> expected;
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < cols; ++c)
+        expected.push_back(gelu_tanh_of(x[size_t(r * 2 * cols + c)]) * double(x[size_t(r * 2 * cols + cols + c)]));
+    expect_close(to_host(out, stream()), expected, tolerance());
+  }
+}
+
+TEST_P(ElementwiseTest, ScaleMultipliesStridedRows) {
+  for (auto [rows, cols] : kShapes) {
+    const Values x = rounded(random_values(rows * cols, 1, 8), activation());
+    Tensor owner;
+    const TensorView view = strided(owner, rows, cols, 8, activation(), stream(), 3);
+    upload_rows(view, x, stream());
+    scale(view, 5.5f, stream());
+    std::vector<double> expected;
+    for (const double value : x) expected.push_back(value * 5.5);
+    expect_close(to_host(view, stream()), expected, tolerance());
+    if (rows > 1) {
+      EXPECT_EQ(to_host(owner, stream())[size_t(cols)], 3);  // what lies between rows stays
+    }
+  }
+}
+
+TEST_P(ElementwiseTest, SoftCapBendsLogits) {
+  for (auto [rows, cols] : kShapes) {
+    Values x = random_values(rows * cols, 1, 90);
+    x[0] = 1e30f;
+    Tensor owner;
+    const TensorView view = strided(owner, rows, cols, 3, DType::f32, stream());
+    upload_rows(view, x, stream());
+    soft_cap(view, 30, stream());
+    std::vector<double> expected;
+    for (const double value : x) expected.push_back(30 * std::tanh(value / 30));
+    expect_close(to_host(view, stream()), expected, 1e-6);
+  }
+}
+
 TEST_P(ElementwiseTest, GeluTanhMatchesReferenceInPlaceToo) {
   for (auto [rows, cols] : kShapes) {
     const Values x = rounded(random_values(rows * cols, 1, 8), activation());
     std::vector<double> expected;
-    for (double value : x)
-      expected.push_back(0.5 * value *
-                         (1 + std::tanh(std::sqrt(2 / M_PI) * (value + 0.044715 * value * value * value))));
+    for (double value : x) expected.push_back(gelu_tanh_of(value));
     const Tensor in_place = up(x, {rows, cols});
     gelu_tanh(in_place, in_place, stream());
     expect_close(to_host(in_place, stream()), expected, tolerance());
@@ -110,6 +154,9 @@ TEST_P(ElementwiseTest, EmptyInputsAreFine) {
       sum(partial(), {0, 4}, device());
   const Tensor no_ints(DType::i32, {0}, device()), table(activation(), {3, 4}, device());
   silu_mul(none, wide, stream());
+  gelu_mul(none, wide, stream());
+  scale(none, 2, stream());
+  soft_cap(Tensor(DType::f32, {0, 4}, device()), 2, stream());
   gelu_tanh(none, none, stream());
   add_partial(none, sum, TensorView(), stream());
   add_position_embedding(none, no_ints, table, stream());
@@ -122,6 +169,10 @@ TEST_P(ElementwiseTest, WrongShapesThrow) {
   const Tensor a(activation(), {2, 4}, device()), b(activation(), {2, 6}, device()), sum(partial(), {2, 5}, device());
   const Tensor ints(DType::i32, {2}, device()), floats(DType::f32, {2}, device());
   EXPECT_THROW(silu_mul(a, b, stream()), InternalError);
+  EXPECT_THROW(gelu_mul(a, b, stream()), InternalError);
+  EXPECT_THROW(scale(sum.view().reshape({10}), 2, stream()), InternalError);
+  EXPECT_THROW(soft_cap(floats, 2, stream()), InternalError);
+  EXPECT_THROW(soft_cap(floats.view().reshape({1, 2}), 0, stream()), InternalError);
   EXPECT_THROW(gelu_tanh(a, b, stream()), InternalError);
   EXPECT_THROW(add_partial(a, sum, TensorView(), stream()), InternalError);
   EXPECT_THROW(add_position_embedding(a, ints, b, stream()), InternalError);

@@ -58,6 +58,75 @@ TEST_P(NormTest, MatchesReferenceOnOddShapesAndStrides) {
   }
 }
 
+struct HeadShape {
+  int64_t tokens, heads, head_dim;
+};
+constexpr HeadShape kHeadShapes[] = {{1, 1, 2}, {3, 9, 8}, {5, 3, 80}, {70, 2, 128}, {2, 5, 256}};
+
+TEST_P(NormTest, HeadNormsEachHeadByItself) {
+  for (const auto [tokens, heads, dim] : kHeadShapes) {
+    SCOPED_TRACE(testing::Message() << tokens << " x " << heads << " x " << dim);
+    const Values x = rounded(random_values(tokens * heads * dim, 1, 3), activation()),
+                 weight = random_values(dim, 2, 2);
+    Tensor owner;
+    const TensorView view = strided(owner, tokens, heads * dim, 16, activation(), stream(), 1e6f);
+    upload_rows(view, x, stream());
+    head_rms_norm(view.reshape({tokens, heads, dim}), to_device(weight, {dim}, DType::f32, stream()), 1e-5f, stream());
+    expect_close(to_host(view, stream()), reference_norm(x, weight, {}, 1e-5, tokens * heads, dim), tolerance());
+  }
+}
+
+TEST_P(NormTest, AddNormPartialAddsTheNormedSum) {
+  for (auto [rows, cols] : {std::pair<int64_t, int64_t>{1, 1}, {3, 7}, {5, 576}, {2, 4096}, {70, 33}}) {
+    for (const bool with_bias : {false, true}) {
+      SCOPED_TRACE(testing::Message() << rows << " x " << cols << (with_bias ? " with bias" : ""));
+      const Values hidden = rounded(random_values(rows * cols, 1, 3), activation()),
+                   sum = rounded(random_values(rows * cols, 2, 3), partial()), weight = random_values(cols, 3, 2),
+                   bias = with_bias ? rounded(random_values(cols, 4), activation()) : Values();
+      Tensor owner;
+      const TensorView view = strided(owner, rows, cols, 8, activation(), stream());
+      upload_rows(view, hidden, stream());
+      add_norm_partial(view, to_device(sum, {rows, cols}, partial(), stream()),
+                       to_device(bias, {int64_t(bias.size())}, activation(), stream()),
+                       to_device(weight, {cols}, DType::f32, stream()), 1e-5f, stream());
+      Values biased = sum;
+      for (size_t i = 0; with_bias && i < biased.size(); ++i) biased[i] += bias[i % size_t(cols)];
+      std::vector<double> expected = reference_norm(biased, weight, {}, 1e-5, rows, cols);
+      for (size_t i = 0; i < expected.size(); ++i) expected[i] += double(hidden[i]);
+      expect_close(to_host(view, stream()), expected, tolerance());
+    }
+  }
+}
+
+// However the heads are dealt out, the parts together are the norm of the whole row; on the cpu to the bit.
+TEST_P(NormTest, NormBySumsDoesNotDependOnHowHeadsAreDealtOut) {
+  for (const auto [tokens, heads, dim] : kHeadShapes) {
+    SCOPED_TRACE(testing::Message() << tokens << " x " << heads << " x " << dim);
+    const int64_t cols = heads * dim;
+    const Values x = rounded(random_values(tokens * cols, 1, 3), activation()), weight = random_values(cols, 2, 2);
+    std::vector<double> first;
+    for (const int64_t cut : {int64_t(0), heads / 2, heads - 1}) {
+      const Tensor all = to_device(x, {tokens, cols}, activation(), stream());
+      const Tensor sums =
+          to_device(Values(size_t(tokens * heads), 0), {tokens, heads}, square_sum_dtype(device()), stream());
+      const auto part = [&](int64_t begin, int64_t end) { return all.view().slice(1, begin * dim, end * dim); };
+      for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, cut}, {cut, heads}})
+        if (begin < end)
+          head_square_sums(sums.view().slice(1, begin, end), part(begin, end).reshape({tokens, end - begin, dim}),
+                           stream());
+      for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, cut}, {cut, heads}}) {
+        const Values mine(weight.begin() + begin * dim, weight.begin() + end * dim);
+        rms_norm_by_sums(part(begin, end), sums, cols, to_device(mine, {(end - begin) * dim}, DType::f32, stream()),
+                         1e-5f, stream());
+      }
+      const std::vector<double> got = to_host(all, stream());
+      expect_close(got, reference_norm(x, weight, {}, 1e-5, tokens, cols), tolerance());
+      if (first.empty()) first = got;
+      expect_identical(got, first, "cut at head " + std::to_string(cut));
+    }
+  }
+}
+
 TEST_P(NormTest, LargeValuesDoNotOverflow) {
   const Values x = rounded({1e18f, -2e18f, 3e18f, 1e18f}, activation()), weight(4, 1);
   Tensor out(activation(), {1, 4}, device());
@@ -79,6 +148,11 @@ TEST_P(NormTest, WrongShapesThrow) {
   EXPECT_THROW(apply(x, ints, weight, {}, 1e-6f), InternalError);
   EXPECT_THROW(apply(x, x, Values(11, 1), {}, 1e-6f), InternalError);
   EXPECT_THROW(apply(x, x, weight, Values(13, 1), 1e-6f), InternalError);
+  const Tensor twelve = to_device(weight, {12}, DType::f32, stream());
+  EXPECT_THROW(head_rms_norm(x.view().reshape({2, 2, 6}), twelve, 1e-6f, stream()), InternalError);
+  EXPECT_THROW(add_norm_partial(x, x.view().slice(0, 0, 1), TensorView(), twelve, 1e-6f, stream()), InternalError);
+  EXPECT_THROW(head_square_sums(x.view().slice(1, 0, 3), x.view().reshape({2, 2, 6}), stream()), InternalError);
+  EXPECT_THROW(rms_norm_by_sums(x, ints, 12, twelve, 1e-6f, stream()), InternalError);
 }
 
 INSTANTIATE_BACKENDS(NormTest);

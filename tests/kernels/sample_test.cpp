@@ -92,6 +92,18 @@ TEST(SamplingRule, NeededMassIsTheLeastIntegerNotBelowTheShare) {
   EXPECT_EQ(needed_mass(0.99999994f, uint64_t(1) << 63), (uint64_t(1) << 63) - (uint64_t(1) << 39));
 }
 
+TEST(SamplingRule, TheLogarithmOfAMassIsExact) {
+  std::mt19937_64 generator(1);
+  for (int i = 0; i < 20000; ++i) {
+    const uint64_t mass = (uint64_t(1) << kMassBits) + (generator() >> (i % 46 + 1));
+    const long double exact = std::log((long double)(mass)) - kMassBits * std::log(2.0L);
+    ASSERT_NEAR(mass_log(mass), double(exact), 1e-15 * std::max(1.0, double(exact))) << mass;
+  }
+  EXPECT_EQ(mass_log(uint64_t(1) << kMassBits), 0);
+  EXPECT_NEAR(mass_log(uint64_t(1) << 63), 18 * std::log(2.0), 2e-15 * 18);
+  EXPECT_NEAR(mass_log(3), std::log(3.0) - kMassBits * std::log(2.0), 1e-14);
+}
+
 // ---- the row loops
 
 std::vector<float> odd_row(int64_t n, uint32_t seed) {
@@ -155,6 +167,13 @@ TEST_P(RowLoops, EqualTheRuleBitForBit) {
     const cpu::BestDraw draw = cpu::best_draw(x.data(), n, first, &state, noise);
     EXPECT_EQ(draw.id, best.id);
     EXPECT_EQ(draw.score, best.score);
+    SampleState finite = state;
+    finite.raw_max = state.z_max;
+    finite.log_sum = 2.34;
+    std::vector<float> logprobs(x.size());
+    cpu::log_probabilities(logprobs.data(), x.data(), n, finite);
+    for (size_t i = 0; i < x.size(); ++i)
+      EXPECT_EQ(logprobs[i], float(double(x[i]) - double(finite.raw_max) - finite.log_sum));
   }
 }
 

@@ -54,6 +54,16 @@ TEST_P(StepTest, OpenSlotsSetsLengthLastTokenAndTrackedCounts) {
   EXPECT_EQ(counts_of(0), Ints(kVocabulary, 0x7777));
 }
 
+TEST_P(StepTest, CountsWithoutThePromptHoldDrawnIdsOnly) {
+  open_slots(state_, up({2, 3}), up({3, 2}), up({0, 6, 8}), up({10, 11, 11, 11, 14, 99, 12, 13}), up({2, 2}),
+             kVocabBegin, stream());
+  EXPECT_EQ(down(length_), (Ints{0, 0, 6, 2}));
+  EXPECT_EQ(counts_of(2), (Ints{0, 1, 0, 0, 1, 0}));
+  EXPECT_EQ(counts_of(3), Ints(kVocabulary, 0)) << "nothing is drawn yet: zeroed";
+  apply_draws(state_, up({2}), up({10}), kVocabBegin, stream());
+  EXPECT_EQ(counts_of(2), (Ints{1, 1, 0, 0, 1, 0}));
+}
+
 TEST_P(StepTest, ForkSlotsCopiesInOrder) {
   open_two();
   fork_slots(state_, up({2, 1, 1, 3}, 2), stream());

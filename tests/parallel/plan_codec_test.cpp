@@ -22,16 +22,20 @@ std::vector<TokenId> random_ids(Random& random, int32_t most) {
 
 SlotOrder random_slot_order(Random& random) {
   SlotOrder order;
-  order.kind = SlotOrderKind(below(random, 3));
+  order.kind = SlotOrderKind(below(random, 4));
   order.slot = below(random, 256);
   order.source = below(random, 256);
   order.adapter = below(random, 4);
   order.prompt_length = below(random, 1000);
   order.sampling = {.seed = random(), .choice = below(random, 8), .temperature = 0.7f, .top_k = below(random, 100),
                     .top_p = 0.9f, .min_p = 0.05f, .typical_p = 0.95f, .repetition_penalty = 1.1f,
-                    .presence_penalty = -0.5f, .frequency_penalty = 0.25f};
+                    .presence_penalty = -0.5f, .frequency_penalty = 0.25f, .penalize_prompt = below(random, 2) != 0};
   order.history = random_ids(random, 50);
   order.suppressed = random_ids(random, 3);
+  order.lists.bias_ids = random_ids(random, 5);
+  order.lists.bias_values.assign(order.lists.bias_ids.size(), -1.5f);
+  order.lists.allowed = random_ids(random, 5);
+  order.token = below(random, 50000);
   return order;
 }
 
@@ -56,9 +60,9 @@ StepPlan random_plan(Random& random) {
   }
   for (int i = plan.rows.empty() ? 0 : below(random, 8); i > 0; --i) {
     const int32_t row = below(random, int32_t(plan.rows.size()));
-    plan.outputs.push_back({OutputKind(below(random, 4)), below(random, 256), row,
+    plan.outputs.push_back({OutputKind(below(random, 5)), below(random, 256), row,
                             below(random, plan.rows[size_t(row)].count), below(random, 4096), below(random, 50000) - 1,
-                            uint8_t(below(random, 21)), below(random, 2) != 0});
+                            uint8_t(below(random, 21)), uint8_t(below(random, 65)), below(random, 2) != 0});
   }
   return plan;
 }
@@ -103,7 +107,7 @@ TEST(PlanCodec, PutsVersionAndStepFirstInLittleEndian) {
   StepPlan plan;
   plan.step = 0x0102030405060708;
   const std::vector<std::byte> bytes = encode_plan(plan);
-  EXPECT_EQ(bytes[0], std::byte{1});
+  EXPECT_EQ(bytes[0], std::byte{2});
   for (int i = 0; i < 8; ++i) EXPECT_EQ(bytes[size_t(4 + i)], std::byte(8 - i));
 }
 
@@ -111,7 +115,7 @@ TEST(PlanCodec, KeepsADecodeStepSmall) {
   StepPlan plan;
   for (int i = 0; i < 32; ++i) {
     plan.rows.push_back({i, 100, 1, kLastDrawn});
-    plan.outputs.push_back({OutputKind::draw, i, i, 0, 101, -1, 0, false});
+    plan.outputs.push_back({OutputKind::draw, i, i, 0, 101, -1, 0, 0, false});
   }
   EXPECT_LE(encode_plan(plan).size(), size_t(1400));
 }
@@ -168,7 +172,7 @@ TEST(PlanCodec, ChecksIndicesWhenAPlanIsWritten) {
   EXPECT_THROW(encode_plan(plan), InternalError);                        // ids beyond row_ids
   plan.row_ids = {1, 2, 3};
   EXPECT_NO_THROW(encode_plan(plan));
-  plan.outputs.push_back({OutputKind::draw, 0, 1, 0, 3, -1, 0, false});
+  plan.outputs.push_back({OutputKind::draw, 0, 1, 0, 3, -1, 0, 0, false});
   EXPECT_THROW(encode_plan(plan), InternalError);                        // no row 1
   plan.outputs[0].row = 0;
   plan.outputs[0].offset = 3;

@@ -16,7 +16,13 @@ Request sample_request() {
   request.prompt = {1, 2, 3};
   request.sampling.temperature = 0.25f;
   request.sampling.seed = UINT64_MAX;
-  request.sampling.prompt_logprobs = true;
+  request.sampling.prompt_logprobs = 3;
+  request.sampling.bad_words = {{1, 2}, {3}};
+  request.sampling.allowed_token_ids = {6, 7};
+  request.sampling.logit_bias = {{8, -1.5f}};
+  request.sampling.beam_width = 4;
+  request.sampling.early_stopping = EarlyStopping::never;
+  request.beam_stop = {"END"};
   request.sampling.stop_token_ids = {4, 5};
   request.eos_token_ids = {2};
   request.cache_salt = 11;

@@ -34,6 +34,8 @@ class ModelGoldens : public ::testing::TestWithParam<Case> {
   }
 };
 
+constexpr int32_t kWindowedChunk = 40;  // of prompts of a model with windows: about two windows
+
 RankRuntimeOptions small_options() {
   RankRuntimeOptions options;
   options.max_num_seqs = 8;
@@ -43,18 +45,27 @@ RankRuntimeOptions small_options() {
   return options;
 }
 
-// Blocks 1.. in a scrambled order, so that a table that is not used shows.
+// Blocks in a scrambled order, so that a table that is not used shows.
 BlockId scrambled_block(int32_t index, int32_t num_blocks) { return BlockId((int64_t(index) * 67 + 11) % num_blocks); }
 
+// Blocks for positions [from_tokens, to_tokens) in every group. A windowed group drops what the query at from_tokens
+// does not see and writes over it at once: its blocks come from as few as can do.
 void append_blocks(StepPlan& plan, const ClusterInfo& info, int32_t from_tokens, int32_t to_tokens) {
-  const int32_t size = info.groups[0].block_size;
-  for (int32_t index = (from_tokens + size - 1) / size; index < (to_tokens + size - 1) / size; ++index)
-    plan.blocks.push_back({.kind = BlockOrderKind::append,
-                           .group = 0,
-                           .slot = 3,
-                           .index = index,
-                           .block = scrambled_block(index, info.groups[0].num_blocks),
-                           .source = 0});
+  for (size_t group = 0; group < info.groups.size(); ++group) {
+    const int32_t size = info.groups[group].block_size, window = info.groups[group].window;
+    const int32_t first_live = window > 0 ? std::max(0, from_tokens - window + 1) / size : 0;
+    const int32_t ring = window > 0 ? (window + kWindowedChunk) / size + 2 : INT32_MAX;
+    BlockOrder order{.group = uint8_t(group), .slot = 3};
+    for (int32_t index = (from_tokens + size - 1) / size; index < (to_tokens + size - 1) / size; ++index) {
+      order.kind = BlockOrderKind::append;
+      order.index = index;
+      order.block = scrambled_block(index % ring, info.groups[group].num_blocks);
+      plan.blocks.push_back(order);
+    }
+    order.kind = BlockOrderKind::drop_prefix;
+    order.index = first_live;
+    if (first_live > 0) plan.blocks.push_back(order);
+  }
 }
 
 SlotOrder open_order(const std::vector<int32_t>& ids) {
@@ -74,10 +85,15 @@ SlotOrder close_order() {
   return order;
 }
 
+bool has_windows(const ClusterInfo& info) {
+  return std::any_of(info.groups.begin(), info.groups.end(), [](const KvGroupInfo& group) { return group.window > 0; });
+}
+
 // Prefills `ids` in chunks; `outputs(plan, row start, count)` adds what is to be read. Returns the results in order.
 std::vector<StepResult> prefill(PlanRunner& runner, const std::vector<int32_t>& ids, int32_t chunk,
                                 const std::function<void(StepPlan&, int32_t, int32_t)>& outputs) {
   std::vector<StepResult> results;
+  if (has_windows(runner.info())) chunk = std::min(chunk, kWindowedChunk);
   for (int32_t start = 0; start < int32_t(ids.size()); start += chunk) {
     const int32_t count = std::min(chunk, int32_t(ids.size()) - start);
     StepPlan plan;
@@ -203,13 +219,23 @@ std::string case_name(const ::testing::TestParamInfo<Case>& info) {
   return name;
 }
 
+std::vector<Case> cases(DeviceKind device, const std::vector<const char*>& models) {
+  std::vector<Case> result;
+  for (const char* model : models) result.push_back({model, device});
+  return result;
+}
+
 INSTANTIATE_TEST_SUITE_P(Cpu, ModelGoldens,
-                         ::testing::Values(Case{"tiny-llama", DeviceKind::cpu}, Case{"tiny-llama3", DeviceKind::cpu},
-                                           Case{"tiny-gpt2", DeviceKind::cpu}),
+                         ::testing::ValuesIn(cases(DeviceKind::cpu,
+                                                   {"tiny-llama", "tiny-llama3", "tiny-llama-linear", "tiny-llama-yarn",
+                                                    "tiny-gpt2", "tiny-mistral", "tiny-ministral", "tiny-qwen2",
+                                                    "tiny-qwen3", "tiny-gemma2", "tiny-gemma3", "tiny-phi3",
+                                                    "tiny-phi3-longrope", "tiny-olmo2", "tiny-glm4"})),
                          case_name);
 INSTANTIATE_TEST_SUITE_P(Cuda, ModelGoldens,
-                         ::testing::Values(Case{"tiny-llama-bf16", DeviceKind::cuda},
-                                           Case{"tiny-gpt2-bf16", DeviceKind::cuda}),
+                         ::testing::ValuesIn(cases(DeviceKind::cuda,
+                                                   {"tiny-llama-bf16", "tiny-gpt2-bf16", "tiny-qwen3-bf16",
+                                                    "tiny-gemma2-bf16", "tiny-phi3-bf16"})),
                          case_name);
 
 }  // namespace

@@ -242,95 +242,117 @@ TEST_P(ShardSamplerTest, ExtremeTemperaturesAndRangesStayInOrder) {
   expect_reference(device(), problem, "temperatures");
 }
 
-// ---- distributions: many draws against the exact probabilities
+// Beams: the values of every id in float64, from which the candidates must be the best.
+std::vector<double> reference_beam_values(const Problem& problem, size_t r) {
+  Problem logprobs = problem;
+  logprobs.batch.rows[r].temperature = 1;
+  const std::span<const float> raw = problem.row(r);
+  const int best = int(std::max_element(raw.begin(), raw.end()) - raw.begin());
+  const double log_sum = double(raw[size_t(best)]) - reference_logprob(raw, best);
+  for (size_t id = 0; id < raw.size(); ++id) logprobs.logits[r * raw.size() + id] = float(double(raw[id]) - log_sum);
+  const std::vector<float> values = reference_z(logprobs, r);
+  return {values.begin(), values.end()};
+}
 
-struct Setting {
-  const char* name;
-  Shape shape;
-  int64_t vocab;
+void expect_candidates(const Problem& problem, size_t r, const std::vector<SampleEntry>& found) {
+  const std::vector<double> values = reference_beam_values(problem, r);
+  std::vector<double> best;
+  for (double value : values)
+    if (value > -kInfinity) best.push_back(value);
+  std::sort(best.rbegin(), best.rend());
+  best.resize(std::min(best.size(), size_t(problem.batch.rows[r].num_candidates)));
+  ASSERT_EQ(found.size(), best.size()) << "row " << r;
+  for (size_t i = 0; i < found.size(); ++i) {
+    SCOPED_TRACE("row " + std::to_string(r) + " place " + std::to_string(i));
+    expect_logprob(found[i].value, best[i]);
+    expect_logprob(found[i].value, values[size_t(found[i].id)]);
+    expect_logprob(found[i].raw, reference_logprob(problem.row(r), found[i].id));
+    if (i == 0) continue;
+    const bool in_order =
+        found[i - 1].value > found[i].value || (found[i - 1].value == found[i].value && found[i - 1].id < found[i].id);
+    EXPECT_TRUE(in_order);
+  }
+}
+
+SampleRow beam_row(int num_candidates) {
   SampleRow row;
-};
-
-std::vector<Setting> settings() {
-  const auto row = [](float temperature, int top_k, float top_p, float min_p, float typical_p) {
-    SampleRow orders;
-    orders.temperature = temperature;
-    orders.top_k = top_k;
-    orders.top_p = top_p;
-    orders.min_p = min_p;
-    orders.typical_p = typical_p;
-    orders.seed = 0x123456789abcdefull;
-    return orders;
-  };
-  return {{"temperature 1", Shape::normal, 50, row(1, 0, 1, 0, 1)},
-          {"temperature 0.6", Shape::normal, 300, row(0.6f, 0, 1, 0, 1)},
-          {"temperature 2", Shape::normal, 100, row(2, 0, 1, 0, 1)},
-          {"flat", Shape::flat, 513, row(1, 0, 1, 0, 1)},
-          {"sharp", Shape::sharp, 300, row(1, 0, 1, 0, 1)},
-          {"top-k 20", Shape::normal, 200, row(1, 20, 1, 0, 1)},
-          {"top-k 100", Shape::normal, 400, row(1, 100, 1, 0, 1)},
-          {"top-p 0.9", Shape::normal, 400, row(1, 0, 0.9f, 0, 1)},
-          {"top-p 0.5", Shape::normal, 200, row(0.7f, 0, 0.5f, 0, 1)},
-          {"min-p 0.1", Shape::normal, 400, row(1, 0, 1, 0.1f, 1)},
-          {"typical 0.7", Shape::normal, 300, row(1, 0, 1, 0, 0.7f)},
-          {"all", Shape::normal, 400, row(0.8f, 120, 0.95f, 0.01f, 0.9f)}};
+  row.kind = int32_t(SampleKind::candidates);
+  row.num_candidates = num_candidates;
+  return row;
 }
 
-// Chi-square statistic with bins of expectation >= 5; returns how many deviations it lies above its mean.
-double chi_square_excess(const std::vector<double>& expected, const std::vector<int>& seen) {
-  double statistic = 0, pooled_expected = 0;
-  int pooled_seen = 0, bins = 0;
-  const auto add = [&](double e, int o) {
-    statistic += (o - e) * (o - e) / e;
-    ++bins;
-  };
-  for (size_t id = 0; id < expected.size(); ++id) {
-    if (expected[id] >= 5) {
-      add(expected[id], seen[id]);
-    } else {
-      pooled_expected += expected[id];
-      pooled_seen += seen[id];
-    }
-  }
-  if (pooled_expected >= 5) add(pooled_expected, pooled_seen);
-  const double freedom = std::max(1, bins - 1);
-  return (statistic - freedom) / std::sqrt(2 * freedom);
-}
-
-void expect_distribution(Device device, const Setting& setting, int shards, int draws) {
-  constexpr int kRows = 500;
-  Generator generator(11);
-  const std::vector<float> logits = make_logits(setting.shape, setting.vocab, generator);
-  Problem one;
-  one.add(setting.row, logits);
-  const std::vector<float> z = reference_z(one, 0);
-  const std::vector<int> ids = reference_survivors(setting.row, z);
-  const std::vector<double> weights = weights_of(z, ids);
-  std::vector<double> expected(size_t(setting.vocab), 0.0);
-  for (size_t i = 0; i < ids.size(); ++i) expected[size_t(ids[i])] = draws * weights[i] / sum(weights);
-  std::vector<int> seen(size_t(setting.vocab), 0);
-  for (int draw = 0; draw < draws; draw += kRows) {
+TEST_P(ShardSamplerTest, BeamRowsGiveTheBestProcessedLogprobsTheSameBitsOnAnyNumberOfShards) {
+  Generator generator(8);
+  for (Shape shape : kShapes) {
     Problem problem;
-    for (int r = 0; r < kRows; ++r) {
-      SampleRow row = setting.row;
-      row.position_offset = draw + r;
-      problem.add(row, logits);
+    const int64_t vocab = shape == Shape::holes ? 130 : 2600;
+    problem.counts.resize(size_t(vocab));
+    for (uint16_t& count : problem.counts)
+      if (generator() % 5 == 0) count = uint16_t((generator() % 2 ? 0x8000 : 0) | generator() % 3);
+    problem.batch.masks.assign(size_t(vocab + 31) / 32, 0x5a5a5a5au);
+    problem.batch.suppressed = {0, 7, 99};
+    problem.batch.bias_ids = {3, 64, 129};
+    problem.batch.bias_values = {20, -5, 10};  // above 0 together with the log-probability
+    for (int r = 0; r < 24; ++r) {
+      SampleRow row = r % 4 == 3 ? random_row(generator, r) : beam_row(1 + int(generator() % kSampleCandidates));
+      row.temperature = 0.5f;  // of no account to beams
+      if (r % 2) row.repetition_penalty = 1.4f;
+      if (r % 3 == 1) row.presence_penalty = 0.25f, row.frequency_penalty = 0.5f;
+      if (r % 5 == 2) row.mask_row = 0;
+      if (r % 7 > 4) row.bias_count = row.suppress_count = 3;
+      row.top_logprobs = r % 3 * 7;
+      problem.add(row, make_logits(shape, vocab, generator));
     }
-    for (const SampleAnswer& answer : run(device, problem, shards).answers) ++seen[size_t(answer.id)];
+    const Outcome whole = run(device(), problem, 1);
+    for (int shards : {1, 2, 5}) {
+      SCOPED_TRACE("shape " + std::to_string(int(shape)) + " shards " + std::to_string(shards));
+      const Outcome outcome = run(device(), problem, shards);
+      for (size_t r = 0; r < outcome.answers.size(); ++r) {
+        EXPECT_TRUE(same_bits<SampleEntry>(outcome.candidates[r], whole.candidates[r])) << "row " << r;
+        if (!is_beam(problem.batch.rows[r])) {
+          expect_answer(problem, r, outcome.answers[r]);
+          continue;
+        }
+        EXPECT_EQ(outcome.answers[r].id, -1);
+        EXPECT_EQ(outcome.answers[r].rank, 0);
+        expect_tops(problem, r, outcome.answers[r]);
+        expect_candidates(problem, r, outcome.candidates[r]);
+      }
+    }
   }
-  for (size_t id = 0; id < seen.size(); ++id)
-    EXPECT_TRUE(expected[id] > 0 || seen[id] == 0) << setting.name << ": id " << id << " was cut";
-  EXPECT_LT(chi_square_excess(expected, seen), 4.5) << setting.name;
 }
 
-TEST_P(ShardSamplerTest, DrawsFollowTheExactDistribution) {
-  for (const Setting& setting : settings()) expect_distribution(device(), setting, 1, 100000);
+TEST_P(ShardSamplerTest, BeamRowsWithoutFiniteLogitsFailAloneAndTiesGoToTheLowerId) {
+  Problem problem;
+  for (int r = 0; r < 4; ++r) problem.add(beam_row(3), std::vector<float>(200, r == 2 ? -kInfinity : 1.0f));
+  problem.logits[200 + 150] = kNaN;
+  problem.batch.rows[3].mask_row = 0;
+  problem.batch.masks.assign(7, 0);
+  problem.batch.masks[4] = 1u << 3;  // 131
+  for (int shards : {1, 2, 3, 5}) {
+    const Outcome outcome = run(device(), problem, shards);
+    ASSERT_EQ(outcome.candidates[0].size(), 3u);
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(outcome.candidates[0][size_t(i)].id, i);
+    EXPECT_EQ(outcome.answers[1].non_finite, 1);
+    EXPECT_TRUE(outcome.candidates[1].empty() && outcome.candidates[2].empty());
+    EXPECT_EQ(outcome.answers[2].non_finite, 0);
+    ASSERT_EQ(outcome.candidates[3].size(), 1u);
+    EXPECT_EQ(outcome.candidates[3][0].id, 131);
+    EXPECT_NEAR(outcome.candidates[3][0].raw, -std::log(200.0), 1e-6);
+  }
 }
 
-TEST_P(ShardSamplerTest, DrawsFollowTheExactDistributionOnShards) {
-  for (const Setting& setting : settings())
-    if (std::string(setting.name) == "all" || std::string(setting.name) == "temperature 1")
-      expect_distribution(device(), setting, 3, 20000);
+TEST_P(ShardSamplerTest, OnlyStepsWithBeamsPayForTheirRounds) {
+  Generator generator(9);
+  Problem problem;
+  problem.add(SampleRow{}, make_logits(Shape::normal, 500, generator));
+  EXPECT_EQ(run(device(), problem, 2).gathers, 1);
+  problem.add(beam_row(8), make_logits(Shape::normal, 500, generator));
+  EXPECT_EQ(run(device(), problem, 2).gathers, 3) << "heads, masses, candidates";
+  for (int refused : {0, kSampleCandidates + 1}) {
+    problem.batch.rows[1].num_candidates = refused;
+    on_shards(device(), problem, 1, [](size_t, ShardOfProblem& shard) { EXPECT_THROW(shard.draw(0), InternalError); });
+  }
 }
 
 // Equal logits give equal draws on both back ends.

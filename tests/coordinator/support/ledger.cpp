@@ -92,13 +92,18 @@ int32_t Ledger::most_cached(const Entry& entry, int32_t choice) const {
     for (size_t index = 0; index < other.choices.size(); ++index) {
       most = std::max(most, common_prefix(own, history(other, index)));
     }
+    for (const std::vector<TokenId>& beam : other.answer.beams) {
+      std::vector<TokenId> tokens = other.request.prompt;
+      tokens.insert(tokens.end(), beam.begin(), beam.end());
+      most = std::max(most, common_prefix(own, tokens));
+    }
   }
   return most;
 }
 
 void Ledger::note_scores(const PromptLogprobsEvent& event) {
   Entry& entry = entries_.at(event.request);
-  CHECK(entry.request.sampling.prompt_logprobs && !entry.ended() && !entry.cancelled);
+  CHECK(entry.request.sampling.prompt_logprobs >= 0 && !entry.ended() && !entry.cancelled);
   CHECK_EQ(event.first_position, entry.next_score) << "prompt scores, request" << event.request;
   CHECK_EQ(event.tokens.size(), event.top.size());
   for (size_t index = 0; index < event.tokens.size(); ++index) {
@@ -110,7 +115,9 @@ void Ledger::note_scores(const PromptLogprobsEvent& event) {
 
 bool Ledger::can_never_run(const Request& request) const {
   const ClusterInfo& cluster = model_.cluster();
-  if (request.sampling.n > std::min(cluster.num_slots, cluster.max_logit_rows)) return true;
+  const SamplingParams& sampling = request.sampling;
+  if (!sampling.is_beam_search() && sampling.n > std::min(cluster.num_slots, cluster.max_logit_rows)) return true;
+  if (sampling.is_beam_search()) return true;  // what a search needs is the scheduler's rule; it must be able to run then
   const int length = std::min(int(request.prompt.size()) + request.sampling.max_new_tokens, cluster.max_model_len);
   return std::ranges::any_of(cluster.groups, [&](const KvGroupInfo& group) {
     return (length - 1 + group.block_size - 1) / group.block_size > group.num_blocks;
@@ -126,7 +133,7 @@ void Ledger::note_failure(const RequestFailedEvent& event) {
     return;
   }
   bool explained = stopping_ || event.message.find("queue") != std::string::npos;
-  if (entry.request.sampling.prompt_logprobs && size_t(entry.next_score) < entry.answer.scores.size()) {
+  if (entry.request.sampling.prompt_logprobs >= 0 && size_t(entry.next_score) < entry.answer.scores.size()) {
     for (const OutputResult& score : entry.answer.scores) explained |= score.non_finite;
   }
   for (size_t index = 0; index < entry.choices.size(); ++index) {
@@ -139,7 +146,7 @@ void Ledger::note_failure(const RequestFailedEvent& event) {
 void Ledger::check_complete() const {
   for (const auto& [id, entry] : entries_) {
     CHECK(entry.ended()) << "request" << id << "never ended";
-    const bool whole = !entry.failed && !entry.cancelled && !dropping_ && entry.request.sampling.prompt_logprobs;
+    const bool whole = !entry.failed && !entry.cancelled && !dropping_ && entry.request.sampling.prompt_logprobs >= 0;
     const bool began = std::ranges::any_of(entry.choices, &Choice::started);
     CHECK(!whole || !began || size_t(entry.next_score) == entry.answer.scores.size())
         << "prompt scores of request" << id;

@@ -17,14 +17,15 @@ struct GoldenPrompt {
   std::vector<float> greedy_gaps;
 };
 
-inline std::vector<float> golden_array(const json::object& arrays, const std::string& data, const json::value& name) {
+template <typename T = float>
+std::vector<T> golden_array(const json::object& arrays, const std::string& data, const json::value& name) {
   const json::object& entry = arrays.at(name.as_string()).as_object();
   size_t count = 1;
   for (const json::value& dim : entry.at("shape").as_array()) count *= size_t(dim.to_number<int64_t>());
-  std::vector<float> values(count);
+  std::vector<T> values(count);
   const size_t offset = size_t(entry.at("offset").to_number<int64_t>());
-  if (offset + count * sizeof(float) > data.size()) throw CheckpointError("goldens.bin is too short");
-  std::memcpy(values.data(), data.data() + offset, count * sizeof(float));
+  if (offset + count * sizeof(T) > data.size()) throw CheckpointError("goldens.bin is too short");
+  std::memcpy(values.data(), data.data() + offset, count * sizeof(T));
   return values;
 }
 

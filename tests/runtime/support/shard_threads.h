@@ -8,6 +8,7 @@
 #include <cstring>
 #include <random>
 #include <span>
+#include <string>
 #include <thread>
 
 #include "kernels/sample_rows.h"
@@ -82,29 +83,51 @@ std::vector<T> columns(const std::vector<T>& matrix, int64_t width, Range range)
   return part;
 }
 
-inline std::vector<SampleAnswer> run_shard(Device device, const Problem& problem, Range range, Communicator& group) {
-  set_current_device(device);
-  const int64_t rows = int64_t(problem.batch.rows.size()), width = range.size();
-  const int64_t slots = int64_t(problem.lengths.size());
-  const Stream stream(device);
-  const Tensor logits =
-      upload(columns(problem.logits, problem.vocab, range), DType::f32, {rows, std::max<int64_t>(width, 1)}, device);
-  const Tensor length = upload(problem.lengths, DType::i32, {slots}, device);
-  const Tensor counts =
-      upload(columns(problem.counts, problem.vocab, range), DType::u16, {slots, std::max<int64_t>(width, 1)}, device);
-  SlotState state;
-  state.length = length;
-  if (!problem.counts.empty()) state.counts = TensorView(counts.data(), DType::u16, {slots, width}, device);
-  ShardSampler sampler(device, group, {problem.vocab, range, int(rows), 2});
-  sampler.enqueue(1, problem.batch, TensorView(logits.data(), DType::f32, {rows, width}, device), state, stream);
-  std::vector<int32_t> ids(static_cast<size_t>(rows));
-  copy_async(ids.data(), sampler.drawn_ids(1, rows).data(), ids.size() * sizeof(int32_t), device, stream);
-  stream.synchronize();
-  std::vector<SampleAnswer> answers(sampler.answers(1), sampler.answers(1) + rows);
-  for (size_t r = 0; r < ids.size(); ++r)
-    EXPECT_EQ(ids[r], problem.batch.rows[r].kind == int32_t(SampleKind::score) ? -1 : answers[r].id);
-  return answers;
-}
+// One shard's part of a problem, on the device, and its sampler.
+class ShardOfProblem {
+ public:
+  ShardOfProblem(Device device, const Problem& problem, Range range, Communicator& group)
+      : problem_(problem),
+        device_(device),
+        rows_(int64_t(problem.batch.rows.size())),
+        stream_(device),
+        logits_(upload(columns(problem.logits, problem.vocab, range), DType::f32,
+                       {rows_, std::max<int64_t>(range.size(), 1)}, device)),
+        logits_view_(logits_.data(), DType::f32, {rows_, range.size()}, device),
+        length_(upload(problem.lengths, DType::i32, {int64_t(problem.lengths.size())}, device)),
+        counts_(upload(columns(problem.counts, problem.vocab, range), DType::u16,
+                       {int64_t(problem.lengths.size()), std::max<int64_t>(range.size(), 1)}, device)),
+        sampler_(device, group, {problem.vocab, range, int(rows_), 2}) {
+    state_.length = length_;
+    if (!problem.counts.empty())
+      state_.counts = TensorView(counts_.data(), DType::u16, {length_.dim(0), range.size()}, device);
+  }
+
+  const ShardSampler& sampler() const { return sampler_; }
+
+  // The drawn ids of every row, with the slots' lengths moved on by `positions`.
+  std::vector<int32_t> draw(int entry, int32_t positions = 0) {
+    std::vector<int32_t> lengths = problem_.lengths;
+    for (int32_t& length : lengths) length += positions;
+    copy_async(length_.data(), lengths.data(), lengths.size() * sizeof(int32_t), device_, stream_);
+    sampler_.enqueue(entry, problem_.batch, logits_view_, state_, stream_);
+    std::vector<int32_t> ids(static_cast<size_t>(rows_));
+    copy_async(ids.data(), sampler_.drawn_ids(entry, rows_).data(), ids.size() * sizeof(int32_t), device_, stream_);
+    stream_.synchronize();
+    return ids;
+  }
+
+ private:
+  const Problem& problem_;
+  Device device_;
+  int64_t rows_;
+  Stream stream_;
+  Tensor logits_;
+  TensorView logits_view_;
+  Tensor length_, counts_;
+  SlotState state_;
+  ShardSampler sampler_;
+};
 
 inline std::vector<Range> cut_vocabulary(int64_t vocab, int shards) {
   switch (shards) {
@@ -120,27 +143,76 @@ inline std::vector<Range> cut_vocabulary(int64_t vocab, int shards) {
   }
 }
 
-struct Outcome {
-  std::vector<SampleAnswer> answers;
-  int gathers = 0;
-};
-
-// Runs the problem on `shards` shards; every shard must come to the same answers, bit for bit.
-inline Outcome run(Device device, const Problem& problem, int shards) {
+// function(shard index, ShardOfProblem) on one thread per shard; returns how often they gathered.
+template <typename Function>
+int on_shards(Device device, const Problem& problem, int shards, Function&& function) {
   const std::vector<Range> ranges = cut_vocabulary(problem.vocab, shards);
   Meeting meeting(shards);
-  std::vector<std::vector<SampleAnswer>> answers(ranges.size());
   std::vector<std::thread> threads;
   for (size_t s = 0; s < ranges.size(); ++s)
     threads.emplace_back([&, s] {
+      set_current_device(device);
       ThreadGroup group(meeting, int(s));
-      answers[s] = run_shard(device, problem, ranges[s], group);
+      ShardOfProblem shard(device, problem, ranges[s], group);
+      function(s, shard);
     });
   for (std::thread& thread : threads) thread.join();
-  for (size_t s = 1; s < ranges.size(); ++s)
-    for (size_t r = 0; r < answers[0].size(); ++r)
-      EXPECT_EQ(std::memcmp(&answers[0][r], &answers[s][r], sizeof(SampleAnswer)), 0) << "shard " << s << " row " << r;
-  return {answers[0], meeting.gathers};
+  return meeting.gathers;
+}
+
+struct Outcome {
+  std::vector<SampleAnswer> answers;
+  std::vector<std::vector<SampleEntry>> candidates;  // of each row; empty where it asks for none
+  int gathers = 0;
+};
+
+inline void read_answers(Outcome& outcome, const Problem& problem, const ShardSampler& sampler, int entry) {
+  for (size_t r = 0; r < problem.batch.rows.size(); ++r) {
+    const SampleAnswer& answer = outcome.answers.emplace_back(sampler.answers(entry)[r]);
+    const SampleEntry* found = is_beam(problem.batch.rows[r]) ? sampler.candidates(entry, int(r)) : nullptr;
+    outcome.candidates.emplace_back(found, found + answer.candidate_count);
+  }
+}
+
+template <typename T>
+bool same_bits(std::span<const T> a, std::span<const T> b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0);
+}
+
+inline void expect_same(const Outcome& a, const Outcome& b, const std::string& what) {
+  for (size_t r = 0; r < a.answers.size(); ++r) {
+    EXPECT_TRUE(same_bits<SampleAnswer>({&a.answers[r], 1}, {&b.answers[r], 1})) << what << ", row " << r;
+    EXPECT_TRUE(same_bits<SampleEntry>(a.candidates[r], b.candidates[r])) << what << ", candidates of row " << r;
+  }
+}
+
+// Runs the problem on `shards` shards; every shard must come to the same answers, bit for bit.
+inline Outcome run(Device device, const Problem& problem, int shards) {
+  std::vector<Outcome> outcomes(static_cast<size_t>(shards));
+  const int gathers = on_shards(device, problem, shards, [&](size_t s, ShardOfProblem& shard) {
+    const std::vector<int32_t> ids = shard.draw(1);
+    read_answers(outcomes[s], problem, shard.sampler(), 1);
+    for (size_t r = 0; r < ids.size(); ++r)
+      EXPECT_EQ(ids[r], draws(problem.batch.rows[r]) ? outcomes[s].answers[r].id : -1);
+  });
+  for (size_t s = 1; s < outcomes.size(); ++s) expect_same(outcomes[0], outcomes[s], "shard " + std::to_string(s));
+  outcomes[0].gathers = gathers;
+  return outcomes[0];
+}
+
+// Every row's draws at `steps` moments: step t has the slots' lengths moved on by t * positions_per_step. Every shard
+// must draw the same. [steps, rows]
+inline std::vector<int32_t> repeated_draws(Device device, const Problem& problem, int shards, int steps,
+                                           int positions_per_step) {
+  std::vector<std::vector<int32_t>> ids(static_cast<size_t>(shards));
+  on_shards(device, problem, shards, [&](size_t s, ShardOfProblem& shard) {
+    for (int t = 0; t < steps; ++t) {
+      const std::vector<int32_t> drawn = shard.draw(t % 2, t * positions_per_step);
+      ids[s].insert(ids[s].end(), drawn.begin(), drawn.end());
+    }
+  });
+  for (size_t s = 1; s < ids.size(); ++s) EXPECT_EQ(ids[0], ids[s]) << "shard " << s;
+  return ids[0];
 }
 
 }  // namespace trireme
