@@ -1,5 +1,6 @@
 // GGUF's tokenizer.ggml.* fields -> parts: "gpt2" is byte-level BPE with merges, whose pre-tokenizer the file names;
 // "llama" is SentencePiece's BPE with scores.
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -94,7 +95,7 @@ TokenizerParts sentencepiece_parts(const TokenizerSource& source) {
   BpeOptions options;
   options.byte_fallback = true;
   options.fuse_unknown = true;
-  if (source.unknown_id >= 0) options.unknown_token = source.tokens[size_t(source.unknown_id)];
+  options.unknown_token = source.tokens[size_t(std::max<int64_t>(source.unknown_id, 0))];  // SentencePiece's is 0
   TokenizerParts parts;
   parts.model = std::make_unique<BpeModel>(std::move(vocabulary), std::move(table), options);
   const bool prefix = source.add_space_prefix.value_or(true);

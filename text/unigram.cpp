@@ -37,7 +37,11 @@ UnigramModel::UnigramModel(std::vector<std::string> tokens, std::vector<double> 
 void UnigramModel::encode(std::string_view piece, std::vector<int32_t>& ids) const {
   std::vector<BestPath> best(piece.size() + 1);
   const auto offer = [&](size_t begin, size_t end, double score, int32_t id) {
-    if (best[end].begin == size_t(-1) || score > best[end].score) best[end] = {score, begin, id};
+    if (best[end].begin != size_t(-1) && score <= best[end].score) return;
+    if (id < 0)
+      throw RequestError("the tokenizer has no token for \"" + std::string(piece.substr(begin, end - begin)) +
+                         "\" and no unknown token");
+    best[end] = {score, begin, id};
   };
   for (size_t at = 0; at < piece.size();) {
     const size_t bytes = decode_char(piece, at).bytes;
@@ -46,12 +50,7 @@ void UnigramModel::encode(std::string_view piece, std::vector<int32_t>& ids) con
       offer(at, at + length, scores_[size_t(id)] + best[at].score, id);
       covered = covered || length == bytes;
     });
-    if (!covered) {
-      if (options_.unknown_id < 0)
-        throw RequestError("the tokenizer has no token for \"" + std::string(piece.substr(at, bytes)) +
-                           "\" and no unknown token");
-      offer(at, at + bytes, unknown_score_ + best[at].score, options_.unknown_id);
-    }
+    if (!covered) offer(at, at + bytes, unknown_score_ + best[at].score, options_.unknown_id);
     at += bytes;
   }
   const size_t first = ids.size();

@@ -167,6 +167,32 @@ TEST(Tokenizer, NamesUnknownPartsOfTokenizerJson) {
       std::string::npos);
 }
 
+TEST(Tokenizer, PartsThatMakeTextGrowWithoutBoundAreErrors) {
+  const json::object doubling = {
+      {"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", std::string(60, 'a')}};
+  const json::array many(8, doubling);
+  const auto normalizing = golden_tokenizer("gpt2", {{"normalizer", {{"type", "Sequence"}, {"normalizers", many}}}});
+  EXPECT_THROW(normalizing->encode("a"), RequestError);
+  const auto decoding = golden_tokenizer("gpt2", {{"decoder", {{"type", "Sequence"}, {"decoders", many}}}});
+  EXPECT_THROW(decoding->decode({decoding->token_id("a")}), CheckpointError);
+  const json::object huge = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", std::string(5000, 'a')}};
+  EXPECT_THROW(golden_tokenizer("gpt2", {{"normalizer", huge}}), CheckpointError);
+  EXPECT_THROW(golden_tokenizer("gpt2", {{"decoder", huge}}), CheckpointError);
+}
+
+TEST(Tokenizer, UnigramWithoutAnUnknownTokenRefusesWhatItCannotSpell) {
+  const json::array vocabulary = {json::array{"a", -1.5}, json::array{"ab", -2}};
+  const auto tokenizer = golden_tokenizer("gpt2", {{"model", {{"type", "Unigram"}, {"vocab", vocabulary}}},
+                                                   {"pre_tokenizer", nullptr},
+                                                   {"added_tokens", json::array{}}});
+  EXPECT_EQ(tokenizer->encode("aab"), (std::vector<int32_t>{0, 1}));
+  EXPECT_THROW(tokenizer->encode("ac"), RequestError);
+  EXPECT_THROW(golden_tokenizer("gpt2", {{"model", {{"type", "Unigram"}, {"vocab", vocabulary}, {"unk_id", 2}}}}),
+               CheckpointError);
+  EXPECT_THROW(golden_tokenizer("gpt2", {{"model", {{"type", "Unigram"}, {"vocab", json::array{json::array{"a"}}}}}}),
+               CheckpointError);
+}
+
 TEST(Tokenizer, NamesMalformedModels) {
   const auto message = [](std::string_view key, json::value value) {
     json::value root = golden_json("gpt2/tokenizer.json");
