@@ -37,8 +37,9 @@ void check_spans(std::string_view text, std::span<const TextSpan> spans) {
 // The parts of spans that lie in text[offset, offset + size), counted from offset.
 std::vector<TextSpan> inside(std::span<const TextSpan> spans, size_t offset, size_t size) {
   std::vector<TextSpan> out;
-  for (const TextSpan& span : spans) {
-    const size_t begin = std::max(span.begin, offset), end = std::min(span.end, offset + size);
+  auto span = std::partition_point(spans.begin(), spans.end(), [&](const TextSpan& s) { return s.end <= offset; });
+  for (; span != spans.end() && span->begin < offset + size; ++span) {
+    const size_t begin = std::max(span->begin, offset), end = std::min(span->end, offset + size);
     if (begin < end) out.push_back({begin - offset, end - offset});
   }
   return out;
