@@ -137,6 +137,7 @@ class CaseMaker:
         raise SystemExit(f"no clear case for {name}")
 
     def add(self, name, prompt, case, result):
+        print(f"{len(self.cases)} {name}: gap {result['gap']}, run {self.oracle.runs}", flush=True)
         self.cases.append({"name": name, "prompt": prompt} | case | result)
 
     def draw_stopping(self, case):
@@ -150,12 +151,13 @@ class CaseMaker:
             if case["length_penalty"] == 0:  # only beams that end again and again make a difference
                 case["logit_bias"] = [[token, self.random.choice((2.0, 4.0, 6.0, 8.0))] for token in eos]
             full = [case | {"eos": eos, "early_stopping": stopping} for stopping in (False, True, "never")]
+            every = [self.oracle.run(prompt, one | {"n": width}) for one in full]
+            if min(result["gap"] for result in every) < _MIN_GAP:
+                continue
+            differ = len({json.dumps(result["outputs"]) for result in every}) > 1
+            if not differ and attempt < _TRIES // 4:
+                continue
             results = [self.oracle.run(prompt, one) for one in full]
-            if min(result["gap"] for result in results) < _MIN_GAP:
-                continue
-            differ = len({json.dumps(self.oracle.run(prompt, one | {"n": width})["outputs"]) for one in full}) > 1
-            if not differ and attempt < _TRIES // 2:
-                continue
             for one, result in zip(full, results):
                 self.add(f"beams {width} penalty {case['length_penalty']} stopping {one['early_stopping']} n {case['n']}",
                          index, one, result)
