@@ -1,7 +1,8 @@
 #pragma once
-// Bit-exact conversions between float32 and its 16-bit relatives, round to nearest even. Host code only.
+// Bit-exact conversions between float32 and its smaller relatives, round to nearest even. Host code only.
 
 #include <bit>
+#include <cmath>
 #include <cstdint>
 
 namespace trireme {
@@ -28,5 +29,16 @@ inline float f16_to_f32(uint16_t half) {
   }
   return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
 }
+
+// The OCP format: bias 7, no infinity, all ones is NaN.
+inline float f8_e4m3_to_f32(uint8_t bits) {
+  const int exponent = bits >> 3 & 15, mantissa = bits & 7;
+  float size = exponent == 0 ? float(mantissa) * 0x1p-9f : std::ldexp(float(8 + mantissa), exponent - 10);
+  if ((bits & 0x7f) == 0x7f) size = std::bit_cast<float>(0x7fc00000u);
+  return bits & 0x80 ? -size : size;
+}
+
+// IEEE's half with the low eight bits gone: infinities and NaNs exist.
+inline float f8_e5m2_to_f32(uint8_t bits) { return f16_to_f32(uint16_t(bits << 8)); }
 
 }  // namespace trireme

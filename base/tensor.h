@@ -1,7 +1,7 @@
 #pragma once
 // TensorView: pointer, shape, strides, dtype, device; passed by value, owns nothing. Tensor owns its bytes.
 // Strides count elements; the last dimension is contiguous for every op unless its header says otherwise.
-// Block dtypes (q8_0, q4_1) are always fully contiguous.
+// Block dtypes (q8_0, ...) are always fully contiguous.
 
 #include <array>
 #include <initializer_list>

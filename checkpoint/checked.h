@@ -22,13 +22,17 @@ inline std::optional<int64_t> checked_multiply(int64_t a, int64_t b) {
   return product;
 }
 
-// The product of all dimensions; 1 for none.
+// The product of all dimensions; 1 for none. Empty where the product of those that are not zero is beyond 2^58: a
+// tensor without elements may still have rows or columns whose bytes are counted.
 inline std::optional<int64_t> checked_elements(const std::vector<int64_t>& shape) {
   std::optional<int64_t> total = 1;
+  bool empty = false;
   for (const int64_t dim : shape) {
-    if (total) total = checked_multiply(*total, dim);
+    if (dim == 0) empty = true;
+    if (total && dim != 0) total = checked_multiply(*total, dim);
   }
-  return total;
+  if (!total || *total > int64_t(1) << 58) return std::nullopt;
+  return empty ? 0 : *total;
 }
 
 // In quotes, control bytes as \xNN, at most 120 bytes of it.

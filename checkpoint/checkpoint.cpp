@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "base/error.h"
@@ -10,6 +11,7 @@
 #include "checkpoint/gguf.h"
 #include "checkpoint/hf_cache.h"
 #include "checkpoint/json_fields.h"
+#include "checkpoint/quantization.h"
 #include "checkpoint/safetensors.h"
 
 namespace trireme {
@@ -46,31 +48,48 @@ Resolved resolve(const std::string& model) {
       ": name a Hugging Face model directory, a .gguf file, or org/name of a model in the Hugging Face cache");
 }
 
-// The template called "default", else the first, of a list of {name, template}.
-std::string template_from_list(const json::array& list, const std::string& what) {
-  std::string chosen;
-  bool found = false;
-  for (const json::value& item : list) {
-    const JsonFields entry(item, what + ": chat_template");
-    const bool is_default = entry.text("name", "") == "default";
-    if (found && !is_default) continue;
-    chosen = entry.text("template", "");
-    found = true;
-    if (is_default) break;
+// Names of a folder's entries that end so, sorted; empty when there is no such folder.
+std::vector<std::string> files_in(const std::string& folder, std::string_view suffix) {
+  std::vector<std::string> names;
+  const std::unique_ptr<DIR, int (*)(DIR*)> listing(::opendir(folder.c_str()), ::closedir);
+  if (!listing) return names;
+  while (const dirent* entry = ::readdir(listing.get())) {
+    if (std::string_view(entry->d_name).ends_with(suffix)) names.push_back(entry->d_name);
   }
-  return chosen;
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
-std::string chat_template_of(const std::string& directory, const std::string& tokenizer_config_json) {
+// Of a list of {name, template} the one called "default", else the first, is the model's; all are kept by name.
+void read_template_list(const json::array& list, const std::string& what, TokenizerMaterial& material) {
+  for (const json::value& item : list) {
+    const JsonFields entry(item, what + ": chat_template");
+    const std::string name = entry.text("name", ""), text = entry.text("template", "");
+    if (material.named_templates.empty() || name == "default") material.chat_template = text;
+    material.named_templates.emplace(name, text);
+  }
+}
+
+// additional_chat_templates/NAME.jinja beside chat_template.jinja.
+void read_template_folder(const std::string& folder, TokenizerMaterial& material) {
+  for (const std::string& file : files_in(folder, ".jinja"))
+    material.named_templates.insert_or_assign(file.substr(0, file.size() - 6), read_small_file(folder + "/" + file));
+}
+
+void read_templates(const std::string& directory, TokenizerMaterial& material) {
+  if (!material.tokenizer_config_json.empty()) {
+    const std::string what = directory + "/tokenizer_config.json";
+    const json::value document = parse_json(material.tokenizer_config_json, what);
+    const JsonFields fields(document, what);
+    const json::value* value = fields.find("chat_template");
+    if (value && value->is_array())
+      read_template_list(value->get_array(), what, material);
+    else
+      material.chat_template = fields.text("chat_template", "");
+  }
   const std::string file = directory + "/chat_template.jinja";
-  if (is_regular_file(file)) return read_small_file(file);
-  if (tokenizer_config_json.empty()) return "";
-  const std::string what = directory + "/tokenizer_config.json";
-  const json::value document = parse_json(tokenizer_config_json, what);
-  const JsonFields fields(document, what);
-  const json::value* value = fields.find("chat_template");
-  if (value && value->is_array()) return template_from_list(value->get_array(), what);
-  return fields.text("chat_template", "");
+  if (is_regular_file(file)) material.chat_template = read_small_file(file);
+  read_template_folder(directory + "/additional_chat_templates", material);
 }
 
 TokenizerMaterial read_tokenizer(const std::string& directory, bool required, const std::string& remedy) {
@@ -84,36 +103,34 @@ TokenizerMaterial read_tokenizer(const std::string& directory, bool required, co
                           "; a model that has only a slow tokenizer gets the file from transformers: "
                           "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)");
   if (is_regular_file(config)) material.tokenizer_config_json = read_small_file(config);
-  material.chat_template = chat_template_of(directory, material.tokenizer_config_json);
+  read_templates(directory, material);
   return material;
 }
 
-// Checkpoints saved from the inner model alone name their tensors without its attribute (the published gpt2 does).
+// Tensor names as the text model alone has them: a multimodal model's begin with its attribute (old and Transformers 5
+// spellings), and checkpoints saved from the inner model alone lack its attribute (the published gpt2 does).
 void complete_names(const ModelConfig& config, FileTensorSource& source) {
+  source.replace_prefix("language_model.model.", "model.");
+  source.replace_prefix("language_model.lm_head.", "lm_head.");
+  source.replace_prefix("model.language_model.", "model.");
   const bool gpt2 = config.architecture == "GPT2LMHeadModel";
   const std::string probe = gpt2 ? "wte.weight" : "embed_tokens.weight";
   if (source.find(probe)) source.prefix_names(gpt2 ? "transformer." : "model.", "lm_head.");
 }
 
-std::string first_gguf_in(const std::string& directory) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> listing(::opendir(directory.c_str()), ::closedir);
-  if (!listing) return "";
-  while (const dirent* entry = ::readdir(listing.get())) {
-    if (std::string_view(entry->d_name).ends_with(".gguf")) return directory + "/" + entry->d_name;
-  }
-  return "";
-}
-
 void read_config(const std::string& path, Checkpoint& checkpoint) {
-  checkpoint.config = parse_model_config(read_small_file(path), path);
+  const std::string text = read_small_file(path);
+  refuse_quantized_config(text, path);
+  checkpoint.config = parse_model_config(text, path);
 }
 
 void open_directory(const Resolved& model, const CheckpointOptions& options, Checkpoint& checkpoint) {
   const std::string config = model.path + "/config.json";
   if (!is_regular_file(config)) {
-    const std::string gguf = first_gguf_in(model.path);
+    const std::vector<std::string> gguf = files_in(model.path, ".gguf");
     throw CheckpointError(
-        config + " is missing: " + (gguf.empty() ? model.remedy : "name the file " + gguf + " instead of its folder"));
+        config + " is missing: " +
+        (gguf.empty() ? model.remedy : "name the file " + model.path + "/" + gguf.front() + " instead of its folder"));
   }
   read_config(config, checkpoint);
   const std::string generation = model.path + "/generation_config.json";
@@ -124,21 +141,23 @@ void open_directory(const Resolved& model, const CheckpointOptions& options, Che
   if (!options.need_weights) return;
   checkpoint.format = "safetensors";
   auto source = open_safetensors(model.path, model.remedy);
+  refuse_quantized_tensors(*source);
   complete_names(checkpoint.config, *source);
   checkpoint.source = std::move(source);
 }
 
 void open_gguf(const Resolved& model, const CheckpointOptions& options, Checkpoint& checkpoint) {
-  InputFile file(model.path);
-  const GgufContents contents = read_gguf_header(file);
+  GgufModel gguf = open_gguf_model(model.path);
   checkpoint.format = "gguf";
-  checkpoint.config = gguf_model_config(file, contents);
-  checkpoint.tokenizer = gguf_tokenizer(contents.metadata);
+  checkpoint.config = gguf_model_config(gguf);
+  checkpoint.tokenizer = gguf_tokenizer(gguf.metadata);
   if (options.need_tokenizer && checkpoint.tokenizer.tokens.empty())
     throw CheckpointError(model.path +
                           " holds no tokenizer (tokenizer.ggml.tokens): convert the model anew with its tokenizer");
   if (checkpoint.name.ends_with(".gguf")) checkpoint.name.resize(checkpoint.name.size() - 5);
-  if (options.need_weights) checkpoint.source = make_gguf_source(std::move(file), contents, checkpoint.config);
+  if (gguf.files.size() > 1)
+    checkpoint.name.resize(checkpoint.name.size() - std::string_view("-00001-of-00003").size());
+  if (options.need_weights) checkpoint.source = make_gguf_source(std::move(gguf), checkpoint.config);
 }
 
 void open_bare_config(const Resolved& model, const CheckpointOptions& options, Checkpoint& checkpoint) {

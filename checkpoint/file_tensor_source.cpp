@@ -21,15 +21,30 @@ const TensorInfo* FileTensorSource::find(const std::string& name) const {
   return at == index_.end() ? nullptr : &tensors_[at->second];
 }
 
-void FileTensorSource::prefix_names(const std::string& prefix, const std::string& except) {
+template <typename Rename>
+void FileTensorSource::rename(const Rename& rename) {
   index_.clear();
   for (size_t i = 0; i < tensors_.size(); ++i) {
-    std::string& name = tensors_[i].name;
-    if (!name.starts_with(prefix) && !name.starts_with(except)) name = prefix + name;
-    if (!index_.emplace(name, i).second)
-      throw CheckpointError("tensor " + quoted(name) + " is in " + tensors_[i].file + " with and without " +
-                            quoted(prefix) + ": the checkpoint is damaged; fetch it again");
+    const std::string old_name = tensors_[i].name;
+    tensors_[i].name = rename(old_name);
+    const auto [at, inserted] = index_.emplace(tensors_[i].name, i);
+    if (!inserted)
+      throw CheckpointError("tensor " + quoted(old_name) + " in " + tensors_[i].file +
+                            " is there twice, with and without the name of an inner model (" +
+                            quoted(tensors_[i].name) + "): the checkpoint is damaged; fetch it again");
   }
+}
+
+void FileTensorSource::prefix_names(const std::string& prefix, const std::string& except) {
+  rename([&](const std::string& name) {
+    return name.starts_with(prefix) || name.starts_with(except) ? name : prefix + name;
+  });
+}
+
+void FileTensorSource::replace_prefix(const std::string& old_prefix, const std::string& new_prefix) {
+  rename([&](const std::string& name) {
+    return name.starts_with(old_prefix) ? new_prefix + name.substr(old_prefix.size()) : name;
+  });
 }
 
 void FileTensorSource::read(const TensorInfo& tensor, int64_t row_begin, int64_t row_end, int64_t column_begin,

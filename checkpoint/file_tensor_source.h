@@ -20,6 +20,9 @@ class FileTensorSource : public TensorSource {
   // inner model alone, whose names lack its attribute ("h.0.ln_1.weight" for "transformer.h.0.ln_1.weight").
   void prefix_names(const std::string& prefix, const std::string& except);
 
+  // Names that begin with `old_prefix` begin with `new_prefix` instead.
+  void replace_prefix(const std::string& old_prefix, const std::string& new_prefix);
+
  protected:
   struct Location {
     const InputFile* file = nullptr;  // owned by the derived class, at a fixed address
@@ -29,6 +32,8 @@ class FileTensorSource : public TensorSource {
   void add(TensorInfo tensor, const Location& location);  // throws CheckpointError for a second tensor of that name
 
  private:
+  template <typename Rename>
+  void rename(const Rename& rename);
   void read_permuted(const Location& location, const TensorInfo& tensor, const TensorSlice& slice,
                      std::byte* destination) const;
 

@@ -18,10 +18,11 @@ using GgufValue = std::variant<int64_t, double, bool, std::string, std::vector<i
 
 class GgufMetadata {
  public:
-  GgufMetadata(std::string path) : path_(std::move(path)) {}
+  explicit GgufMetadata(std::string path) : path_(std::move(path)) {}
   void add(const std::string& key, GgufValue value);  // throws CheckpointError for a second value
 
   bool has(const std::string& key) const { return values_.contains(key); }
+  bool is_array(const std::string& key) const;  // false when absent
   // Throw CheckpointError naming file and key when the value has another type or is out of range; without a
   // fallback also when it is absent.
   int64_t integer(const std::string& key, int64_t low, int64_t high) const;
@@ -29,8 +30,10 @@ class GgufMetadata {
   double number(const std::string& key, double fallback) const;
   bool flag(const std::string& key, bool fallback) const;
   std::string text(const std::string& key, const std::string& fallback) const;
-  std::vector<std::string> texts(const std::string& key) const;  // empty when absent
-  std::vector<int64_t> integers(const std::string& key) const;   // empty when absent
+  std::vector<std::string> texts(const std::string& key) const;          // empty when absent
+  std::vector<int64_t> integers(const std::string& key) const;           // empty when absent
+  std::vector<double> numbers(const std::string& key) const;             // of floats; empty when absent
+  std::vector<std::string> keys_below(const std::string& prefix) const;  // those that begin with it
   const std::string& path() const { return path_; }
 
  private:
@@ -46,6 +49,7 @@ struct GgufTensor {
   const GgufType* type = nullptr;
   std::vector<int64_t> shape;  // row-major (the file lists the fastest dimension first)
   int64_t offset = 0;          // of its first byte in the file
+  size_t file = 0;             // which part of a split model it is in
   int64_t bytes = 0;
 };
 

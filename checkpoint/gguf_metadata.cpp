@@ -15,6 +15,11 @@ const GgufValue* GgufMetadata::find(const std::string& key) const {
   return at == values_.end() ? nullptr : &at->second;
 }
 
+bool GgufMetadata::is_array(const std::string& key) const {
+  const GgufValue* value = find(key);
+  return value && value->index() >= 4;
+}
+
 void GgufMetadata::fail(const std::string& key, const std::string& problem) const {
   throw CheckpointError(
       path_ + ": metadata key " + quoted(key) + " " + problem +
@@ -74,6 +79,21 @@ std::vector<int64_t> GgufMetadata::integers(const std::string& key) const {
   const auto* integers = std::get_if<std::vector<int64_t>>(value);
   if (!integers) fail(key, "is not an array of integers");
   return *integers;
+}
+
+std::vector<double> GgufMetadata::numbers(const std::string& key) const {
+  const GgufValue* value = find(key);
+  if (!value) return {};
+  const auto* numbers = std::get_if<std::vector<double>>(value);
+  if (!numbers) fail(key, "is not an array of numbers");
+  return *numbers;
+}
+
+std::vector<std::string> GgufMetadata::keys_below(const std::string& prefix) const {
+  std::vector<std::string> keys;
+  for (auto at = values_.lower_bound(prefix); at != values_.end() && at->first.starts_with(prefix); ++at)
+    keys.push_back(at->first);
+  return keys;
 }
 
 }  // namespace trireme

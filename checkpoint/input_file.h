@@ -22,6 +22,8 @@ class InputFile {
   // Fills [destination, destination + bytes) from `offset`; `what` names the reader's business in the error.
   // Moves the rank's progress counter, so that a long load is seen to be alive.
   void read(int64_t offset, int64_t bytes, std::byte* destination, std::string_view what) const;
+  // Asks the kernel to have those bytes in its page cache soon. A hint: costs little, never fails.
+  void will_need(int64_t offset, int64_t bytes) const;
 
  private:
   std::string path_;

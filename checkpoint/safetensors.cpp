@@ -20,12 +20,13 @@ struct DTypeName {
   std::string_view name;
   DType dtype;
 };
-constexpr std::array<DTypeName, 14> kDTypes = {{
+constexpr std::array<DTypeName, 15> kDTypes = {{
     {"F32", DType::f32},
     {"F16", DType::f16},
     {"BF16", DType::bf16},
     {"F64", DType::f64},
     {"F8_E4M3", DType::f8_e4m3},
+    {"F8_E5M2", DType::f8_e5m2},
     {"I64", DType::i64},
     {"I32", DType::i32},
     {"I16", DType::i16},

@@ -9,8 +9,10 @@
 namespace trireme {
 namespace {
 
-// From here on a row slice is worth a read of its own: the page cache moves whole pages anyway.
-constexpr int64_t kDirectReadBytes = 4096;
+// Where this much lies between two row slices, skipping it saves more than another read costs.
+constexpr int64_t kSkippedBytes = int64_t(16) << 10;
+// Files mostly lie in the order of their use: while the end of a tensor is read, the next one may come in.
+constexpr int64_t kReadAheadBytes = int64_t(16) << 20;
 constexpr int64_t kBufferBytes = int64_t(1) << 20;
 
 std::string range_text(int64_t begin, int64_t end) {
@@ -50,8 +52,10 @@ void read_slice(const InputFile& file, int64_t offset, const TensorInfo& tensor,
   const std::string what = "tensor " + tensor.name;
   offset += slice.row_begin * row_bytes;
   if (rows == 0 || width == 0) return;
+  if (slice.row_end == tensor.rows()) file.will_need(offset + rows * row_bytes, kReadAheadBytes);
   if (width == row_bytes) return file.read(offset, rows * row_bytes, destination, what);
-  if (width >= kDirectReadBytes) {
+  if (row_bytes - width >= kSkippedBytes) {
+    file.will_need(offset, rows * row_bytes);  // other ranks of this host want the rest
     for (int64_t r = 0; r < rows; ++r)
       file.read(offset + r * row_bytes + skipped, width, destination + r * width, what);
     return;

@@ -17,6 +17,7 @@ struct TensorInfo {
   std::string name;
   DType dtype = DType::f32;    // as stored; block formats only for 2-D tensors
   std::vector<int64_t> shape;  // row-major, Hugging Face's order ([out, in] for linear layers)
+  bool transposed = false;     // the transpose of Hugging Face's tensor (GPT-2's Conv1D in GGUF: [out, in])
   std::string file;            // for errors
   int64_t bytes = 0;
 
@@ -39,7 +40,7 @@ class TensorSource {
 
   // Rows [row_begin, row_end) and columns [column_begin, column_end) of a tensor seen as [shape[0], rest]
   // (a 1-D tensor is [n, 1]), packed row-major in its own dtype into `destination`. For block formats the
-  // columns are multiples of 32. Throws CheckpointError naming file, tensor and what is wrong.
+  // columns lie on blocks (32 or 256 elements). Throws CheckpointError naming file, tensor and what is wrong.
   virtual void read(const TensorInfo& tensor, int64_t row_begin, int64_t row_end, int64_t column_begin,
                     int64_t column_end, std::byte* destination) const = 0;
 };

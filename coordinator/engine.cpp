@@ -72,6 +72,7 @@ bool Engine::submit_next_plan() {
   port_.announce(plan->step, scheduler_.planned_requests());
   in_flight_.push_back(plan->step);
   executor_.submit(std::move(*plan));
+  pass_on_sampling();
   return true;
 }
 
@@ -79,6 +80,11 @@ void Engine::retire_oldest() {
   const StepResult result = executor_.wait(in_flight_.front());
   in_flight_.pop_front();
   scheduler_.on_result(result);
+  pass_on_sampling();
+}
+
+void Engine::pass_on_sampling() {
+  for (SamplingOrders& orders : scheduler_.take_sampling_orders()) executor_.submit_sampling(std::move(orders));
 }
 
 void Engine::emit() {

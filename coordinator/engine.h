@@ -27,6 +27,7 @@ class Engine final {
   void accept_command(const ShutdownCommand& command);
   bool submit_next_plan();
   void retire_oldest();
+  void pass_on_sampling();
   void emit();
   void finish();
 

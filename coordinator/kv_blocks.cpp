@@ -36,7 +36,7 @@ CachedPrefix KvBlocks::find_prefix(const Sequence& sequence) const {
   prefix.matches.resize(managers_.size());
   int32_t tokens = int32_t(sequence.tokens.size()) - 1;
   for (size_t group = 0; group < managers_.size(); ++group) {
-    ChainKey parent = managers_[group].root(uint8_t(group), sequence.request->adapter, sequence.request->cache_salt);
+    ChainKey parent = managers_[group].root(uint8_t(group), sequence.request->adapter, sequence.cache_salt);
     const int32_t limit = tokens / block_size(group);
     for (int32_t index = 0; index < limit; ++index) {
       const auto match = managers_[group].find(parent, block_tokens(sequence, index, block_size(group)));
@@ -70,7 +70,7 @@ void KvBlocks::take_prefix(Sequence& sequence, const CachedPrefix& prefix) {
   sequence.tables.assign(managers_.size(), {});
   for (size_t group = 0; group < managers_.size(); ++group) {
     BlockTable& table = sequence.tables[group];
-    table.chain = managers_[group].root(uint8_t(group), sequence.request->adapter, sequence.request->cache_salt);
+    table.chain = managers_[group].root(uint8_t(group), sequence.request->adapter, sequence.cache_salt);
     const auto& matches = prefix.matches[group];
     table.first = first_live(group, prefix.tokens);
     table.blocks.assign(matches.size(), -1);

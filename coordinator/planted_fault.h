@@ -30,6 +30,11 @@ enum class PlantedFault : uint8_t {
   window_dropped_early,       // one block too many is dropped behind a window
   minimum_ignored,            // the last token before min_new_tokens may be a stop id
   result_after_end,           // draws of a sequence that has ended are emitted
+  bans_too_early,             // what may not be drawn is decided before the last id is known
+  beam_fork_missed,           // a beam's slot is not made from its parent's
+  beam_id_missed,             // the id chosen for a beam does not reach its slot
+  beam_slots_kept,            // a preempted search keeps the slots that none of its beams was in
+  beam_results_mixed,         // a search takes the results of two beams for each other's
   count,
 };
 

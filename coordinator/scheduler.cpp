@@ -38,13 +38,29 @@ Scheduler::Draft Scheduler::new_draft() const {
 
 std::optional<StepPlan> Scheduler::next_plan() {
   if (in_flight() >= cluster_.max_in_flight()) return std::nullopt;
-  Draft draft = new_draft();
-  schedule_decodes(draft, true);
-  schedule_prefills(draft);
-  admit_waiting(draft);
-  if (draft.plan.rows.empty()) schedule_decodes(draft, false);
-  if (draft.plan.rows.empty()) return std::nullopt;
-  return launch(std::move(draft));
+  do {
+    Draft draft = new_draft();
+    schedule_decodes(draft, true);
+    schedule_prefills(draft);
+    admit_waiting(draft);
+    if (draft.plan.rows.empty()) schedule_decodes(draft, false);
+    if (!draft.plan.rows.empty()) return launch(std::move(draft));
+  } while (in_flight_.empty() && give_way());
+  return std::nullopt;
+}
+
+// Nothing can run and no result is to come: beams hold blocks while their siblings wait for some. The youngest
+// makes room, until the first in order has all it needs: why_never() saw to it that it fits alone.
+bool Scheduler::give_way() {
+  if (running_.empty()) return false;
+  const Sequence* first = running_.begin()->second.get();
+  if (!waiting_.empty() && waiting_.begin()->first < first->order) first = waiting_.begin()->second.get();
+  for (auto youngest = running_.rbegin(); youngest != running_.rend(); ++youngest) {
+    if (youngest->second->request == first->request) continue;
+    preempt(SequencePtr(youngest->second));
+    return true;
+  }
+  return false;
 }
 
 // Least recently scheduled first, so that nobody starves where a plan cannot take all.
@@ -82,13 +98,13 @@ void Scheduler::schedule_prefills(Draft& draft) {
 void Scheduler::admit_waiting(Draft& draft) {
   while (!waiting_.empty()) {
     const SequencePtr sequence = waiting_.begin()->second;
-    if (slots_.available() < 1 + int32_t(sequence->forks.size())) return;
+    if (slots_.available() < slots_needed(*sequence) || must_wait_for_sibling(*sequence, draft.plan.step)) return;
     CachedPrefix prefix;
     prefix.matches.resize(cluster_.groups.size());
-    const bool may_hit = options_.enable_prefix_caching && !sequence->needs_scores();
+    const bool may_hit = (options_.enable_prefix_caching || sequence->is_beam) && !sequence->needs_scores();
     if (may_hit) prefix = blocks_.find_prefix(*sequence);
     const int32_t count = fit_chunk(*sequence, prefix.tokens, draft);
-    if (count == 0 || !blocks_.has_room_to_admit(*sequence, prefix, int32_t(running_.size()))) return;
+    if (count == 0 || !blocks_.has_room_to_admit(*sequence, prefix, num_running_beside(*sequence))) return;
     open(draft, sequence, prefix);
     CHECK(blocks_.room_until(*sequence, prefix.tokens + count) == Room::now) << "admitted without room";
     add_chunk(draft, sequence, count);
@@ -101,15 +117,16 @@ bool Scheduler::make_room(const SequencePtr& sequence, int32_t end, const Draft&
   for (;;) {
     const Room room = blocks_.room_until(*sequence, end);
     if (room != Room::short_of_blocks) return room == Room::now;
-    const SequencePtr victim = youngest_after(sequence->order, draft.plan.step);
+    const SequencePtr victim = youngest_after(*sequence, draft.plan.step);
     if (!victim) return false;
     preempt(victim);
   }
 }
 
-SequencePtr Scheduler::youngest_after(const SequenceOrder& order, StepId step) const {
-  for (auto youngest = running_.rbegin(); youngest != running_.rend() && youngest->first > order; ++youngest) {
-    if (youngest->second->last_row != step) return youngest->second;
+SequencePtr Scheduler::youngest_after(const Sequence& sequence, StepId step) const {
+  const auto is_own_search = [&](const Sequence& other) { return other.is_beam && other.request == sequence.request; };
+  for (auto youngest = running_.rbegin(); youngest != running_.rend() && youngest->first > sequence.order; ++youngest) {
+    if (!is_planned(*youngest->second, step) && !is_own_search(*youngest->second)) return youngest->second;
   }
   return nullptr;
 }

@@ -4,20 +4,23 @@
 //
 // Batching is continuous: each plan takes decode rows first, then chunks of prompts in work, then admits waiting
 // sequences while slots, blocks, tokens and logit rows last. A batching policy is a rule about when admit_waiting()
-// may run. Every sequence draws one id at a time; a search that waits for whole results (beams) would leave `drew`
-// false until on_result() has chosen, and fork its sequences with KvBlocks::fork and a fork order as choices do.
+// may run. Every sequence draws one id at a time; a beam search (scheduler_beams.cpp) waits for the results of all its
+// beams, chooses, and forks its sequences with KvBlocks::fork and a fork order as choices do. It is preempted whole.
 //
 // A sequence may be submitted again before its last id is on the host: the rows then read the id on the device.
 // With pp stages, decode rows are spread over pp plans, so that a row's id is there when its next row starts;
 // only when nothing else can run does a plan wait inside the pipeline for an id.
 
 #include <deque>
+#include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "coordinator/beam_search.h"
 #include "coordinator/kv_blocks.h"
 #include "coordinator/slot_pool.h"
 #include "protocol/events.h"
@@ -28,6 +31,8 @@ struct SchedulerOptions {
   int32_t prefill_chunk = 512;  // tokens of one prompt per plan; 0: as many as the plan takes
   bool enable_prefix_caching = true;
   int32_t max_waiting = 10000;  // sequences not running; a request that comes then is refused
+  // For stop strings of beam searches; called when the first one comes. Empty: such a request is refused.
+  std::function<const Tokenizer&()> tokenizer = {};
 };
 
 class Scheduler final {
@@ -37,7 +42,9 @@ class Scheduler final {
   // The request must have passed validate(). One that can never run is answered with a RequestFailedEvent.
   void add(Request request);
   void refuse(RequestId id, const std::string& message, bool client_fault);  // answers a request that is not added
-  void cancel(RequestId id);  // ends its choices with FinishReason::abort; unknown ids have ended already
+  // Ends its choices, or one of them, with FinishReason::abort; what is unknown has ended already. A choice that others
+  // have yet to fork from, and one of a beam search, goes on: its tokens are the caller's to drop.
+  void cancel(RequestId id, int32_t choice = -1);
   void cancel_all();
 
   // The next plan, already counted as submitted; nothing when no row can run before a result arrives. Never more
@@ -46,6 +53,9 @@ class Scheduler final {
   const std::vector<RequestId>& planned_requests() const { return planned_requests_; }  // of that plan, ascending
   void on_result(const StepResult& result);                                             // in step order
   std::vector<EngineEvent> take_events();
+  // What the sampling of plans in flight waits for, as far as it is known by now: to be passed on after each
+  // next_plan() and on_result(). In step order.
+  std::vector<SamplingOrders> take_sampling_orders();
 
   bool has_unfinished() const { return !requests_.empty(); }
   int in_flight() const { return int(in_flight_.size()); }
@@ -64,6 +74,7 @@ class Scheduler final {
   struct InFlightPlan {
     StepId step;
     std::vector<PlannedOutput> outputs;
+    bool owes_sampling;  // SamplingOrders are still to be sent
   };
   struct Draft {  // a plan under construction and what is left of its budgets
     StepPlan plan;
@@ -71,8 +82,16 @@ class Scheduler final {
     std::vector<SequencePtr> sequences;  // with a row or forked here
     int32_t tokens_left = 0, outputs_left = 0;
   };
+  struct BeamGroup {
+    BeamSearch search;
+    std::vector<std::optional<OutputResult>> results;  // by running beam: of the step under way
+    int32_t width = 0;
+    int32_t reserved_slots = 0;  // of its `width` slots, those no beam is in; 0 while no beam runs
+    bool holds_slots = false;
+  };
   struct AcceptedRequest {
-    std::vector<SequencePtr> choices;
+    std::vector<SequencePtr> choices;  // of a beam search: its running beams, in the search's order
+    std::unique_ptr<BeamGroup> beams;  // null: no beam search
     int32_t unfinished = 0;
     bool started = false;  // counted in the prompt's statistics
   };
@@ -83,11 +102,33 @@ class Scheduler final {
   void accept_choice(AcceptedRequest& accepted, const SequencePtr& sequence, bool finished_before);
   void queue(const SequencePtr& sequence);
   void preempt(const SequencePtr& sequence);
+  void withdraw(const SequencePtr& sequence);
   void leave_slot(Sequence& sequence);
   void end(const SequencePtr& sequence);
   void emit_end(const Sequence& sequence, FinishReason reason);
   void forget_if_done(RequestId id);
   void fail(RequestId id, const std::string& message);
+  void end_all(AcceptedRequest& accepted);
+
+  // scheduler_beams.cpp: beam searches
+  std::optional<std::string> why_no_beams(const Request& request, int32_t length) const;
+  void accept_beams(AcceptedRequest& accepted, const std::shared_ptr<const Request>& request);
+  BeamGroup& beams_of(const Sequence& sequence) { return *requests_.at(sequence.request->id).beams; }
+  int32_t slots_needed(const Sequence& sequence) const;
+  SlotId take_slot(const Sequence& sequence);
+  void give_back_slots(BeamGroup& group);
+  bool must_wait_for_sibling(const Sequence& sequence, StepId step) const;
+  int32_t num_running_beside(const Sequence& sequence) const;
+  bool is_planned(const Sequence& sequence, StepId step) const;
+  void preempt_beams(AcceptedRequest& accepted);
+  void apply_candidates(const PlannedOutput& output, const OutputResult& result);
+  void regroup(AcceptedRequest& accepted, const std::vector<BeamSearch::Next>& next);
+  void drop_beam(BeamGroup& group, const SequencePtr& beam);
+  SequencePtr fork_beam(BeamGroup& group, const SequencePtr& parent, int32_t number);
+  void append_chosen(Sequence& beam, TokenId id);
+  void finish_beams(AcceptedRequest& accepted);
+  void emit_aborted_beams(const AcceptedRequest& accepted);
+  void emit_beam(const Request& request, int32_t choice, const FinishedBeam& beam, int32_t cached_tokens);
 
   // scheduler.cpp: who runs
   Draft new_draft() const;
@@ -95,7 +136,8 @@ class Scheduler final {
   void schedule_prefills(Draft& draft);
   void admit_waiting(Draft& draft);
   bool make_room(const SequencePtr& sequence, int32_t end, const Draft& draft);
-  SequencePtr youngest_after(const SequenceOrder& order, StepId step) const;
+  SequencePtr youngest_after(const Sequence& sequence, StepId step) const;
+  bool give_way();
 
   // scheduler_rows.cpp: what goes into a plan
   void open(Draft& draft, const SequencePtr& sequence, const CachedPrefix& prefix);
@@ -104,7 +146,9 @@ class Scheduler final {
   void add_chunk(Draft& draft, const SequencePtr& sequence, int32_t count);
   void add_scores(Draft& draft, const SequencePtr& sequence, int32_t start, int32_t count);
   void add_draw(Draft& draft, const SequencePtr& sequence, int32_t row, int32_t offset);
+  void add_output(Draft& draft, const SequencePtr& sequence, const PlanOutput& output);
   void fork_choices(Draft& draft, const SequencePtr& parent);
+  static SlotOrder fork_order(const Sequence& parent, const Sequence& child);
   StepPlan launch(Draft draft);
 
   // scheduler_results.cpp: what came of it
@@ -124,7 +168,7 @@ class Scheduler final {
   std::map<SequenceOrder, SequencePtr> waiting_;
   std::map<SequenceOrder, SequencePtr> running_;
   std::map<SlotId, SequencePtr> slot_owners_;  // of running sequences
-  std::vector<SlotOrder> closes_;              // for the next plan
+  std::vector<SlotOrder> queued_orders_;       // for the next plan, before its own
   std::deque<InFlightPlan> in_flight_;
   std::vector<RequestId> planned_requests_;
   std::vector<EngineEvent> events_;

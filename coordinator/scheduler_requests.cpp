@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "coordinator/scheduler.h"
+#include "coordinator/token_bans.h"
 
 namespace trireme {
 
@@ -31,13 +32,19 @@ const char* planted_fault_name(PlantedFault fault) {
                                 "history_cut",
                                 "window_dropped_early",
                                 "minimum_ignored",
-                                "result_after_end"};
+                                "result_after_end",
+                                "bans_too_early",
+                                "beam_fork_missed",
+                                "beam_id_missed",
+                                "beam_slots_kept",
+                                "beam_results_mixed"};
   static_assert(names.size() == size_t(PlantedFault::count));
   return names.at(size_t(fault));
 }
 
 std::optional<std::string> Scheduler::why_never(const Request& request) const {
-  const int32_t n = request.sampling.n;
+  const bool beams = request.sampling.is_beam_search();
+  const int32_t n = beams ? 1 : request.sampling.n;
   if (n > std::min(cluster_.num_slots, cluster_.max_logit_rows) && request.emitted.empty()) {
     return "n = " + std::to_string(n) + " choices need as many sequences at once, and the engine runs " +
            std::to_string(std::min(cluster_.num_slots, cluster_.max_logit_rows)) +
@@ -45,6 +52,9 @@ std::optional<std::string> Scheduler::why_never(const Request& request) const {
   }
   const int64_t asked = int64_t(request.prompt.size()) + request.sampling.max_new_tokens;
   const auto length = int32_t(std::min(asked, int64_t(cluster_.max_model_len)));
+  if (beams) {
+    if (auto reason = why_no_beams(request, length)) return reason;
+  }
   for (size_t group = 0; group < cluster_.groups.size(); ++group) {
     const KvGroupInfo& info = cluster_.groups[group];
     const int32_t blocks = blocks_.most_blocks(group, length);
@@ -70,7 +80,8 @@ void Scheduler::add(Request request) {
 
   const auto shared = std::make_shared<const Request>(std::move(request));
   AcceptedRequest& accepted = requests_[shared->id];
-  for (int32_t choice = 0; choice < shared->sampling.n; ++choice) {
+  if (shared->sampling.is_beam_search()) accept_beams(accepted, shared);
+  for (int32_t choice = 0; !accepted.beams && choice < shared->sampling.n; ++choice) {
     const auto before = std::ranges::find(shared->emitted, choice, &EmittedChoice::choice);
     const SequencePtr sequence = make_sequence(shared, choice);
     accept_choice(accepted, sequence, before != shared->emitted.end() && before->finished);
@@ -91,6 +102,8 @@ SequencePtr Scheduler::make_sequence(const std::shared_ptr<const Request>& reque
     sequence->tokens.insert(sequence->tokens.end(), emitted.ids.begin(), emitted.ids.end());
     sequence->emitted_before = int32_t(emitted.ids.size());
   }
+  sequence->cache_salt = request->cache_salt;
+  sequence->needs_host = has_moving_bans(*request);
   sequence->score_next = sequence->prompt_length();
   return sequence;
 }
@@ -118,6 +131,11 @@ void Scheduler::queue(const SequencePtr& sequence) {
 
 // Recomputed later from its full history, once the ids it has in flight are part of that.
 void Scheduler::preempt(const SequencePtr& sequence) {
+  if (sequence->is_beam) return preempt_beams(requests_.at(sequence->request->id));
+  withdraw(sequence);
+}
+
+void Scheduler::withdraw(const SequencePtr& sequence) {
   ++stats_.preemptions;
   leave_slot(*sequence);
   sequence->state = SequenceState::draining;
@@ -126,7 +144,7 @@ void Scheduler::preempt(const SequencePtr& sequence) {
 }
 
 void Scheduler::leave_slot(Sequence& sequence) {
-  SlotOrder& close = closes_.emplace_back();
+  SlotOrder& close = queued_orders_.emplace_back();
   close.kind = SlotOrderKind::close;
   close.slot = sequence.slot;
   slots_.release(sequence.slot, sequence.last_row);
@@ -137,6 +155,7 @@ void Scheduler::leave_slot(Sequence& sequence) {
   sequence.slot = -1;
   sequence.computed = 0;
   sequence.drew = false;
+  sequence.awaits_choice = false;
 }
 
 void Scheduler::end(const SequencePtr& sequence) {
@@ -150,11 +169,22 @@ void Scheduler::end(const SequencePtr& sequence) {
   --requests_.at(sequence->request->id).unfinished;
 }
 
-void Scheduler::cancel(RequestId id) {
+void Scheduler::cancel(RequestId id, int32_t choice) {
   const auto found = requests_.find(id);
   if (found == requests_.end()) return;
-  for (const SequencePtr& sequence : found->second.choices) {
+  AcceptedRequest& accepted = found->second;
+  if (accepted.beams) {
+    if (choice >= 0) return;
+    if (fault_ == PlantedFault::cancel_lost) return;
+    emit_aborted_beams(accepted);
+    end_all(accepted);
+    return forget_if_done(id);
+  }
+  for (const SequencePtr& sequence : accepted.choices) {
     if (sequence->state == SequenceState::ended) continue;
+    if (choice >= 0 && (sequence->choice() != choice || !sequence->forks.empty() ||
+                        sequence->state == SequenceState::awaiting_fork))
+      continue;
     if (fault_ == PlantedFault::cancel_lost && sequence->state == SequenceState::running) continue;
     if (fault_ == PlantedFault::block_leaked_on_cancel) sequence->tables.clear();
     emit_end(*sequence, FinishReason::abort);
@@ -184,9 +214,14 @@ void Scheduler::refuse(RequestId id, const std::string& message, bool client_fau
 }
 
 void Scheduler::fail(RequestId id, const std::string& message) {
-  for (const SequencePtr& sequence : requests_.at(id).choices) end(sequence);
+  end_all(requests_.at(id));
   forget_if_done(id);
   refuse(id, message, false);
+}
+
+void Scheduler::end_all(AcceptedRequest& accepted) {
+  for (const SequencePtr& sequence : accepted.choices) end(sequence);
+  if (accepted.beams) give_back_slots(*accepted.beams);
 }
 
 void Scheduler::forget_if_done(RequestId id) {

@@ -1,9 +1,11 @@
 // What becomes of a plan's results.
 
 #include <algorithm>
+#include <limits>
 
 #include "base/check.h"
 #include "coordinator/scheduler.h"
+#include "coordinator/token_bans.h"
 
 namespace trireme {
 namespace {
@@ -42,6 +44,9 @@ void Scheduler::on_result(const StepResult& result) {
     --sequence.outputs_in_flight;
     if (output.kind == OutputKind::score) {
       apply_score(output, given, scores);
+    } else if (output.kind == OutputKind::candidates) {
+      flush_scores(scores);
+      apply_candidates(output, given);
     } else {
       flush_scores(scores);
       apply_draw(output, given);
@@ -51,6 +56,37 @@ void Scheduler::on_result(const StepResult& result) {
   flush_scores(scores);
   ++stats_.steps;
   stats_.device_seconds += result.device_ms / 1000;
+}
+
+// A plan's sampling can be told once every id before its draws is known. A sequence that has ended needs nothing.
+std::vector<SamplingOrders> Scheduler::take_sampling_orders() {
+  std::vector<SamplingOrders> ready;
+  const auto needs = [](const PlannedOutput& output) {
+    return output.sequence->needs_host && output.kind != OutputKind::score &&
+           output.sequence->state != SequenceState::ended;
+  };
+  for (InFlightPlan& plan : in_flight_) {
+    if (!plan.owes_sampling) continue;
+    const bool known = std::ranges::all_of(plan.outputs, [&](const PlannedOutput& output) {
+      return !needs(output) || int32_t(output.sequence->tokens.size()) >= output.position;
+    });
+    if (!known && fault_ != PlantedFault::bans_too_early) break;
+    plan.owes_sampling = false;
+    SamplingOrders& orders = ready.emplace_back();
+    orders.step = plan.step;
+    orders.bias_begin.push_back(0);
+    for (const PlannedOutput& output : plan.outputs) {
+      if (needs(output)) {
+        const auto history = std::span(output.sequence->tokens);
+        const size_t length = std::min(size_t(output.position), history.size());
+        const std::vector<TokenId> banned = moving_bans(*output.sequence->request, history.first(length));
+        orders.bias_ids.insert(orders.bias_ids.end(), banned.begin(), banned.end());
+      }
+      orders.bias_begin.push_back(int32_t(orders.bias_ids.size()));
+    }
+    orders.bias_values.assign(orders.bias_ids.size(), -std::numeric_limits<float>::infinity());
+  }
+  return ready;
 }
 
 void Scheduler::apply_draw(const PlannedOutput& output, const OutputResult& result) {

@@ -42,7 +42,7 @@ void Scheduler::open(Draft& draft, const SequencePtr& sequence, const CachedPref
   waiting_.erase(sequence->order);
   running_.emplace(sequence->order, sequence);
   sequence->state = SequenceState::running;
-  sequence->slot = slots_.take();
+  sequence->slot = take_slot(*sequence);
   slot_owners_[sequence->slot] = sequence;
   slots_.reserve(int32_t(sequence->forks.size()));
   blocks_.take_prefix(*sequence, prefix);
@@ -126,6 +126,16 @@ void Scheduler::add_chunk(Draft& draft, const SequencePtr& sequence, int32_t cou
   for (const SequencePtr& fork : forks) add_draw(draft, fork, row, offset);
 }
 
+SlotOrder Scheduler::fork_order(const Sequence& parent, const Sequence& child) {
+  SlotOrder order;
+  order.kind = SlotOrderKind::fork;
+  order.slot = child.slot;
+  order.source = parent.slot;
+  order.sampling = slot_sampling(child);
+  order.suppressed = suppressed_ids(child);
+  return order;
+}
+
 void Scheduler::fork_choices(Draft& draft, const SequencePtr& parent) {
   for (const SequencePtr& child : parent->forks) {
     child->slot = slots_.take_reserved();
@@ -136,13 +146,7 @@ void Scheduler::fork_choices(Draft& draft, const SequencePtr& parent) {
     slot_owners_[child->slot] = child;
     blocks_.fork(*parent, *child);
     draft.sequences.push_back(child);
-    SlotOrder order;
-    order.kind = SlotOrderKind::fork;
-    order.slot = child->slot;
-    order.source = parent->slot;
-    order.sampling = slot_sampling(*child);
-    order.suppressed = suppressed_ids(*child);
-    draft.plan.slots.push_back(std::move(order));
+    draft.plan.slots.push_back(fork_order(*parent, *child));
   }
   parent->forks.clear();
 }
@@ -152,35 +156,44 @@ void Scheduler::add_scores(Draft& draft, const SequencePtr& sequence, int32_t st
   const int32_t row = int32_t(draft.plan.rows.size()) - 1;
   const int32_t end = std::min(start + count + 1, sequence->prompt_length());
   for (int32_t& position = sequence->score_next; position < end; ++position) {
-    draft.plan.outputs.push_back({.kind = OutputKind::score,
-                                  .slot = sequence->slot,
-                                  .row = row,
-                                  .offset = position - 1 - start,
-                                  .position = position,
-                                  .target = sequence->tokens[size_t(position)],
-                                  .top_logprobs = asked_top(sequence->request->sampling.prompt_logprobs)});
-    draft.outputs.push_back({sequence, OutputKind::score, position, sequence->slot});
-    ++sequence->outputs_in_flight;
-    --draft.outputs_left;
+    add_output(draft, sequence,
+               {.kind = OutputKind::score,
+                .slot = sequence->slot,
+                .row = row,
+                .offset = position - 1 - start,
+                .position = position,
+                .target = sequence->tokens[size_t(position)],
+                .top_logprobs = asked_top(sequence->request->sampling.prompt_logprobs)});
   }
 }
 
 void Scheduler::add_draw(Draft& draft, const SequencePtr& sequence, int32_t row, int32_t offset) {
+  const SamplingParams& sampling = sequence->request->sampling;
   const int32_t position = sequence->submitted_length();
-  const int32_t minimum =
-      sequence->request->sampling.min_new_tokens - (fault_ == PlantedFault::minimum_ignored ? 1 : 0);
-  draft.plan.outputs.push_back({.kind = OutputKind::draw,
-                                .slot = sequence->slot,
-                                .row = row,
-                                .offset = offset,
-                                .position = position,
-                                .top_logprobs = asked_top(sequence->request->sampling.top_logprobs),
-                                .suppress = position - sequence->prompt_length() < minimum});
-  draft.outputs.push_back({sequence, OutputKind::draw, position, sequence->slot});
-  ++sequence->outputs_in_flight;
-  ++sequence->draws_in_flight;
+  const int32_t minimum = sampling.min_new_tokens - (fault_ == PlantedFault::minimum_ignored ? 1 : 0);
+  PlanOutput output{.slot = sequence->slot,
+                    .row = row,
+                    .offset = offset,
+                    .position = position,
+                    .top_logprobs = asked_top(sampling.top_logprobs),
+                    .suppress = position - sequence->prompt_length() < minimum};
   sequence->drew = true;
-  sequence->last_draw = draft.plan.step;
+  if (sequence->is_beam) {
+    output.kind = OutputKind::candidates;
+    output.num_candidates = uint8_t(beams_of(*sequence).search.candidates_per_beam());
+    sequence->awaits_choice = true;
+  } else {
+    ++sequence->draws_in_flight;
+    sequence->last_draw = draft.plan.step;
+  }
+  add_output(draft, sequence, output);
+}
+
+void Scheduler::add_output(Draft& draft, const SequencePtr& sequence, const PlanOutput& output) {
+  draft.plan.outputs.push_back(output);
+  draft.plan.sampling_follows |= sequence->needs_host && output.kind != OutputKind::score;
+  draft.outputs.push_back({sequence, output.kind, output.position, output.slot});
+  ++sequence->outputs_in_flight;
   --draft.outputs_left;
 }
 
@@ -188,8 +201,8 @@ StepPlan Scheduler::launch(Draft draft) {
   StepPlan& plan = draft.plan;
   CHECK_GE(draft.tokens_left, 0);
   CHECK_GE(draft.outputs_left, 0);
-  plan.slots.insert(plan.slots.begin(), closes_.begin(), closes_.end());
-  closes_.clear();
+  plan.slots.insert(plan.slots.begin(), queued_orders_.begin(), queued_orders_.end());
+  queued_orders_.clear();
   // Draws that have retired are on every rank: waiting for them costs nothing, and a slot's late draws can
   // then never reach the slot's next owner.
   plan.draws_needed = std::max(plan.draws_needed, fault_ == PlantedFault::draws_needed_too_small ? -1 : retired_);
@@ -197,10 +210,10 @@ StepPlan Scheduler::launch(Draft draft) {
   for (const SequencePtr& sequence : draft.sequences) {
     requests.insert(sequence->request->id);
     blocks_.drop_behind_window(*sequence, plan.step);
-    if (options_.enable_prefix_caching) blocks_.enroll(*sequence);
+    if (options_.enable_prefix_caching || sequence->is_beam) blocks_.enroll(*sequence);
   }
   planned_requests_.assign(requests.begin(), requests.end());
-  in_flight_.push_back({plan.step, std::move(draft.outputs)});
+  in_flight_.push_back({plan.step, std::move(draft.outputs), plan.sampling_follows});
   ++next_step_;
   return std::move(plan);
 }

@@ -5,6 +5,9 @@
 //   waiting ──admitted──► running ──────► ended (by a stop id, a length, a cancel or a failure)
 //      ▲                     │ blocks run out
 //      └──results arrived── draining            awaiting_fork ──its parent's prompt is computed──► running
+//
+// A beam of a beam search is a sequence, too: it waits for the results of all its search's beams, then goes on with
+// the id chosen for it, or ends, or others fork from it.
 
 #include <compare>
 #include <memory>
@@ -43,6 +46,9 @@ struct Sequence {
   int32_t max_length = 0;       // of prompt and output
   int32_t emitted_before = 0;   // drawn ids the request came with
   int32_t cached_tokens = -1;   // prompt tokens the first admission's prefix hit spared
+  uint64_t cache_salt = 0;      // of its prefix chains
+  bool is_beam = false;         // of its request's beam search; order.choice only tells the beams apart
+  bool needs_host = false;      // what may be drawn depends on ids that the host has to know: moving_bans()
   int32_t score_next = 0;       // next position to score; prompt_length() when none is left
   int32_t outputs_in_flight = 0, draws_in_flight = 0;
   std::vector<std::shared_ptr<Sequence>> forks;  // choices that will start from this one's prompt
@@ -51,6 +57,7 @@ struct Sequence {
   SlotId slot = -1;
   int32_t computed = 0;            // positions whose keys and values are submitted
   bool drew = false;               // its next id is on the device: decoding, no longer prefill
+  bool awaits_choice = false;      // beam: its candidates are asked for; the search has yet to choose
   StepId last_draw = -1;           // the plan of its latest draw
   StepId last_row = -1;            // the last plan that touches its slot and blocks
   std::vector<BlockTable> tables;  // by KV group
@@ -62,7 +69,9 @@ struct Sequence {
   // Why the tokens known so far are all there will be; `none` while more may come.
   FinishReason finish_reason() const;
   bool needs_scores() const { return score_next < prompt_length(); }
-  bool can_decode() const { return state == SequenceState::running && drew && submitted_length() < max_length; }
+  bool can_decode() const {
+    return state == SequenceState::running && drew && !awaits_choice && submitted_length() < max_length;
+  }
   bool can_prefill() const { return state == SequenceState::running && !drew; }
 };
 

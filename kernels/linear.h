@@ -26,7 +26,7 @@ struct LinearWeight {
 };
 
 // What `source` (the checkpoint's dtype) is kept as: cpu keeps f32 bf16 f16 q8_0 q4_1 and widens the rest to
-// f32; block formats need in_features % 32 == 0. cuda: always bf16.
+// f32; q8_0 and q4_1 need in_features % 32 == 0, else they are f32, too. cuda: always bf16.
 DType linear_storage(Device device, DType source, int64_t in_features);
 
 // Undefined contents. `source` is the checkpoint's dtype.

@@ -109,8 +109,10 @@ RankRuntime::RankRuntime(Cluster& cluster, const Checkpoint& checkpoint, const R
 
   const Stream stream(device);
   WeightLoader loader(checkpoint.source.get(), device, stream, options.seed);
-  std::unique_ptr<Model> model =
-      make_model({checkpoint.config, topology, loader, options.block_size, asked_length(checkpoint.config, options)});
+  if (checkpoint.source && topology.rank() == 0)
+    loader.show_progress(expected_load_bytes(*checkpoint.source, topology, checkpoint.config.num_layers));
+  std::unique_ptr<Model> model = make_model(
+      {checkpoint.config, topology, loader, options.block_size, asked_length(checkpoint.config, options)});
   stream.synchronize();
   memory_.weight_bytes = loader.weight_bytes();
   memory_.bytes_read = loader.bytes_read();

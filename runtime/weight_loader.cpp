@@ -1,5 +1,6 @@
 #include "runtime/weight_loader.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -11,7 +12,7 @@
 namespace trireme {
 namespace {
 
-constexpr int64_t kChunkBytes = 16 << 20;  // one read: large enough for the disk, small enough for progress
+constexpr int64_t kPanelRows = 16;  // chunks of so many rows suit the CPU's panels and harm nobody else
 
 uint64_t name_seed(uint64_t seed, const std::string& name) {
   uint64_t hash = 1469598103934665603ull ^ seed;  // FNV-1a
@@ -33,9 +34,13 @@ float element_as_float(DType dtype, const std::byte* at) {
       return bf16_to_f32(read(uint16_t{}));
     case DType::f16:
       return f16_to_f32(read(uint16_t{}));
+    case DType::f8_e4m3:
+      return f8_e4m3_to_f32(read(uint8_t{}));
+    case DType::f8_e5m2:
+      return f8_e5m2_to_f32(read(uint8_t{}));
     default:
-      throw CheckpointError("weights of dtype " + std::string(dtype_name(dtype)) +
-                            " are not supported (f32, f16, bf16, f64, q8_0, q4_1 are)");
+      CHECK(false) << "no float type" << dtype_name(dtype);
+      return 0;
   }
 }
 
@@ -43,6 +48,38 @@ void to_floats(DType dtype, const std::byte* data, int64_t elements, float* out)
   if (is_block_dtype(dtype)) return dequantize_blocks(dtype, data, elements, out);
   const int64_t size = dtype_block_bytes(dtype);
   for (int64_t i = 0; i < elements; ++i) out[i] = element_as_float(dtype, data + i * size);
+}
+
+// What load_linear_rows takes a tensor's rows as.
+DType handed_dtype(DType stored) {
+  const bool as_stored =
+      stored == DType::q8_0 || stored == DType::q4_1 || (is_float_dtype(stored) && stored != DType::f8_e5m2);
+  return as_stored ? stored : DType::f32;
+}
+
+bool on_blocks(DType dtype, Range columns) {
+  const int64_t block = dtype_block_elements(dtype);
+  return columns.begin % block == 0 && columns.end % block == 0;
+}
+
+// The smallest range of whole blocks around `columns`.
+Range whole_blocks(DType dtype, Range columns) {
+  const int64_t block = dtype_block_elements(dtype);
+  return {columns.begin / block * block, (columns.end + block - 1) / block * block};
+}
+
+// Rows of the columns `wide` to the float32 values of `columns`, which lie inside them.
+SliceStream::Conversion float_conversion(DType stored, Range wide, Range columns) {
+  const auto run = [=](int64_t rows, const std::byte* bytes, std::byte* converted) {
+    auto* out = reinterpret_cast<float*>(converted);
+    if (wide == columns) return to_floats(stored, bytes, rows * wide.size(), out);
+    std::vector<float> row(static_cast<size_t>(wide.size()));
+    for (int64_t r = 0; r < rows; ++r) {
+      to_floats(stored, bytes + dtype_bytes(stored, r * wide.size()), wide.size(), row.data());
+      std::copy_n(row.begin() + (columns.begin - wide.begin), columns.size(), out + r * columns.size());
+    }
+  };
+  return {columns.size() * int64_t(sizeof(float)), run};
 }
 
 // [rows, columns] -> [columns, rows], elements of `size` bytes.
@@ -57,19 +94,41 @@ std::vector<std::byte> transpose(const std::byte* data, int64_t rows, int64_t co
 }  // namespace
 
 WeightLoader::WeightLoader(const TensorSource* source, Device device, const Stream& stream, uint64_t seed)
-    : source_(source), device_(device), stream_(stream), seed_(seed) {}
+    : source_(source),
+      device_(device),
+      stream_(stream),
+      seed_(seed),
+      slices_(source ? std::make_unique<SliceStream>(*source) : nullptr) {}
 
-void WeightLoader::read(const TensorInfo& tensor, Range rows, Range columns, std::byte* destination) {
-  source_->read(tensor, rows.begin, rows.end, columns.begin, columns.end, destination);
-  bytes_read_ += dtype_bytes(tensor.dtype, rows.size() * columns.size());
+void WeightLoader::count_bytes(const TensorInfo& tensor, int64_t elements) {
+  const int64_t bytes = dtype_bytes(tensor.dtype, elements);
+  bytes_read_ += bytes;
+  if (progress_) progress_->add(bytes);
   rank_progress().tick("load weights");
 }
 
-// Fused parts share one storage: the checkpoint's dtype where all agree, else float32.
-DType WeightLoader::common_dtype(const std::vector<WeightPart>& parts) const {
-  const DType first = source_->require(parts.front().name).dtype;
-  for (const WeightPart& part : parts)
-    if (source_->require(part.name).dtype != first) return DType::f32;
+const TensorInfo& WeightLoader::require_float(const std::string& name) const {
+  const TensorInfo& tensor = source_->require(name);
+  if (is_float_dtype(tensor.dtype) || is_block_dtype(tensor.dtype)) return tensor;
+  throw CheckpointError("tensor " + name + " in " + tensor.file + " is of dtype " +
+                        std::string(dtype_name(tensor.dtype)) +
+                        ": integers are weights only together with the scales of a quantization method that is not "
+                        "read; use the model's unquantized checkpoint or a GGUF file");
+}
+
+const TensorInfo& WeightLoader::require_float(const WeightPart& part, int64_t total_columns) const {
+  const TensorInfo& tensor = require_float(part.name);
+  if (part.transposed != tensor.transposed) return source_->require(part.name, {total_columns, part.total_rows});
+  return source_->require(part.name, {part.total_rows, total_columns});
+}
+
+// Fused parts share one storage: that of the first where all agree and it can be cut so, else float32.
+DType WeightLoader::rows_dtype(const std::vector<WeightPart>& parts, Range columns) const {
+  const DType first = handed_dtype(require_float(parts.front().name).dtype);
+  for (const WeightPart& part : parts) {
+    const DType stored = require_float(part.name).dtype;
+    if (handed_dtype(stored) != first || !on_blocks(stored, columns)) return DType::f32;
+  }
   return first;
 }
 
@@ -86,42 +145,42 @@ LinearWeight WeightLoader::random_linear(const std::string& name, int64_t out, i
 
 void WeightLoader::load_part(LinearWeight& weight, int64_t at, const WeightPart& part, Range columns,
                              int64_t total_columns, DType dtype) {
-  const std::vector<int64_t> shape{part.transposed ? total_columns : part.total_rows,
-                                   part.transposed ? part.total_rows : total_columns};
-  const TensorInfo& tensor = source_->require(part.name, shape);
+  const TensorInfo& tensor = require_float(part, total_columns);
+  if (part.transposed != tensor.transposed) return load_transposed(weight, at, tensor, part.rows, columns, dtype);
   // Whole quantization blocks are read; what lies outside the cut is dropped after dequantizing.
-  const int64_t block = dtype_block_elements(tensor.dtype);
-  const Range wide{columns.begin / block * block, (columns.end + block - 1) / block * block};
-  const int64_t row_bytes = std::max<int64_t>(dtype_bytes(tensor.dtype, wide.size()), 1);
-  const int64_t chunk_rows = part.transposed ? part.rows.size() : std::max<int64_t>(1, kChunkBytes / row_bytes);
-  std::vector<float> floats;
-  for (int64_t begin = part.rows.begin; begin < part.rows.end; begin += chunk_rows) {
-    const int64_t count = std::min(chunk_rows, part.rows.end - begin);
-    staging_.resize(size_t(count * row_bytes));
-    if (part.transposed) {
-      read(tensor, columns, {begin, begin + count}, staging_.data());
-      staging_ = transpose(staging_.data(), columns.size(), count, dtype_block_bytes(tensor.dtype));
-    } else {
-      read(tensor, {begin, begin + count}, wide, staging_.data());
-    }
-    const void* rows = staging_.data();
-    if (dtype != tensor.dtype) {
-      floats.resize(size_t(count * wide.size()));
-      to_floats(tensor.dtype, staging_.data(), count * wide.size(), floats.data());
-      for (int64_t r = 0; r < count && wide != columns; ++r)
-        std::memmove(&floats[size_t(r * columns.size())], &floats[size_t(r * wide.size() + columns.begin - wide.begin)],
-                     size_t(columns.size()) * sizeof(float));
-      rows = floats.data();
-    }
-    load_linear_rows(weight, at + begin - part.rows.begin, count, rows, dtype, stream_);
-  }
+  const Range wide = whole_blocks(tensor.dtype, columns);
+  SliceStream::Conversion conversion;
+  if (dtype != tensor.dtype) conversion = float_conversion(tensor.dtype, wide, columns);
+  slices_->read(tensor, part.rows, wide, kPanelRows, conversion, [&](Range rows, const std::byte* bytes) {
+    load_linear_rows(weight, at + rows.begin - part.rows.begin, rows.size(), bytes, dtype, stream_);
+    count_bytes(tensor, rows.size() * wide.size());
+  });
+}
+
+// A tensor of [in, out]: its rows are input features, so the slice is read whole and turned.
+void WeightLoader::load_transposed(LinearWeight& weight, int64_t at, const TensorInfo& tensor, Range rows,
+                                   Range columns, DType dtype) {
+  const Range wide = whole_blocks(tensor.dtype, rows);
+  SliceStream::Conversion conversion;
+  if (dtype != tensor.dtype || !on_blocks(tensor.dtype, rows)) conversion = float_conversion(tensor.dtype, wide, rows);
+  const DType turned = conversion.run ? DType::f32 : tensor.dtype;
+  CHECK(!is_block_dtype(turned)) << "rows of blocks cannot be turned:" << tensor.name;
+  const int64_t size = dtype_block_bytes(turned);
+  std::vector<std::byte> whole(size_t(columns.size() * rows.size() * size));
+  slices_->read(tensor, columns, wide, 1, conversion, [&](Range features, const std::byte* bytes) {
+    std::memcpy(whole.data() + (features.begin - columns.begin) * rows.size() * size, bytes,
+                size_t(features.size() * rows.size() * size));
+    count_bytes(tensor, features.size() * wide.size());
+  });
+  whole = transpose(whole.data(), columns.size(), rows.size(), size);
+  load_linear_rows(weight, at, rows.size(), whole.data(), turned, stream_);
 }
 
 LinearWeight WeightLoader::load_columns(const std::vector<WeightPart>& parts, int64_t in_features, int granule) {
   int64_t out = 0;
   for (const WeightPart& part : parts) out += part.rows.size();
   if (!source_) return random_linear(parts.front().name, out, in_features, granule, parts.front().rows.begin, 0);
-  const DType dtype = common_dtype(parts);
+  const DType dtype = rows_dtype(parts, {0, in_features});
   LinearWeight weight = make_linear_weight(device_, dtype, out, in_features, granule);
   int64_t at = 0;
   for (const WeightPart& part : parts) {
@@ -135,20 +194,23 @@ LinearWeight WeightLoader::load_columns(const std::vector<WeightPart>& parts, in
 LinearWeight WeightLoader::load_rows(const std::string& name, int64_t out_features, Range columns,
                                      int64_t total_columns, int granule, bool transposed) {
   if (!source_) return random_linear(name, out_features, columns.size(), granule, 0, columns.begin);
-  DType dtype = source_->require(name).dtype;
-  // A cut inside a quantization block cannot stay packed.
-  if (is_block_dtype(dtype) && (columns.begin % 32 || columns.end % 32)) dtype = DType::f32;
+  const WeightPart part{name, {0, out_features}, out_features, transposed};
+  const DType dtype = rows_dtype({part}, columns);
   LinearWeight weight = make_linear_weight(device_, dtype, out_features, columns.size(), granule);
-  load_part(weight, 0, {name, {0, out_features}, out_features, transposed}, columns, total_columns, dtype);
+  load_part(weight, 0, part, columns, total_columns, dtype);
   weight_bytes_ += weight.data.view().bytes();
   return weight;
 }
 
 std::vector<float> WeightLoader::read_floats(const TensorInfo& tensor, Range rows, int64_t columns) {
-  staging_.resize(size_t(dtype_bytes(tensor.dtype, rows.size() * columns)));
-  read(tensor, rows, {0, columns}, staging_.data());
   std::vector<float> values(size_t(rows.size() * columns));
-  to_floats(tensor.dtype, staging_.data(), int64_t(values.size()), values.data());
+  const Range wide{0, columns};
+  slices_->read(tensor, rows, wide, 1, float_conversion(tensor.dtype, wide, wide),
+                [&](Range chunk, const std::byte* bytes) {
+                  std::memcpy(&values[size_t((chunk.begin - rows.begin) * columns)], bytes,
+                              size_t(chunk.size() * columns) * sizeof(float));
+                  count_bytes(tensor, chunk.size() * columns);
+                });
   return values;
 }
 
@@ -174,7 +236,8 @@ Tensor WeightLoader::load_vector(const std::vector<WeightPart>& parts, DType dty
       values.insert(values.end(), size_t(part.rows.size()), norm && part.name.ends_with("weight") ? 1.0f : 0.0f);
       continue;
     }
-    const TensorInfo& tensor = source_->require(part.name, {part.total_rows});
+    const TensorInfo& tensor = require_float(part.name);
+    source_->require(part.name, {part.total_rows});
     std::vector<float> piece = read_floats(tensor, part.rows, 1);
     for (float& value : piece) value += offset;
     values.insert(values.end(), piece.begin(), piece.end());
@@ -185,7 +248,8 @@ Tensor WeightLoader::load_vector(const std::vector<WeightPart>& parts, DType dty
 Tensor WeightLoader::load_matrix(const std::string& name, int64_t rows, int64_t columns) {
   if (!source_)
     return upload(std::vector<float>(size_t(rows * columns), 0.0f), activation_dtype(device_), {rows, columns});
-  const TensorInfo& tensor = source_->require(name, {rows, columns});
+  const TensorInfo& tensor = require_float(name);
+  source_->require(name, {rows, columns});
   return upload(read_floats(tensor, {0, rows}, columns), activation_dtype(device_), {rows, columns});
 }
 

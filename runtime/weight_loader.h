@@ -1,16 +1,21 @@
 #pragma once
 // Makes a rank's weights: from a checkpoint, slice by slice (only this rank's bytes are read), or seeded
 // random on the device (--load-format dummy). Names and shapes are Hugging Face's; a missing or mismatching
-// tensor is a CheckpointError naming file, tensor and remedy.
+// tensor, or one of integers, is a CheckpointError naming file, tensor and remedy.
+// Every float type and every block format of GGUF loads. The device gets the stored elements where it takes them
+// (f32, f16, bf16, f64, f8_e4m3, q8_0, q4_1), else their exact float32 values.
 
 #include <cstddef>
-#include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "checkpoint/tensor_source.h"
 #include "kernels/linear.h"
 #include "parallel/topology.h"
+#include "runtime/load_progress.h"
+#include "runtime/slice_stream.h"
 
 namespace trireme {
 
@@ -40,20 +45,27 @@ class WeightLoader {
   // A whole small matrix in the activation dtype (learned positions).
   Tensor load_matrix(const std::string& name, int64_t rows, int64_t columns);
 
+  // Logs a line about every two seconds from here on.
+  void show_progress(int64_t expected_bytes) { progress_.emplace(expected_bytes); }
+
   Device device() const { return device_; }
   bool has(const std::string& name) const { return !source_ || source_->find(name); }
   int64_t bytes_read() const { return bytes_read_; }
   int64_t weight_bytes() const { return weight_bytes_; }  // as kept on the device
 
  private:
-  DType common_dtype(const std::vector<WeightPart>& parts) const;
+  const TensorInfo& require_float(const std::string& name) const;
+  const TensorInfo& require_float(const WeightPart& part, int64_t total_columns) const;
+  DType rows_dtype(const std::vector<WeightPart>& parts, Range columns) const;
   void load_part(LinearWeight& weight, int64_t at, const WeightPart& part, Range columns, int64_t total_columns,
                  DType dtype);
+  void load_transposed(LinearWeight& weight, int64_t at, const TensorInfo& tensor, Range rows, Range columns,
+                       DType dtype);
+  void count_bytes(const TensorInfo& tensor, int64_t elements);
   std::vector<float> read_floats(const TensorInfo& tensor, Range rows, int64_t columns);
   Tensor upload(const std::vector<float>& values, DType dtype, std::initializer_list<int64_t> dims);
   LinearWeight random_linear(const std::string& name, int64_t out, int64_t in, int granule, int64_t row_offset,
                              int64_t column_offset);
-  void read(const TensorInfo& tensor, Range rows, Range columns, std::byte* destination);
 
   const TensorSource* source_;
   Device device_;
@@ -61,7 +73,8 @@ class WeightLoader {
   uint64_t seed_;
   int64_t bytes_read_ = 0;
   int64_t weight_bytes_ = 0;
-  std::vector<std::byte> staging_;
+  std::unique_ptr<SliceStream> slices_;  // null without a source
+  std::optional<LoadProgress> progress_;
 };
 
 }  // namespace trireme

@@ -17,7 +17,7 @@ LAYERS = {
     "kernels": ["base"],
     "parallel/plan": ["base"],
     "parallel": ["base", "parallel/plan"],
-    "coordinator": ["base", "protocol", "parallel/plan"],
+    "coordinator": ["base", "protocol", "parallel/plan", "text"],
     "runtime": ["base", "checkpoint", "kernels", "parallel", "parallel/plan"],
     "gateway": ["base", "checkpoint", "protocol", "text"],
     "launcher": ["base", "checkpoint", "protocol", "text", "kernels", "parallel", "parallel/plan", "coordinator",

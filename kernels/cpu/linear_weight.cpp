@@ -9,6 +9,7 @@
 #include "kernels/cpu/panel_elements.h"
 #include "kernels/cpu/small_floats.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/cpu/transpose_tile.h"
 #include "kernels/linear.h"
 #include "kernels/random_fill.h"
 
@@ -39,18 +40,25 @@ void widen_row(float* row, const std::byte* elements, DType source, int64_t cols
       return each(double(), [](double value) { return float(value); });
     case DType::f8_e4m3:
       return each(uint8_t(), f8_e4m3_to_f32);
+    case DType::f8_e5m2:
+      return each(uint8_t(), f8_e5m2_to_f32);
     default:
       CHECK(false) << "load_linear_rows: source" << dtype_name(source);
   }
 }
 
 // Elements that keep their bits: `rows` (at most 16) of one panel, transposed.
-template <typename Element>
+template <typename Element, typename Vector>
 void copy_panel(std::byte* panel, int64_t lane, int64_t rows, const std::byte* source, int64_t cols) {
+  constexpr int64_t kTile = int64_t(sizeof(Vector) / sizeof(Element)), kSize = sizeof(Element);
+  const int64_t tiled_rows = rows / kTile * kTile, tiled_cols = cols / kTile * kTile;
+  for (int64_t k = 0; k < tiled_cols; k += kTile)
+    for (int64_t r = 0; r < tiled_rows; r += kTile)
+      transpose_tile<Vector>(panel + (k * kPanelRows + lane + r) * kSize, kPanelRows * kSize,
+                             source + (r * cols + k) * kSize, cols * kSize);
   for (int64_t k = 0; k < cols; ++k)
-    for (int64_t r = 0; r < rows; ++r)
-      std::memcpy(panel + (k * kPanelRows + lane + r) * int64_t(sizeof(Element)),
-                  source + (r * cols + k) * int64_t(sizeof(Element)), sizeof(Element));
+    for (int64_t r = k < tiled_cols ? tiled_rows : 0; r < rows; ++r)
+      std::memcpy(panel + (k * kPanelRows + lane + r) * kSize, source + (r * cols + k) * kSize, size_t(kSize));
 }
 
 // GGUF's q8_0: f16 scale, 32 int8.
@@ -98,9 +106,9 @@ void load_panel(const LoadJob& job, int64_t panel_index) {
     for (int64_t r = 0; r < count; ++r) copy_row(panel, lane + r, rows + r * row_bytes, cols);
   } else if (weight.storage == job.source) {
     if (job.source == DType::f32)
-      copy_panel<uint32_t>(panel, lane, count, rows, cols);
+      copy_panel<uint32_t, U32x4>(panel, lane, count, rows, cols);
     else
-      copy_panel<uint16_t>(panel, lane, count, rows, cols);
+      copy_panel<uint16_t, U16x8>(panel, lane, count, rows, cols);
   } else {
     std::vector<float> row(static_cast<size_t>(cols));
     for (int64_t r = 0; r < count; ++r) {
@@ -135,7 +143,8 @@ void fill_block_row(LinearWeight& weight, int64_t n, uint64_t row_key, float sca
 }  // namespace
 
 DType linear_storage(DType source, int64_t in_features) {
-  if (is_block_dtype(source)) return in_features % kBlockK == 0 ? source : DType::f32;
+  const bool packed = source == DType::q8_0 || source == DType::q4_1;
+  if (packed && in_features % kBlockK == 0) return source;
   return source == DType::bf16 || source == DType::f16 ? source : DType::f32;
 }
 
@@ -154,11 +163,8 @@ LinearWeight make_linear_weight(Device device, DType source, int64_t out_feature
 
 void load_linear_rows(LinearWeight& weight, int64_t row_begin, int64_t count, const void* rows, DType source,
                       const Stream&) {
-  CHECK(source == weight.storage || (!is_block_dtype(source) && !is_block_dtype(weight.storage)))
+  CHECK(source == weight.storage || (is_float_dtype(source) && !is_block_dtype(weight.storage)))
       << "load_linear_rows:" << dtype_name(source) << "rows into" << dtype_name(weight.storage);
-  const bool known = source == DType::f32 || source == DType::bf16 || source == DType::f16 || source == DType::f64 ||
-                     source == DType::f8_e4m3 || is_block_dtype(source);
-  CHECK(known) << "load_linear_rows: source" << dtype_name(source);
   const LoadJob job{weight, row_begin, row_begin + count, static_cast<const std::byte*>(rows), source};
   const int64_t first = row_begin / kPanelRows, last = (row_begin + count - 1) / kPanelRows + 1;
   parallel_ranges(last - first, worthwhile_chunks(last - first, weight.in_features * kPanelRows),

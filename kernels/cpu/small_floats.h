@@ -22,12 +22,6 @@ inline uint16_t f32_to_f16(float value) {
   return uint16_t(sign | ((rounded - (112u << 23)) >> 13));
 }
 
-// The OCP format: bias 7, no infinity, all ones is NaN.
-inline float f8_e4m3_to_f32(uint8_t bits) {
-  const int exponent = bits >> 3 & 15, mantissa = bits & 7;
-  float size = exponent == 0 ? float(mantissa) * 0x1p-9f : std::ldexp(float(8 + mantissa), exponent - 10);
-  if ((bits & 0x7f) == 0x7f) size = std::bit_cast<float>(0x7fc00000u);
-  return bits & 0x80 ? -size : size;
-}
+using trireme::f8_e4m3_to_f32;
 
 }  // namespace trireme::cpu

@@ -123,6 +123,18 @@ TEST(Checkpoint, ChoosesTheChatTemplate) {
   EXPECT_EQ(chosen(R"({"chat_template":"A"})"), "F");
 }
 
+TEST(Checkpoint, KeepsNamedChatTemplates) {
+  const TempDirectory folder;
+  copy_model("tiny-gpt2", folder);
+  folder.write("tokenizer_config.json",
+               R"({"chat_template":[{"name":"rag","template":"R"},{"name":"default","template":"D"}]})");
+  folder.write("additional_chat_templates/tool_use.jinja", "T");
+  const TokenizerMaterial material = open_checkpoint(folder.path()).tokenizer;
+  EXPECT_EQ(material.chat_template, "D");
+  EXPECT_EQ(material.named_templates,
+            (std::map<std::string, std::string>{{"default", "D"}, {"rag", "R"}, {"tool_use", "T"}}));
+}
+
 TEST(Checkpoint, CompletesTheNamesOfInnerModels) {
   const TempDirectory folder;
   copy_model("tiny-gpt2", folder);

@@ -7,8 +7,7 @@ namespace {
 
 ModelConfig read_config(const GgufBuilder& builder) {
   const TempDirectory folder;
-  const InputFile file(folder.write("x.gguf", builder.bytes()));
-  return gguf_model_config(file, read_gguf_header(file));
+  return gguf_model_config(open_gguf_model(folder.write("x.gguf", builder.bytes())));
 }
 
 TokenizerMaterial read_tokenizer(const GgufBuilder& builder) {
@@ -17,9 +16,7 @@ TokenizerMaterial read_tokenizer(const GgufBuilder& builder) {
 }
 
 TEST(GgufConfig, ReadsTheGoldenFile) {
-  const InputFile file(golden_path("tiny.gguf"));
-  const GgufContents contents = read_gguf_header(file);
-  const ModelConfig config = gguf_model_config(file, contents);
+  const ModelConfig config = gguf_model_config(open_gguf_model(golden_path("tiny.gguf")));
   EXPECT_EQ(config.architecture, "LlamaForCausalLM");
   EXPECT_EQ(config.hidden_size, 64);
   EXPECT_EQ(config.intermediate_size, 32);
@@ -50,16 +47,16 @@ TEST(GgufConfig, ReadsTheTokenizerOfTheGoldenFile) {
   EXPECT_EQ(material.bos_id, 0);
   EXPECT_EQ(material.eos_id, 1);
   EXPECT_EQ(material.unknown_id, -1);
-  EXPECT_FALSE(material.add_bos);
+  EXPECT_EQ(material.add_bos, std::optional<bool>(false));
   EXPECT_EQ(material.chat_template, "{{ messages }}");
 }
 
-TEST(GgufConfig, AbsentTokenizerFlagsFollowTheTokenizer) {
-  EXPECT_TRUE(read_tokenizer(small_llama_gguf()).add_bos);  // llama-bpe
-  EXPECT_FALSE(read_tokenizer(small_llama_gguf().flag("tokenizer.ggml.add_bos_token", false)).add_bos);
-  EXPECT_FALSE(read_tokenizer(GgufBuilder().text("tokenizer.ggml.model", "gpt2")).add_bos);
-  const TokenizerMaterial sentencepiece = read_tokenizer(GgufBuilder().text("tokenizer.ggml.model", "llama"));
-  EXPECT_TRUE(sentencepiece.add_bos && sentencepiece.add_space_prefix);
+TEST(GgufConfig, AbsentTokenizerFlagsAreToldFromFalse) {
+  EXPECT_EQ(read_tokenizer(small_llama_gguf()).add_bos, std::nullopt);
+  EXPECT_EQ(read_tokenizer(small_llama_gguf().flag("tokenizer.ggml.add_bos_token", false)).add_bos,
+            std::optional<bool>(false));
+  EXPECT_EQ(read_tokenizer(small_llama_gguf().flag("tokenizer.ggml.add_eos_token", true)).add_eos,
+            std::optional<bool>(true));
 }
 
 TEST(GgufConfig, IdsOutsideTheVocabularyMeanNone) {
@@ -77,14 +74,14 @@ TEST(GgufConfig, RefusesTokenTypesThatDoNotMatch) {
       {"1 token types for 5 tokens"});
 }
 
-TEST(GgufConfig, RefusesWhatIsNotLlama) {
+TEST(GgufConfig, RefusesWhatIsNotRead) {
   const auto with_architecture = [](const std::string& name) {
     return GgufBuilder().text("general.architecture", name);
   };
-  expect_error([&] { read_config(with_architecture("gpt2")); }, {"x.gguf", "\"gpt2\"", "llama is supported"});
+  expect_error([&] { read_config(with_architecture("mamba")); }, {"x.gguf", "\"mamba\"", "llama, qwen2"});
   expect_error([&] { read_config(with_architecture("llama")); }, {"token_embd.weight"});
   expect_error([&] { read_config(small_llama_gguf().u32("llama.expert_count", 8)); }, {"mixture of experts"});
-  expect_error([&] { read_config(small_llama_gguf().u32("split.count", 3)); }, {"llama-gguf-split --merge"});
+  expect_error([&] { read_config(small_llama_gguf().u32("split.count", 3)); }, {"3 files", "-of-00003.gguf"});
 }
 
 TEST(GgufConfig, RefusesFiguresThatDoNotFit) {
@@ -94,14 +91,29 @@ TEST(GgufConfig, RefusesFiguresThatDoNotFit) {
   expect_error([&] { read_config(with("attention.key_length", 3)); }, {"head size 3"});
   expect_error([&] { read_config(with("attention.value_length", 8)); }, {"head size 4"});
   expect_error([&] { read_config(with("rope.dimension_count", 2)); }, {"2 of 4 dimensions"});
-  expect_error([&] { read_config(with("rope.scaling.factor", 2).text("llama.rope.scaling.type", "yarn")); },
-               {"\"yarn\"", "llama3"});
+  expect_error([&] { read_config(with("rope.scaling.factor", 2).text("llama.rope.scaling.type", "spiral")); },
+               {"\"spiral\"", "llama3"});
   expect_error([&] { read_config(with("rope.freq_base", 0)); }, {"rope_theta"});
   GgufBuilder builder;
   builder.text("general.architecture", "llama").zeros("token_embd.weight", {8, 5});
   expect_error([&] { read_config(builder); }, {"llama.embedding_length", "missing"});
   builder.u32("llama.embedding_length", 0xffffffff);
   expect_error([&] { read_config(builder); }, {"llama.embedding_length", "4294967295"});
+}
+
+TEST(GgufConfig, ReadsLinearAndYarnScaling) {
+  const ModelConfig linear = read_config(small_llama_gguf().f32("llama.rope.scale_linear", 4));
+  EXPECT_EQ(linear.rope.type, "linear");
+  EXPECT_EQ(linear.rope.factor, 4);
+  EXPECT_EQ(linear.max_positions, 256);
+  const ModelConfig yarn = read_config(small_llama_gguf()
+                                           .text("llama.rope.scaling.type", "yarn")
+                                           .f32("llama.rope.scaling.factor", 8)
+                                           .u32("llama.rope.scaling.original_context_length", 32));
+  EXPECT_EQ(yarn.rope.type, "yarn");
+  EXPECT_EQ(yarn.rope.original_max_positions, 32);
+  EXPECT_EQ(yarn.max_positions, 256);
+  EXPECT_NEAR(yarn.rope.attention_factor, 1.2079442, 1e-6);
 }
 
 GgufBuilder llama31(const std::vector<float>& divisors) {

@@ -118,7 +118,8 @@ TEST(GgufFile, RefusesImpossibleTensors) {
   refuse({8}, 999, 0, {"\"t\"", "unknown type 999"});
   refuse({33}, 3, 0, {"\"t\"", "[33]", "Q4_1"});
   refuse({uint64_t(1) << 32, uint64_t(1) << 32}, 0, 0, {"\"t\"", "impossible shape"});
-  refuse({uint64_t(1) << 62}, 0, 0, {"\"t\"", "impossible size"});
+  refuse({uint64_t(1) << 62}, 0, 0, {"\"t\"", "impossible shape"});
+  refuse({uint64_t(1) << 62, 0}, 0, 0, {"\"t\"", "impossible shape"});  // no rows, of columns that cannot be counted
   refuse({~uint64_t(0)}, 0, 0, {"\"t\"", "impossible"});
   refuse({8}, 0, ~uint64_t(0) - 31, {"\"t\"", "impossible"});
   refuse({8}, 0, (uint64_t(1) << 63) - 32, {"\"t\"", "ends after"});

@@ -13,11 +13,10 @@ struct Opened {
 };
 
 Opened open_file(const std::string& path) {
-  InputFile file(path);
-  const GgufContents contents = read_gguf_header(file);
+  GgufModel model = open_gguf_model(path);
   Opened opened;
-  opened.config = gguf_model_config(file, contents);
-  opened.source = make_gguf_source(std::move(file), contents, opened.config);
+  opened.config = gguf_model_config(model);
+  opened.source = make_gguf_source(std::move(model), opened.config);
   return opened;
 }
 
@@ -135,7 +134,7 @@ TEST(GgufSource, UndoesThePermutationOfBiases) {
 TEST(GgufSource, NamesTheTypeThatIsNotRead) {
   const TempDirectory folder;
   for (const auto& [type, name] :
-       {std::pair<uint32_t, std::string>{12, "Q4_K"}, {14, "Q6_K"}, {2, "Q4_0"}, {6, "Q5_0"}}) {
+       {std::pair<uint32_t, std::string>{23, "IQ4_XS"}, {20, "IQ4_NL"}, {35, "TQ2_0"}, {39, "MXFP4"}}) {
     GgufBuilder builder = small_llama_gguf();
     builder.pad(builder.data);
     builder.info("output.weight", {256, 5}, type, builder.data.size());

@@ -72,7 +72,7 @@ TEST(HfCache, FindsTheSnapshotOfMain) {
 TEST(HfCache, RefusesReferencesThatAreNoCommit) {
   const TempDirectory cache;
   HubEnvironment variables(cache.path(), "", "", "/d");
-  for (const std::string text : {"", "../../..", "main", std::string(41, 'a').c_str()}) {
+  for (const std::string& text : {std::string(), std::string("../../.."), std::string("main"), std::string(41, 'a')}) {
     cache.write("models--org--name/refs/main", text);
     expect_error([] { find_in_hub_cache("org/name"); }, {"refs/main", "hf download org/name"});
   }

@@ -139,6 +139,9 @@ TEST(SafetensorsSource, PrefixesNamesOfInnerModels) {
   source->prefix_names("transformer.", "lm_head.");
   EXPECT_EQ(char(read_all(*source, source->require("transformer.wte.weight"))[0]), 'a');
   EXPECT_EQ(source->find("wte.weight"), nullptr);
+  source->replace_prefix("transformer.", "model.");
+  EXPECT_EQ(char(read_all(*source, source->require("model.wte.weight"))[0]), 'a');
+  EXPECT_EQ(source->find("transformer.wte.weight"), nullptr);
 }
 
 }  // namespace

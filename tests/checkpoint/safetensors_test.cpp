@@ -89,7 +89,7 @@ TEST(Safetensors, RefusesIncompleteOrIllTypedEntries) {
   expect_entry_refused("{}", 0, {"\"t\"", "shape"});
   expect_entry_refused(R"({"shape":[1],"data_offsets":[0,1]})", 1, {"dtype"});
   expect_entry_refused(R"({"dtype":7,"shape":[1],"data_offsets":[0,1]})", 1, {"dtype"});
-  expect_entry_refused(R"({"dtype":"F8_E5M2","shape":[1],"data_offsets":[0,1]})", 1, {"\"t\"", "F8_E5M2", "supported"});
+  expect_entry_refused(R"({"dtype":"F4","shape":[1],"data_offsets":[0,1]})", 1, {"\"t\"", "F8_E5M2", "supported"});
   expect_entry_refused(R"({"dtype":"U8","shape":[1.0],"data_offsets":[0,1]})", 1, {"shape"});
   expect_entry_refused(R"({"dtype":"U8","shape":[-1],"data_offsets":[0,1]})", 1, {"shape"});
   expect_entry_refused(R"({"dtype":"U8","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,1]})", 1, {"shape"});
@@ -103,6 +103,9 @@ TEST(Safetensors, RefusesShapesThatDoNotFillTheirSpan) {
   expect_entry_refused(R"({"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]})", 0, {"does not fill"});
   expect_entry_refused(R"({"dtype":"F64","shape":[2305843009213693952],"data_offsets":[0,0]})", 0, {"does not fill"});
   expect_entry_refused(R"({"dtype":"U8","shape":[9223372036854775807,2],"data_offsets":[0,0]})", 0, {"does not fill"});
+  // No elements, but rows whose bytes cannot be counted.
+  expect_entry_refused(R"({"dtype":"F64","shape":[0,4179340454199820288],"data_offsets":[0,0]})", 0, {"does not fill"});
+  expect_entry_refused(R"({"dtype":"U8","shape":[4294967296,0,4294967296],"data_offsets":[0,0]})", 0, {"does not fill"});
 }
 
 TEST(Safetensors, RefusesOverlapGapTruncationAndTrailingBytes) {

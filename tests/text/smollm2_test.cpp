@@ -28,8 +28,8 @@ TokenizerSource source_of(const TokenizerMaterial& material) {
   source.eos_id = material.eos_id;
   source.unknown_id = material.unknown_id;
   source.pad_id = material.pad_id;
-  source.add_bos = material.add_bos;
-  source.add_space_prefix = material.add_space_prefix;
+  source.add_bos = material.add_bos.value_or(false);
+  source.add_space_prefix = material.add_space_prefix.value_or(false);
   return source;
 }
 

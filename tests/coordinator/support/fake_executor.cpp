@@ -30,6 +30,14 @@ void FakeExecutor::submit(StepPlan plan) {
   for (auto chances = random_() % 4; chances > 0; --chances) run_something();
 }
 
+void FakeExecutor::submit_sampling(SamplingOrders orders) {
+  CHECK(orders.step >= next_result_ && orders.step < submitted_) << "sampling orders of step" << orders.step;
+  Running& running = at(orders.step);
+  CHECK(running.plan.sampling_follows && !running.sampling) << "sampling orders nobody waits for";
+  CHECK_EQ(orders.bias_begin.size(), running.plan.outputs.size() + 1) << "sampling orders of step" << orders.step;
+  running.sampling = std::move(orders);
+}
+
 void FakeExecutor::scribble_block(size_t group, BlockId block) {
   for (FakeRank& rank : ranks_) rank.scribble_block(group, block);
 }
@@ -38,7 +46,9 @@ bool FakeExecutor::can_run(const FakeRank& rank, size_t stage) const {
   const StepId step = rank.executed + 1;
   if (step >= submitted_) return false;
   if (stage > 0 && ranks_[stage - 1].executed < step) return false;
-  return running_[size_t(step - first_)].plan.draws_needed <= ranks_.back().executed;
+  const Running& running = running_[size_t(step - first_)];
+  if (stage + 1 == ranks_.size() && running.plan.sampling_follows && !running.sampling) return false;
+  return running.plan.draws_needed <= ranks_.back().executed;
 }
 
 bool FakeExecutor::run_something() {
@@ -81,9 +91,14 @@ void FakeExecutor::finish_step(Running& running) {
     tokens += size_t(row.count);
   }
   running.result.step = running.plan.step;
-  for (const PlanOutput& output : running.plan.outputs) {
+  for (size_t index = 0; index < running.plan.outputs.size(); ++index) {
+    const PlanOutput& output = running.plan.outputs[index];
     const uint64_t hidden = running.hidden[begins[size_t(output.row)] + size_t(output.offset)];
-    running.result.outputs.push_back(ranks_.back().sample(output, hidden));
+    std::span<const TokenId> banned;
+    if (const auto& orders = running.sampling)
+      banned = std::span(orders->bias_ids.begin() + orders->bias_begin[index],
+                         orders->bias_ids.begin() + orders->bias_begin[index + 1]);
+    running.result.outputs.push_back(ranks_.back().sample(output, hidden, banned));
     if (output.kind == OutputKind::draw)
       running.draws.emplace_back(output.slot, running.result.outputs.back().tokens[0].id);
   }
@@ -91,14 +106,17 @@ void FakeExecutor::finish_step(Running& running) {
 
 bool FakeExecutor::ready(StepId step) {
   run_something();
+  return done(step);
+}
+
+bool FakeExecutor::done(StepId step) const {
   return std::ranges::all_of(ranks_, [&](const FakeRank& rank) { return rank.executed >= step; });
 }
 
 StepResult FakeExecutor::wait(StepId step) {
   CHECK_EQ(step, next_result_) << "results are taken in order";
   CHECK_LT(step, submitted_) << "a result of a plan that was not submitted";
-  while (!ready(step)) {
-  }
+  while (!done(step)) CHECK(run_something()) << "step" << step << "waits for ever";
   ++next_result_;
   StepResult result = std::move(at(step).result);
   const auto needed = std::ranges::min_element(ranks_, {}, &FakeRank::draws_applied)->draws_applied;

@@ -4,6 +4,7 @@
 // earlier than they must or at random before.
 
 #include <deque>
+#include <optional>
 #include <random>
 
 #include "tests/coordinator/support/fake_rank.h"
@@ -17,7 +18,7 @@ class FakeExecutor final : public Executor {
 
   const ClusterInfo& info() const override { return model_.cluster(); }
   void submit(StepPlan plan) override;
-  void submit_sampling(SamplingOrders) override {}
+  void submit_sampling(SamplingOrders orders) override;
   bool ready(StepId step) override;
   StepResult wait(StepId step) override;
 
@@ -33,7 +34,9 @@ class FakeExecutor final : public Executor {
     std::vector<uint64_t> hidden;  // by token, of the last stage that ran it
     std::vector<std::pair<SlotId, TokenId>> draws;
     StepResult result;
+    std::optional<SamplingOrders> sampling;
   };
+  bool done(StepId step) const;
   bool can_run(const FakeRank& rank, size_t stage) const;
   void run(size_t stage);
   void apply_draws(FakeRank& rank, StepId until);

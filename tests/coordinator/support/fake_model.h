@@ -26,6 +26,7 @@ struct ReferenceChoice {
 
 struct ReferenceAnswer {
   std::vector<ReferenceChoice> choices;
+  std::vector<std::vector<TokenId>> beams;  // outputs of every beam that ever ran
   std::vector<OutputResult> scores;  // by prompt position; the first is empty
 };
 
@@ -39,14 +40,23 @@ class FakeModel {
   uint64_t layer(int stage, uint64_t input, uint64_t attended) const;
   uint64_t count(TokenId id, bool in_prompt) const;  // summed over a history: penalties
 
-  OutputResult draw(uint64_t hidden, const SlotSampling& sampling, int32_t position, uint64_t counts,
-                    const std::vector<TokenId>& suppressed, int top) const;
+  // Ids that may not come next.
+  struct Bans {
+    std::vector<TokenId> ids;
+    std::vector<TokenId> allowed;  // empty: all
+    bool allow(TokenId id) const;
+  };
+  OutputResult draw(uint64_t hidden, const SlotSampling& sampling, int32_t position, uint64_t counts, const Bans& bans,
+                    int top) const;
+  OutputResult candidates(uint64_t hidden, const SlotSampling& sampling, uint64_t counts, const Bans& bans, int count,
+                          int top) const;
   OutputResult score(uint64_t hidden, TokenId target, int top) const;
 
   ReferenceAnswer answer(const Request& request) const;  // unbatched, from the prompt on, as if nothing was emitted
   const ClusterInfo& cluster() const { return cluster_; }
 
  private:
+  ReferenceAnswer answer_beams(const Request& request) const;
   OutputResult judge(uint64_t hidden, TokenId id, int top) const;
 
   ClusterInfo cluster_;

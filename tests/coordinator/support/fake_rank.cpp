@@ -23,11 +23,13 @@ void FakeRank::apply_orders(const StepPlan& plan) {
 void FakeRank::apply(const SlotOrder& order) {
   Slot& slot = slots_[size_t(order.slot)];
   if (order.kind == SlotOrderKind::close) return scribble_slot(order.slot);
+  if (order.kind == SlotOrderKind::append) return apply_draw(order.slot, order.token);
   if (order.kind == SlotOrderKind::open) {
     slot = {};
     slot.tables.resize(blocks_.size());
     slot.adapter = order.adapter;
     slot.length = int32_t(order.history.size());
+    slot.lists = order.lists;
     slot.last_token = order.history.back();
     for (size_t index = 0; index < order.history.size(); ++index) {
       slot.counts += model_.count(order.history[index], int32_t(index) < order.prompt_length);
@@ -70,9 +72,11 @@ void FakeRank::run_rows(const StepPlan& plan, std::vector<uint64_t>& hidden) {
     for (const PlanRow& row : plan.rows) {
       const Slot& slot = slots_[size_t(row.slot)];
       const bool drawn = row.ids_begin == kLastDrawn;
-      CHECK(!drawn || slot.length - 1 == row.start)
+      CHECK(!drawn || slot.failed || slot.length - 1 == row.start)
           << "stage" << stage_ << "runs step" << plan.step << "without the draw it needs";
+      if (slot.failed) hidden[token] = 0;  // a row nobody asks about: its draw failed before
       for (int32_t index = 0; index < row.count; ++index, ++token) {
+        if (slot.failed) continue;
         const int32_t position = drawn ? slot.length - 1 : row.start + index;
         visit(slot, position, drawn ? slot.last_token : plan.row_ids[size_t(row.ids_begin + index)], token);
       }
@@ -110,16 +114,21 @@ uint64_t FakeRank::attend(const Slot& slot, int32_t position) {
   return total;
 }
 
-OutputResult FakeRank::sample(const PlanOutput& output, uint64_t hidden) const {
+OutputResult FakeRank::sample(const PlanOutput& output, uint64_t hidden, std::span<const TokenId> banned) const {
   const Slot& slot = slots_[size_t(output.slot)];
   if (output.kind == OutputKind::score) return model_.score(hidden, output.target, output.top_logprobs);
-  const auto& suppressed = output.suppress ? slot.suppressed : std::vector<TokenId>{};
-  return model_.draw(hidden, slot.sampling, slot.length, slot.counts, suppressed, output.top_logprobs);
+  FakeModel::Bans bans{{banned.begin(), banned.end()}, slot.lists.allowed};
+  if (output.suppress) bans.ids.insert(bans.ids.end(), slot.suppressed.begin(), slot.suppressed.end());
+  bans.ids.insert(bans.ids.end(), slot.lists.bias_ids.begin(), slot.lists.bias_ids.end());  // bans are all it plays
+  if (output.kind == OutputKind::candidates)
+    return model_.candidates(hidden, slot.sampling, slot.counts, bans, output.num_candidates, output.top_logprobs);
+  return model_.draw(hidden, slot.sampling, slot.length, slot.counts, bans, output.top_logprobs);
 }
 
 void FakeRank::apply_draw(SlotId index, TokenId id) {
-  if (id < 0) return;
   Slot& slot = slots_[size_t(index)];
+  slot.failed |= id < 0;
+  if (id < 0) return;
   ++slot.length;
   slot.last_token = id;
   slot.counts += model_.count(id, false);
@@ -130,6 +139,7 @@ void FakeRank::scribble_slot(SlotId index) {
   slot.length = 1 << 20;
   slot.last_token = 0;
   slot.counts = 0xdead;
+  slot.failed = false;
   for (auto& table : slot.tables) table.assign(1, 0);
 }
 

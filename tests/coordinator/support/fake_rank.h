@@ -1,6 +1,7 @@
 #pragma once
 // One pipeline stage: its own slots, block tables and blocks, changed by nothing but plans and by scribbling.
 
+#include <span>
 #include <vector>
 
 #include "tests/coordinator/support/fake_model.h"
@@ -14,7 +15,7 @@ class FakeRank {
   void apply_orders(const StepPlan& plan);
   // hidden: one value per token of the plan, from the stage below (stage 0: made here); replaced by this stage's.
   void run_rows(const StepPlan& plan, std::vector<uint64_t>& hidden);
-  OutputResult sample(const PlanOutput& output, uint64_t hidden) const;
+  OutputResult sample(const PlanOutput& output, uint64_t hidden, std::span<const TokenId> banned) const;
   void apply_draw(SlotId slot, TokenId id);
 
   void scribble_slot(SlotId slot);
@@ -29,8 +30,10 @@ class FakeRank {
     TokenId last_token = -1;
     int32_t adapter = 0;
     uint64_t counts = 0;
+    bool failed = false;  // nothing could be drawn: what runs on means nothing
     SlotSampling sampling;
     std::vector<TokenId> suppressed;
+    SlotLists lists;
     std::vector<std::vector<BlockId>> tables;  // [group]
   };
   void apply(const SlotOrder& order);

@@ -92,6 +92,11 @@ int32_t Ledger::most_cached(const Entry& entry, int32_t choice) const {
     for (size_t index = 0; index < other.choices.size(); ++index) {
       most = std::max(most, common_prefix(own, history(other, index)));
     }
+    for (const std::vector<TokenId>& beam : other.answer.beams) {
+      std::vector<TokenId> tokens = other.request.prompt;
+      tokens.insert(tokens.end(), beam.begin(), beam.end());
+      most = std::max(most, common_prefix(own, tokens));
+    }
   }
   return most;
 }
@@ -110,7 +115,9 @@ void Ledger::note_scores(const PromptLogprobsEvent& event) {
 
 bool Ledger::can_never_run(const Request& request) const {
   const ClusterInfo& cluster = model_.cluster();
-  if (request.sampling.n > std::min(cluster.num_slots, cluster.max_logit_rows)) return true;
+  const SamplingParams& sampling = request.sampling;
+  if (!sampling.is_beam_search() && sampling.n > std::min(cluster.num_slots, cluster.max_logit_rows)) return true;
+  if (sampling.is_beam_search()) return true;  // what a search needs is the scheduler's rule; it must be able to run then
   const int length = std::min(int(request.prompt.size()) + request.sampling.max_new_tokens, cluster.max_model_len);
   return std::ranges::any_of(cluster.groups, [&](const KvGroupInfo& group) {
     return (length - 1 + group.block_size - 1) / group.block_size > group.num_blocks;

@@ -31,9 +31,12 @@ void PlanChecker::submit(const StepPlan& plan, const std::function<void(SlotId)>
   }
   check_outputs(plan);
   for (const PlanRow& row : plan.rows) drop_behind_window(row.slot, row.start + row.count);
+  std::set<SlotId> forked;  // and not closed again
   for (const SlotOrder& order : plan.slots) {
-    if (order.kind == SlotOrderKind::fork) drop_behind_window(order.slot, slots_[size_t(order.slot)].length - 1);
+    if (order.kind == SlotOrderKind::fork) forked.insert(order.slot);
+    if (order.kind == SlotOrderKind::close) forked.erase(order.slot);
   }
+  for (SlotId slot : forked) drop_behind_window(slot, slots_[size_t(slot)].length - 1);
 }
 
 PlanChecker::Slot& PlanChecker::open_slot(SlotId slot) {
@@ -53,6 +56,11 @@ void PlanChecker::apply(const SlotOrder& order, const std::function<void(SlotId)
       for (BlockId block : slot.tables[group]) hold(group, block, -1);
     }
     slot = {};
+    return;
+  }
+  if (order.kind == SlotOrderKind::append) {
+    CHECK_GE(order.token, 0) << "an appended token";
+    ++open_slot(order.slot).length;
     return;
   }
   CHECK(!slots_.at(size_t(order.slot)).open) << "slot" << order.slot << "is open already";
@@ -142,7 +150,7 @@ void PlanChecker::check_outputs(const StepPlan& plan) {
       continue;
     }
     CHECK_EQ(output.position, slot.length) << "the drawn token comes last";
-    ++slot.length;
+    slot.length += output.kind == OutputKind::draw;
   }
 }
 

@@ -50,6 +50,13 @@ ClusterInfo make_cluster(Dice& dice) {
   return cluster;
 }
 
+void make_beams(Dice& dice, SamplingParams& sampling) {
+  sampling.beam_width = dice.any({2, 2, 3, 4});
+  sampling.n = dice.between(1, sampling.beam_width);
+  sampling.length_penalty = dice.any({0.0f, 0.6f, 1.0f, 1.4f, -1.0f});
+  sampling.early_stopping = dice.any({EarlyStopping::no, EarlyStopping::yes, EarlyStopping::never});
+}
+
 SamplingParams make_sampling(Dice& dice, const ClusterInfo& cluster) {
   SamplingParams sampling;
   sampling.temperature = dice.any({0.0f, 1.0f, 1.0f});
@@ -63,6 +70,11 @@ SamplingParams make_sampling(Dice& dice, const ClusterInfo& cluster) {
   sampling.prompt_logprobs = dice.one_in(5) ? dice.any({0, 2}) : -1;
   sampling.ignore_eos = dice.one_in(4);
   sampling.stop_token_ids = dice.ids(dice.any({0, 0, 1, 2}), cluster.vocab_size);
+  sampling.no_repeat_ngram_size = dice.any({0, 0, 0, 0, 1, 2, 3});
+  for (int words = dice.any({0, 0, 0, 1, 3}); words > 0; --words)
+    sampling.bad_words.push_back(dice.ids(dice.any({1, 2, 3}), cluster.vocab_size));
+  if (dice.one_in(8)) sampling.allowed_token_ids = dice.ids(dice.between(1, 6), cluster.vocab_size);
+  if (dice.one_in(3)) make_beams(dice, sampling);
   return sampling;
 }
 
@@ -138,8 +150,9 @@ std::string describe(const Scenario& scenario) {
     if (const auto* submit = std::get_if<SubmitCommand>(&timed.command)) {
       const Request& request = submit->request;
       text += fmt::format(
-          "  round {}: request {} prompt {} n {} new {}..{} priority {} salt {} adapter {} replayed {} scores {}\n",
-          timed.round, request.id, request.prompt.size(), request.sampling.n, request.sampling.min_new_tokens,
+          "  round {}: request {} prompt {} n {} beams {} new {}..{} priority {} salt {} adapter {} replayed {} scores {}\n",
+          timed.round, request.id, request.prompt.size(), request.sampling.n, request.sampling.beam_width,
+          request.sampling.min_new_tokens,
           request.sampling.max_new_tokens, request.priority, request.cache_salt, request.adapter,
           !request.emitted.empty(), request.sampling.prompt_logprobs);
     } else if (const auto* cancel = std::get_if<CancelCommand>(&timed.command)) {

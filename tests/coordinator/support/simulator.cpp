@@ -16,7 +16,7 @@ constexpr int kMaxRounds = 20000;  // far more than any scenario needs: beyond i
 
 void print_plan(const StepPlan& plan) {
   fmt::print("step {} draws needed {}\n", plan.step, plan.draws_needed);
-  const char* slot_kinds[] = {"open", "fork", "close"};
+  const char* slot_kinds[] = {"open", "fork", "append", "close"};
   for (const SlotOrder& order : plan.slots) {
     fmt::print("  {} slot {} source {} history {}\n", slot_kinds[size_t(order.kind)], order.slot, order.source,
                order.history.size());
@@ -31,7 +31,7 @@ void print_plan(const StepPlan& plan) {
                row.ids_begin < 0 ? " drawn" : "");
   }
   for (const PlanOutput& output : plan.outputs) {
-    fmt::print("  {} slot {} row {} offset {} position {}\n", output.kind == OutputKind::draw ? "draw" : "score",
+    fmt::print("  {} slot {} row {} offset {} position {}\n", output.kind == OutputKind::draw ? "draw" : output.kind == OutputKind::score ? "score" : "candidates",
                output.slot, output.row, output.offset, output.position);
   }
 }
