@@ -77,7 +77,7 @@ inline std::vector<StopRequest> pair_requests(const PairCase& pair, int32_t voca
       (sampling.is_beam_search() ? request.beam_stop : each.stop) = {"er", "th", "an", "ou", "ed", "al", "is"};
     if (pair.has(Feature::min_length)) {  // an end that comes soon unless it is held back
       request.eos_token_ids.push_back(end);
-      sampling.logit_bias = {{end, 6}};
+      sampling.logit_bias = {{end, 9}};
       if (with_min_length) sampling.min_new_tokens = kMinLength;
     }
   }
@@ -99,9 +99,12 @@ inline GenerationRun together(const PairCase& pair, const std::string& model, Sh
   GenerationRun run = alone(model, shape);
   run.one_at_a_time = false;
   run.scheduling.enable_prefix_caching = pair.has(Feature::prefix_cache);
-  if (pair.has(Feature::chunked_prefill)) run.scheduling.prefill_chunk = 16;
-  // A search of four beams needs 14 blocks; one choice 5.
-  if (pair.has(Feature::preemption)) run.options.num_blocks = pair.has(Feature::beam) ? 15 : 9;
+  if (pair.has(Feature::chunked_prefill)) {
+    run.scheduling.prefill_chunk = 16;
+    run.options.max_num_batched_tokens = 32;
+  }
+  // A search of four beams needs 14 blocks; one choice up to 5, and two are admitted where 7 are free.
+  if (pair.has(Feature::preemption)) run.options.num_blocks = pair.has(Feature::beam) ? 15 : 7;
   return run;
 }
 
