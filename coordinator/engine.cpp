@@ -1,5 +1,6 @@
 #include "coordinator/engine.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/check.h"
@@ -39,10 +40,22 @@ bool Engine::step() {
 }
 
 void Engine::accept() {
-  const bool idle = in_flight_.empty() && !scheduler_.has_unfinished() && !stopping_;
-  for (EngineCommand& command : port_.receive(idle ? kIdleWait : std::chrono::milliseconds(0))) {
+  std::vector<EngineCommand> commands = port_.receive(time_to_wait());
+  scheduler_.set_now(clock_.now());
+  for (EngineCommand& command : commands) {
     std::visit([this](auto& content) { accept_command(content); }, command);
   }
+}
+
+// Until a command comes, when nothing can run before; a batch that waits for more requests starts in time.
+std::chrono::microseconds Engine::time_to_wait() const {
+  using std::chrono::microseconds;
+  if (!in_flight_.empty() || stopping_) return microseconds(0);
+  if (!scheduler_.has_unfinished()) return kIdleWait;
+  const auto due = scheduler_.waits_until();
+  if (!due) return microseconds(0);
+  const auto left = std::chrono::ceil<microseconds>(*due - clock_.now());
+  return std::clamp(left, microseconds(0), microseconds(kIdleWait));
 }
 
 void Engine::accept_command(SubmitCommand& command) {
@@ -56,17 +69,22 @@ void Engine::accept_command(SubmitCommand& command) {
   scheduler_.add(std::move(command.request));
 }
 
-void Engine::accept_command(const CancelCommand& command) { scheduler_.cancel(command.request); }
+// One choice of several goes on to its end: nobody shows what it still gives.
+void Engine::accept_command(const CancelCommand& command) {
+  if (command.choice < 0) scheduler_.cancel(command.request);
+}
 
 void Engine::accept_command(const ShutdownCommand& command) {
   stopping_ = true;
+  scheduler_.drain();
   if (!command.drain) scheduler_.cancel_all();
 }
 
 bool Engine::submit_next_plan() {
   auto plan = scheduler_.next_plan();
   if (!plan) {
-    CHECK(!in_flight_.empty() || !scheduler_.has_unfinished()) << "requests wait, and nothing can ever run";
+    CHECK(!in_flight_.empty() || !scheduler_.has_unfinished() || scheduler_.waits_until())
+        << "requests wait, and nothing can ever run";
     return false;
   }
   port_.announce(plan->step, scheduler_.planned_requests());

@@ -2,6 +2,7 @@
 // The loop of rank 0: accept, schedule, announce, submit, take the result of an earlier step, emit. One thread.
 // Bounds: the port's queue, SchedulerOptions::max_waiting, and cluster.max_in_flight() plans. Executor::wait ends
 // because a failed rank ends the process; a scheduler with work that can never run fails a CHECK instead of waiting.
+// A batch that waits for more requests is waited for in the port's receive.
 
 #include <deque>
 
@@ -22,6 +23,7 @@ class Engine final {
 
  private:
   void accept();
+  std::chrono::microseconds time_to_wait() const;
   void accept_command(SubmitCommand& command);
   void accept_command(const CancelCommand& command);
   void accept_command(const ShutdownCommand& command);

@@ -35,6 +35,9 @@ enum class PlantedFault : uint8_t {
   beam_id_missed,             // the id chosen for a beam does not reach its slot
   beam_slots_kept,            // a preempted search keeps the slots that none of its beams was in
   beam_results_mixed,         // a search takes the results of two beams for each other's
+  batches_overlap,            // the next batch starts before the last sequence of the one before has ended
+  batch_started_early,        // a batch that is not full does not wait for more requests
+  retained_forgotten,         // a static batch's end leaves the blocks of one of its sequences behind
   count,
 };
 

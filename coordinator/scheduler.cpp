@@ -20,7 +20,8 @@ Scheduler::Scheduler(const ClusterInfo& cluster, const SchedulerOptions& options
       fault_(fault),
       max_chunk_(largest_chunk(cluster, options)),
       blocks_(cluster, max_chunk_, fault),
-      slots_(cluster.num_slots, fault) {
+      slots_(cluster.num_slots, fault),
+      batcher_(options.batching, cluster.num_slots, fault) {
   CHECK_GT(cluster.num_slots, 0);
   CHECK_GT(cluster.max_batched_tokens, 0);
   CHECK_GT(cluster.max_logit_rows, 0);
@@ -54,7 +55,8 @@ std::optional<StepPlan> Scheduler::next_plan() {
 bool Scheduler::give_way() {
   if (running_.empty()) return false;
   const Sequence* first = running_.begin()->second.get();
-  if (!waiting_.empty() && waiting_.begin()->first < first->order) first = waiting_.begin()->second.get();
+  const SequencePtr waiting = batcher_.next(waiting_);
+  if (waiting && waiting->order < first->order) first = waiting.get();
   for (auto youngest = running_.rbegin(); youngest != running_.rend(); ++youngest) {
     if (youngest->second->request == first->request) continue;
     preempt(SequencePtr(youngest->second));
@@ -96,15 +98,23 @@ void Scheduler::schedule_prefills(Draft& draft) {
 // In order, without overtaking: a request that needs much room gets it. One block per running sequence stays
 // free, so that an admission is not undone by the next decode rows.
 void Scheduler::admit_waiting(Draft& draft) {
-  while (!waiting_.empty()) {
-    const SequencePtr sequence = waiting_.begin()->second;
-    if (slots_.available() < slots_needed(*sequence) || must_wait_for_sibling(*sequence, draft.plan.step)) return;
+  batcher_.form(waiting_, now_);
+  while (const SequencePtr sequence = batcher_.next(waiting_)) {
+    if (must_wait_for_sibling(*sequence, draft.plan.step)) return;
+    if (slots_.available() < slots_needed(*sequence)) {
+      if (release_retained()) continue;
+      return;
+    }
     CachedPrefix prefix;
     prefix.matches.resize(cluster_.groups.size());
     const bool may_hit = (options_.enable_prefix_caching || sequence->is_beam) && !sequence->needs_scores();
     if (may_hit) prefix = blocks_.find_prefix(*sequence);
     const int32_t count = fit_chunk(*sequence, prefix.tokens, draft);
-    if (count == 0 || !blocks_.has_room_to_admit(*sequence, prefix, num_running_beside(*sequence))) return;
+    if (count == 0) return;
+    if (!blocks_.has_room_to_admit(*sequence, prefix, num_running_beside(*sequence))) {
+      if (release_retained()) continue;
+      return;
+    }
     open(draft, sequence, prefix);
     CHECK(blocks_.room_until(*sequence, prefix.tokens + count) == Room::now) << "admitted without room";
     add_chunk(draft, sequence, count);
@@ -117,6 +127,7 @@ bool Scheduler::make_room(const SequencePtr& sequence, int32_t end, const Draft&
   for (;;) {
     const Room room = blocks_.room_until(*sequence, end);
     if (room != Room::short_of_blocks) return room == Room::now;
+    if (release_retained()) continue;
     const SequencePtr victim = youngest_after(*sequence, draft.plan.step);
     if (!victim) return false;
     preempt(victim);

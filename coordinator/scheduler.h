@@ -2,10 +2,10 @@
 // Decides what every rank does next: requests in, plans out, results in, events out. Pure: no clock, no I/O, no
 // threads; the same calls give the same plans. One thread (the engine's).
 //
-// Batching is continuous: each plan takes decode rows first, then chunks of prompts in work, then admits waiting
-// sequences while slots, blocks, tokens and logit rows last. A batching policy is a rule about when admit_waiting()
-// may run. Every sequence draws one id at a time; a beam search (scheduler_beams.cpp) waits for the results of all its
-// beams, chooses, and forks its sequences with KvBlocks::fork and a fork order as choices do. It is preempted whole.
+// Each plan takes decode rows first, then chunks of prompts in work, then admits waiting sequences while slots, blocks,
+// tokens and logit rows last. Which of them may start is the batching policy's (batching.h). Every sequence draws one id
+// at a time; a beam search (scheduler_beams.cpp) waits for the results of all its beams, chooses, and forks its sequences
+// with KvBlocks::fork and a fork order as choices do. It is preempted whole.
 //
 // A sequence may be submitted again before its last id is on the host: the rows then read the id on the device.
 // With pp stages, decode rows are spread over pp plans, so that a row's id is there when its next row starts;
@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/batching.h"
 #include "coordinator/beam_search.h"
 #include "coordinator/kv_blocks.h"
 #include "coordinator/slot_pool.h"
@@ -33,6 +34,7 @@ struct SchedulerOptions {
   int32_t max_waiting = 10000;  // sequences not running; a request that comes then is refused
   // For stop strings of beam searches; called when the first one comes. Empty: such a request is refused.
   std::function<const Tokenizer&()> tokenizer = {};
+  BatchingOptions batching{};
 };
 
 class Scheduler final {
@@ -46,6 +48,12 @@ class Scheduler final {
   // have yet to fork from, and one of a beam search, goes on: its tokens are the caller's to drop.
   void cancel(RequestId id, int32_t choice = -1);
   void cancel_all();
+
+  // Before add() and next_plan(): the time, which never goes backwards. Only batching policies look at it.
+  void set_now(TimePoint now);
+  void drain() { batcher_.drain(); }  // nothing more will be added: a batch waits for no more requests
+  // After next_plan() gave nothing: when it will although nothing happens; nothing when it waits for no time.
+  std::optional<TimePoint> waits_until() const { return batcher_.waits_until(); }
 
   // The next plan, already counted as submitted; nothing when no row can run before a result arrives. Never more
   // than cluster.max_in_flight() plans without their result.
@@ -130,6 +138,11 @@ class Scheduler final {
   void emit_aborted_beams(const AcceptedRequest& accepted);
   void emit_beam(const Request& request, int32_t choice, const FinishedBeam& beam, int32_t cached_tokens);
 
+  // scheduler_batching.cpp: what a static batch keeps until its end
+  bool retain(const SequencePtr& sequence);
+  bool release_retained();  // true: there was something to release
+  void leave_batch(RequestId id);
+
   // scheduler.cpp: who runs
   Draft new_draft() const;
   void schedule_decodes(Draft& draft, bool spread_over_stages);
@@ -163,6 +176,8 @@ class Scheduler final {
   int32_t max_chunk_;
   KvBlocks blocks_;
   SlotPool slots_;
+  Batcher batcher_;
+  TimePoint now_{};
 
   std::map<RequestId, AcceptedRequest> requests_;
   std::map<SequenceOrder, SequencePtr> waiting_;

@@ -37,7 +37,10 @@ const char* planted_fault_name(PlantedFault fault) {
                                 "beam_fork_missed",
                                 "beam_id_missed",
                                 "beam_slots_kept",
-                                "beam_results_mixed"};
+                                "beam_results_mixed",
+                                "batches_overlap",
+                                "batch_started_early",
+                                "retained_forgotten"};
   static_assert(names.size() == size_t(PlantedFault::count));
   return names.at(size_t(fault));
 }
@@ -87,6 +90,7 @@ void Scheduler::add(Request request) {
     accept_choice(accepted, sequence, before != shared->emitted.end() && before->finished);
   }
   ++next_arrival_;
+  batcher_.arrived(*shared, accepted.unfinished, now_);
   forget_if_done(shared->id);
 }
 
@@ -160,7 +164,8 @@ void Scheduler::leave_slot(Sequence& sequence) {
 
 void Scheduler::end(const SequencePtr& sequence) {
   if (sequence->state == SequenceState::ended) return;
-  if (sequence->state == SequenceState::running) {
+  batcher_.sequence_ended(*sequence);
+  if (sequence->state == SequenceState::running && !retain(sequence)) {
     leave_slot(*sequence);
     if (fault_ == PlantedFault::double_free) blocks_.release(*sequence, sequence->last_row);
   }
@@ -225,7 +230,9 @@ void Scheduler::end_all(AcceptedRequest& accepted) {
 }
 
 void Scheduler::forget_if_done(RequestId id) {
-  if (requests_.at(id).unfinished == 0) requests_.erase(id);
+  if (requests_.at(id).unfinished > 0) return;
+  requests_.erase(id);
+  leave_batch(id);
 }
 
 }  // namespace trireme

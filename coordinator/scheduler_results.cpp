@@ -162,6 +162,7 @@ EngineStats Scheduler::stats() const {
   EngineStats stats = stats_;
   stats.running = int32_t(running_.size());
   stats.waiting = int32_t(waiting_.size());
+  stats.padded_tokens = batcher_.padded_tokens();
   for (const BlockManager& group : blocks_.groups()) {
     stats.blocks_total += group.total();
     stats.blocks_free += group.num_free();
@@ -178,7 +179,11 @@ void Scheduler::verify() const {
     CHECK(slot_owners_.at(sequence->slot) == sequence) << "slot" << sequence->slot << "has another owner";
     holders.push_back(sequence);
   }
-  CHECK_EQ(slot_owners_.size(), running_.size());
+  for (const SequencePtr& sequence : batcher_.retained()) {
+    CHECK(sequence->state == SequenceState::ended);
+    holders.push_back(sequence);
+  }
+  CHECK_EQ(slot_owners_.size(), holders.size());
   CHECK_LE(in_flight(), cluster_.max_in_flight());
   for (const auto& [id, accepted] : requests_) {
     CHECK_GT(accepted.unfinished, 0) << "request" << id << "is done and still kept";

@@ -272,7 +272,7 @@ void EngineClient::State::command(const FrontMessage& message) {
 }
 
 void EngineClient::submit(Request request) { state_->command(SubmitCommand{std::move(request)}); }
-void EngineClient::cancel(RequestId request) { state_->command(CancelCommand{request}); }
+void EngineClient::cancel(RequestId request, int32_t choice) { state_->command(CancelCommand{request, choice}); }
 void EngineClient::shutdown(bool drain) { state_->command(ShutdownCommand{drain}); }
 
 std::vector<RankState> EngineClient::ranks() const {

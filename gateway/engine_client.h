@@ -42,7 +42,7 @@ class RequestPort {
  public:
   virtual ~RequestPort() = default;
   virtual void submit(Request request) = 0;
-  virtual void cancel(RequestId request) = 0;
+  virtual void cancel(RequestId request, int32_t choice = -1) = 0;  // -1: every choice
 };
 
 class EngineClient final : public RequestPort {
@@ -58,7 +58,7 @@ class EngineClient final : public RequestPort {
 
   // Any thread. Without a rank 0 (not connected yet, or gone) commands wait or are dropped.
   void submit(Request request) override;
-  void cancel(RequestId request) override;
+  void cancel(RequestId request, int32_t choice = -1) override;
   void shutdown(bool drain);
 
   std::vector<RankState> ranks() const;     // a copy, for reports and progress

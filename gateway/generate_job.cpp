@@ -1,6 +1,8 @@
 #include "gateway/generate_job.h"
 
 #include <algorithm>
+#include <functional>
+#include <limits>
 
 #include "base/check.h"
 
@@ -24,43 +26,24 @@ void cut(ChoiceRecord& record, size_t tokens) {
   record.top.resize(tokens);
 }
 
-json::value logprobs_json(const ChoiceRecord& record) {
-  json::array list;
-  for (size_t i = 0; i < record.ids.size(); ++i) {
-    json::array top;
-    for (const TokenScore& score : record.top[i]) top.push_back({{"token_id", score.id}, {"logprob", score.logprob}});
-    list.push_back({{"token_id", record.ids[i]},
-                    {"logprob", record.logprobs[i]},
-                    {"rank", record.ranks[i]},
-                    {"top", std::move(top)}});
-  }
-  return list;
+// OpenAI's rule for best_of; nothing generated is the worst.
+double mean_logprob(const ChoiceRecord& record) {
+  return record.ids.empty() ? -std::numeric_limits<double>::infinity()
+                            : record.cumulative_logprob() / double(record.ids.size());
+}
+
+void keep_best(std::vector<FinishedChoice>& choices, size_t count) {
+  std::ranges::stable_sort(choices, std::greater{}, [](const auto& choice) { return mean_logprob(choice.record); });
+  choices.resize(std::min(count, choices.size()));
+}
+
+// What the first id of an output loses where decoders drop a leading space; behind a prompt it is there.
+std::string dropped_space(const Tokenizer& tokenizer, int32_t first) {
+  const std::string whole = tokenizer.token_bytes(first), alone = tokenizer.first_token_bytes(first);
+  return whole.size() > alone.size() && whole.ends_with(alone) ? whole.substr(0, whole.size() - alone.size()) : "";
 }
 
 }  // namespace
-
-std::string json_line(const FinishedPrompt& prompt, bool with_logprobs) {
-  json::object line;
-  line["index"] = prompt.index;
-  line["prompt"] = prompt.prompt;
-  line["prompt_ids"] = json::value_from(prompt.prompt_ids);
-  if (!prompt.error.empty()) {
-    line["error"] = prompt.error;
-    return json::serialize(line);
-  }
-  json::array outputs;
-  for (const FinishedChoice& choice : prompt.choices) {
-    json::object output;
-    output["token_ids"] = json::value_from(choice.record.ids);
-    output["text"] = choice.text;
-    output["finish_reason"] = finish_reason_name(choice.finish);
-    output["cumulative_logprob"] = choice.record.cumulative_logprob();
-    output["logprobs"] = with_logprobs ? logprobs_json(choice.record) : json::value();
-    outputs.push_back(std::move(output));
-  }
-  line["outputs"] = std::move(outputs);
-  return json::serialize(line);
-}
 
 GenerateJob::GenerateJob(std::vector<PromptLine> prompts, const ModelAssets& assets, GenerateOptions options,
                          OutputSink& sink)
@@ -78,9 +61,18 @@ void GenerateJob::start(const EngineFacts& facts, RequestPort& port, TimePoint n
 }
 
 void GenerateJob::submit_more(TimePoint now) {
-  while (!cancelled_ && next_submit_ < prompts_.size() && choices_in_flight_ < max_in_flight() &&
+  while (!cancelled_ && next_submit_ < prompts_.size() && sequences_in_flight_ < max_in_flight() &&
          next_submit_ < next_deliver_ + 8 * max_in_flight())
     submit(next_submit_++, now);
+}
+
+std::vector<int32_t> GenerateJob::prompt_ids(const PromptLine& line, std::string& text) const {
+  if (line.messages || (options_.chat && line.ids.empty())) {
+    const json::value messages = line.messages ? *line.messages : chat_message(line.text);
+    text = assets_.render_chat(messages);
+    return assets_.encode_chat(messages);
+  }
+  return line.ids.empty() ? assets_.encode_text(line.text) : line.ids;
 }
 
 void GenerateJob::submit(size_t index, TimePoint now) {
@@ -89,30 +81,23 @@ void GenerateJob::submit(size_t index, TimePoint now) {
   refused.index = index;
   refused.prompt = line.text;
   try {
-    Request request;
-    request.id = RequestId(index + 1);
-    if (line.messages || (options_.chat && line.ids.empty())) {
-      const json::value messages = line.messages ? *line.messages : chat_message(line.text);
-      refused.prompt = assets_.render_chat(messages);
-      request.prompt = assets_.encode_chat(messages);
-    } else {
-      request.prompt = line.ids.empty() ? assets_.encode_text(line.text) : line.ids;
-    }
-    refused.prompt_ids = request.prompt;
-    const SamplingFlags flags = merged(line.sampling, options_.sampling);
-    request.sampling =
-        resolve(flags, assets_.checkpoint.defaults, int64_t(request.prompt.size()), facts_.max_model_len);
-    request.eos_token_ids = assets_.eos_token_ids();
-    validate(request, facts_.vocab_size, facts_.max_model_len);
-    for (const std::string& stop : flags.stop)
-      if (stop.empty()) throw RequestError("a stop string must not be empty");
-
-    Active active{index, refused.prompt, {}};
-    for (int i = 0; i < request.sampling.n; ++i)
-      active.texts.emplace_back(assets_.tokenizer.get(), TextOptions{.stop = flags.stop});
-    choices_in_flight_ += size_t(request.sampling.n);
-    active_.emplace(request.id, std::move(active));
-    port_->submit(ledger_.admit(std::move(request), now).request);
+    refused.prompt_ids = prompt_ids(line, refused.prompt);
+    PreparedRequest prepared = prepare_request(merged(line.sampling, options_.sampling), assets_, refused.prompt_ids,
+                                               facts_.vocab_size, facts_.max_model_len);
+    prepared.request.id = RequestId(index + 1);
+    const SamplingParams& sampling = prepared.request.sampling;
+    const OutputOptions& output = prepared.output;
+    Active active{index, refused.prompt, output, size_t(std::max(sampling.n, sampling.beam_width)), {}, {}};
+    for (int i = 0; i < sampling.n; ++i)
+      active.texts.emplace_back(assets_.tokenizer.get(),
+                                TextOptions{.stop = output.stop, .include_stop = output.include_stop});
+    active.echoes.resize(active.texts.size());
+    if (output.echo)
+      for (std::string& echo : active.echoes)
+        echo = line.ids.empty() ? refused.prompt : assets_.tokenizer->decode(line.ids);
+    sequences_in_flight_ += active.sequences;
+    active_.emplace(prepared.request.id, std::move(active));
+    port_->submit(ledger_.admit(std::move(prepared.request), now).request);
   } catch (const RequestError& error) {
     refused.error = error.what();
     deliver(std::move(refused));
@@ -128,9 +113,9 @@ double GenerateJob::kv_use() const {
     if (!record || record->first_token == TimePoint{}) continue;
     const int64_t prompt = int64_t(record->request.prompt.size());
     blocks += prompt / block;  // whole prompt blocks are shared by the choices
-    for (const ChoiceRecord& choice : record->choices)
-      if (choice.finish == FinishReason::none)
-        blocks += (prompt + int64_t(choice.ids.size()) + block - 1) / block - prompt / block;
+    for (size_t i = 0; i < record->choices.size(); ++i)
+      if (!active.texts[i].finished())
+        blocks += (prompt + int64_t(record->choices[i].ids.size()) + block - 1) / block - prompt / block;
   }
   return pool > 0 ? std::min(1.0, double(blocks) / double(pool)) : 0.0;
 }
@@ -138,6 +123,7 @@ double GenerateJob::kv_use() const {
 void GenerateJob::on_events(const std::vector<EngineEvent>& events, TimePoint now) {
   for (const EngineEvent& event : events) {
     if (const auto* token = std::get_if<TokenEvent>(&event)) on_token(*token, now);
+    if (const auto* scores = std::get_if<PromptLogprobsEvent>(&event)) ledger_.append(*scores);
     if (const auto* failed = std::get_if<RequestFailedEvent>(&event)) on_failed(*failed);
     if (const auto* stats = std::get_if<EngineStats>(&event))
       if (stats->blocks_total > 0)
@@ -149,24 +135,45 @@ void GenerateJob::on_events(const std::vector<EngineEvent>& events, TimePoint no
   submit_more(now);
 }
 
-void GenerateJob::on_token(const TokenEvent& event, TimePoint now) {
-  RequestRecord* record = ledger_.append(event, now);
-  if (!record) return;
-  Active& active = active_.at(event.request);
+void GenerateJob::show(Active& active, int32_t choice, const std::string& text) {
+  if (text.empty() || !active.output.streams()) return;
+  sink_.on_text(
+      active.index, choice,
+      active.texts[size_t(choice)].text().size() == text.size() ? active.echoes[size_t(choice)] + text : text);
+}
+
+void GenerateJob::add_token(Active& active, const TokenEvent& event, TimePoint now) {
   TextAssembler& text = active.texts[size_t(event.choice)];
   if (event.token.id >= 0 && !text.finished()) {
     ++summary_.generated_tokens;
     if (summary_.first_token == TimePoint{}) summary_.first_token = now;
     summary_.last_token = now;
+    if (event.index == 0 && active.output.echo)
+      active.echoes[size_t(event.choice)] += dropped_space(*assets_.tokenizer, event.token.id);
     // The id that ended the choice is part of its ids, not of its text.
     if (event.stop_id != event.token.id || event.finish != FinishReason::stop)
-      if (const std::string fresh = text.add(event.token.id); !fresh.empty())
-        sink_.on_text(active.index, event.choice, fresh);
+      show(active, event.choice, text.add(event.token.id));
   }
-  if (event.finish != FinishReason::none)
-    if (const std::string rest = text.end(event.finish); !rest.empty()) sink_.on_text(active.index, event.choice, rest);
-  const bool all = std::all_of(active.texts.begin(), active.texts.end(), [](const auto& t) { return t.finished(); });
-  if (!all) return;
+  if (event.finish != FinishReason::none) show(active, event.choice, text.end(event.finish));
+}
+
+void GenerateJob::on_token(const TokenEvent& event, TimePoint now) {
+  RequestRecord* record = ledger_.append(event, now);
+  if (!record) return;
+  Active& active = active_.at(event.request);
+  const TextAssembler& text = active.texts[size_t(event.choice)];
+  const bool was_finished = text.finished();
+  add_token(active, event, now);
+  if (active.output.is_beam_search) {  // ended by the engine alone: a beam's score comes with its end
+    if (record->ended()) complete(event.request, "", now);
+    return;
+  }
+  const bool all = std::ranges::all_of(active.texts, [](const auto& t) { return t.finished(); });
+  if (!all) {
+    if (text.finished() && !was_finished && event.finish == FinishReason::none)
+      port_->cancel(event.request, event.choice);
+    return;
+  }
   if (!record->ended()) port_->cancel(event.request);  // ended by its text: the engine need not go on
   complete(event.request, "", now);
 }
@@ -179,19 +186,27 @@ void GenerateJob::on_failed(const RequestFailedEvent& event) {
 void GenerateJob::complete(RequestId id, const std::string& error, TimePoint) {
   RequestRecord& record = *ledger_.find(id);
   Active& active = active_.at(id);
-  FinishedPrompt finished{active.index, active.prompt, std::move(record.request.prompt), {}, error};
+  FinishedPrompt finished;
+  finished.index = active.index;
+  finished.prompt = active.prompt;
+  finished.prompt_ids = std::move(record.request.prompt);
+  finished.output = active.output;
+  finished.prompt_scores = std::move(record.prompt_scores);
+  finished.prompt_top = std::move(record.prompt_top);
+  finished.error = error;
   for (size_t i = 0; error.empty() && i < active.texts.size(); ++i) {
     TextAssembler& text = active.texts[i];
     const bool by_text = !text.matched_stop().empty();
     if (by_text) cut(record.choices[i], size_t(text.num_tokens()));
-    finished.choices.push_back({std::move(record.choices[i]), text.text(), text.finish()});
+    finished.choices.push_back({std::move(record.choices[i]), active.echoes[i] + text.text(), text.finish()});
   }
+  if (active.output.best_first) keep_best(finished.choices, size_t(active.output.returned));
   if (error.empty()) {
     summary_.prompt_tokens += int64_t(finished.prompt_ids.size());
     summary_.cached_tokens += record.cached_tokens;
     summary_.first_token_seconds.push_back(std::chrono::duration<double>(record.first_token - record.admitted).count());
   }
-  choices_in_flight_ -= size_t(record.request.sampling.n);
+  sequences_in_flight_ -= active.sequences;
   ledger_.erase(id);
   active_.erase(id);
   deliver(std::move(finished));

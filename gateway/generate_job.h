@@ -11,6 +11,7 @@
 #include "gateway/front_job.h"
 #include "gateway/ledger.h"
 #include "gateway/model_assets.h"
+#include "gateway/prepared_request.h"
 #include "gateway/prompt_file.h"
 #include "gateway/text_assembler.h"
 
@@ -18,7 +19,7 @@ namespace trireme {
 
 struct FinishedChoice {
   ChoiceRecord record;  // cut to the tokens that count
-  std::string text;
+  std::string text;     // behind the prompt's with echo
   FinishReason finish = FinishReason::none;
 };
 
@@ -26,15 +27,19 @@ struct FinishedPrompt {
   size_t index = 0;
   std::string prompt;  // as given; the rendered text of a chat
   std::vector<int32_t> prompt_ids;
-  std::vector<FinishedChoice> choices;
-  std::string error;  // not empty: this prompt failed, and why
+  OutputOptions output;
+  std::vector<TokenScore> prompt_scores;            // of position 1.. of the prompt, if asked for
+  std::vector<std::vector<TokenScore>> prompt_top;  // likewise
+  std::vector<FinishedChoice> choices;              // beams and those of best_of: best first
+  std::string error;                                // not empty: this prompt failed, and why
 };
 
 class OutputSink {
  public:
   virtual ~OutputSink() = default;
-  virtual void on_text(size_t index, int choice, const std::string& text) = 0;  // as it becomes final
-  virtual void on_finished(const FinishedPrompt& prompt) = 0;                   // in the order of the prompts
+  // As it becomes final; never for beams and best_of, whose answers are known at their end.
+  virtual void on_text(size_t index, int choice, const std::string& text) = 0;
+  virtual void on_finished(const FinishedPrompt& prompt) = 0;  // in the order of the prompts
 };
 
 struct GenerateSummary {
@@ -47,8 +52,7 @@ struct GenerateSummary {
 
 struct GenerateOptions {
   SamplingFlags sampling;
-  bool chat = false;           // a plain prompt is one user message
-  bool want_logprobs = false;  // --logprobs
+  bool chat = false;  // a plain prompt is one user message
 };
 
 class GenerateJob final : public FrontJob {
@@ -67,12 +71,18 @@ class GenerateJob final : public FrontJob {
   struct Active {
     size_t index;
     std::string prompt;
+    OutputOptions output;
+    size_t sequences;                  // the engine runs for it: choices or beams
     std::vector<TextAssembler> texts;  // by choice
+    std::vector<std::string> echoes;   // by choice: what comes before its text
   };
 
   void submit_more(TimePoint now);
   void submit(size_t index, TimePoint now);
+  std::vector<int32_t> prompt_ids(const PromptLine& line, std::string& text) const;
   void on_token(const TokenEvent& event, TimePoint now);
+  void add_token(Active& active, const TokenEvent& event, TimePoint now);
+  void show(Active& active, int32_t choice, const std::string& text);
   void on_failed(const RequestFailedEvent& event);
   void complete(RequestId id, const std::string& error, TimePoint now);
   void deliver(FinishedPrompt prompt);
@@ -88,13 +98,12 @@ class GenerateJob final : public FrontJob {
   Ledger ledger_;
   std::map<RequestId, Active> active_;
   std::map<size_t, FinishedPrompt> waiting_;  // finished, but an earlier one is not
-  size_t next_submit_ = 0, next_deliver_ = 0, choices_in_flight_ = 0;
+  size_t next_submit_ = 0, next_deliver_ = 0, sequences_in_flight_ = 0;
   bool cancelled_ = false;
   GenerateSummary summary_;
 };
 
-// {"index","prompt","prompt_ids","outputs":[{"token_ids","text","finish_reason","cumulative_logprob","logprobs"}]}
-// or {"index","prompt","prompt_ids","error"}; one line without its end. logprobs is null unless asked for.
-std::string json_line(const FinishedPrompt& prompt, bool with_logprobs);
+// A finished prompt as one line of JSON, without the line's end (docs/generation.md, "Output").
+std::string json_line(const FinishedPrompt& prompt);
 
 }  // namespace trireme

@@ -45,6 +45,29 @@ RequestRecord* Ledger::append(const TokenEvent& event, TimePoint now) {
   }
   choice.finish = event.finish;
   choice.stop_id = event.stop_id;
+  choice.beam_score = event.beam_score;
+  choice.stop_text = event.stop_text;
+  return record;
+}
+
+RequestRecord* Ledger::append(const PromptLogprobsEvent& event) {
+  RequestRecord* record = find(event.request);
+  if (!record || record->cancelled) return nullptr;
+  const std::vector<int32_t>& prompt = record->request.prompt;
+  CHECK(!record->failed) << "prompt scores of request" << event.request << "after its failure";
+  CHECK(record->request.sampling.prompt_logprobs >= 0 && !record->has_prompt_scores())
+      << "prompt scores of request" << event.request << "that nobody waits for";
+  CHECK(event.first_position >= 1 && size_t(event.first_position) <= record->prompt_scores.size() + 1)
+      << "a gap in the prompt scores of request" << event.request << "before position" << event.first_position;
+  const size_t first = size_t(event.first_position);
+  CHECK(event.tokens.size() == event.top.size() && first + event.tokens.size() <= prompt.size())
+      << "prompt scores of request" << event.request << "beyond its prompt";
+  for (size_t i = 0; i < event.tokens.size(); ++i)
+    CHECK_EQ(event.tokens[i].id, prompt[first + i]) << "id of a prompt score of request" << event.request;
+  record->prompt_scores.resize(first - 1);
+  record->prompt_top.resize(first - 1);
+  record->prompt_scores.insert(record->prompt_scores.end(), event.tokens.begin(), event.tokens.end());
+  record->prompt_top.insert(record->prompt_top.end(), event.top.begin(), event.top.end());
   return record;
 }
 
@@ -72,6 +95,7 @@ void Ledger::erase(RequestId id) { records_.erase(id); }
 Request Ledger::replay(const RequestRecord& record) {
   Request request = record.request;
   request.emitted.clear();
+  if (record.has_prompt_scores()) request.sampling.prompt_logprobs = -1;
   for (size_t i = 0; i < record.choices.size(); ++i)
     request.emitted.push_back({int32_t(i), record.choices[i].finish != FinishReason::none, record.choices[i].ids});
   return request;

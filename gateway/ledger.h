@@ -3,6 +3,7 @@
 // in the ledger before anything of it is shown. One thread (the front's).
 
 #include <cstdint>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -19,12 +20,16 @@ struct ChoiceRecord {
   std::vector<std::vector<TokenScore>> top;  // by token; as many as asked for
   FinishReason finish = FinishReason::none;  // the engine's word; the front may have ended it earlier by text
   int32_t stop_id = -1;
+  float beam_score = 0;   // of a finished beam
+  std::string stop_text;  // the stop string that ended a beam
   double cumulative_logprob() const;
 };
 
 struct RequestRecord {
   Request request;
-  std::vector<ChoiceRecord> choices;  // request.sampling.n
+  std::vector<ChoiceRecord> choices;                // request.sampling.n
+  std::vector<TokenScore> prompt_scores;            // of position 1.. of the prompt, as far as asked for and come
+  std::vector<std::vector<TokenScore>> prompt_top;  // likewise
   int32_t cached_tokens = 0;
   bool failed = false;
   bool client_fault = false;
@@ -32,6 +37,7 @@ struct RequestRecord {
   bool cancelled = false;  // by the front: what still arrives is dropped
   TimePoint admitted, first_token;
   bool ended() const;  // every choice, or failed
+  bool has_prompt_scores() const { return prompt_scores.size() + 1 >= request.prompt.size(); }  // all of them
 };
 
 class Ledger {
@@ -40,6 +46,9 @@ class Ledger {
   // Events of requests that were erased or cancelled are dropped. CHECKs: a choice of the request, the next index,
   // nothing after a choice's end. Returns the record that changed, null when dropped.
   RequestRecord* append(const TokenEvent& event, TimePoint now);
+  // Scores may begin again at an earlier position until they are complete: an attempt that died left them unfinished.
+  // CHECKs: asked for, no gap, the prompt's own ids.
+  RequestRecord* append(const PromptLogprobsEvent& event);
   RequestRecord* fail(const RequestFailedEvent& event);
 
   RequestRecord* find(RequestId id);
@@ -47,7 +56,8 @@ class Ledger {
   void erase(RequestId id);
   size_t size() const { return records_.size(); }
 
-  // The request as the next attempt gets it: with everything emitted so far.
+  // The request as the next attempt gets it: with everything emitted so far. Prompt scores are asked for again unless
+  // they are complete.
   static Request replay(const RequestRecord& record);
 
  private:

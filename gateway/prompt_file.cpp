@@ -1,6 +1,7 @@
 #include "gateway/prompt_file.h"
 
 #include "base/error.h"
+#include "gateway/sampling_json.h"
 
 namespace trireme {
 namespace {

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/json.h"
 #include "gateway/sampling_flags.h"
 
 namespace trireme {

@@ -1,70 +1,133 @@
 #include "gateway/sampling_flags.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cfloat>
+#include <cmath>
 #include <random>
+#include <tuple>
 
 #include "base/error.h"
+#include "text/unicode.h"
 
 namespace trireme {
 namespace {
 
-template <typename T>
-void take(json::object& object, std::string_view key, std::optional<T>& target) {
-  const auto entry = object.find(key);
-  if (entry == object.end()) return;
-  json::error_code error;
-  const json::value& value = entry->value();
-  if constexpr (std::is_same_v<T, bool>) {
-    if (!value.is_bool()) throw RequestError(std::string(key) + " must be true or false");
-    target = value.get_bool();
-  } else {
-    const T number = value.is_number() ? value.to_number<T>(error) : T{};
-    if (!value.is_number() || error)
-      throw RequestError(std::string(key) + " must be " + (std::is_integral_v<T> ? "a whole number" : "a number") +
-                         ", got " + json::serialize(value));
-    target = number;
-  }
-  object.erase(entry);
-}
+constexpr int64_t kMostChoices = 128;
 
-void take_stop(json::object& object, std::vector<std::string>& stop) {
-  const auto entry = object.find("stop");
-  if (entry == object.end()) return;
-  const json::value value = entry->value();
-  object.erase(entry);
-  if (value.is_string())
-    stop.emplace_back(value.get_string());
-  else if (value.is_array())
-    for (const json::value& item : value.get_array()) {
-      if (!item.is_string()) throw RequestError("stop must be a text or a list of texts");
-      stop.emplace_back(item.get_string());
-    }
-  else if (!value.is_null())
-    throw RequestError("stop must be a text or a list of texts");
-}
-
-void take_stop_ids(json::object& object, std::vector<int32_t>& ids) {
-  const auto entry = object.find("stop_token_ids");
-  if (entry == object.end()) return;
-  if (!entry->value().is_array()) throw RequestError("stop_token_ids must be a list of ids");
-  for (const json::value& item : entry->value().get_array()) {
-    json::error_code error;
-    ids.push_back(item.is_number() ? item.to_number<int32_t>(error) : -1);
-    if (error || ids.back() < 0)
-      throw RequestError("stop_token_ids must be a list of ids, got " + json::serialize(item));
-  }
-  object.erase(entry);
-}
+// Every field, for merged().
+using F = SamplingFlags;
+constexpr std::tuple kMembers{&F::temperature,
+                              &F::top_p,
+                              &F::min_p,
+                              &F::typical_p,
+                              &F::repetition_penalty,
+                              &F::presence_penalty,
+                              &F::frequency_penalty,
+                              &F::top_k,
+                              &F::max_new_tokens,
+                              &F::max_length,
+                              &F::min_new_tokens,
+                              &F::min_length,
+                              &F::n,
+                              &F::logprobs,
+                              &F::prompt_logprobs,
+                              &F::seed,
+                              &F::do_sample,
+                              &F::ignore_eos,
+                              &F::penalize_prompt,
+                              &F::no_repeat_ngram_size,
+                              &F::best_of,
+                              &F::beam_width,
+                              &F::length_penalty,
+                              &F::early_stopping,
+                              &F::use_beam_search,
+                              &F::include_stop,
+                              &F::echo,
+                              &F::stop,
+                              &F::bad_words,
+                              &F::stop_token_ids,
+                              &F::allowed_token_ids,
+                              &F::bad_words_ids,
+                              &F::logit_bias};
 
 template <typename T>
-std::optional<T> either(const std::optional<T>& first, const std::optional<T>& second) {
+const std::optional<T>& either(const std::optional<T>& first, const std::optional<T>& second) {
   return first ? first : second;
+}
+template <typename T>
+const std::vector<T>& either(const std::vector<T>& first, const std::vector<T>& second) {
+  return first.empty() ? second : first;
+}
+
+std::string number(double value) { return fmt::format("{}", value); }
+
+// What a cast to float or a sum of lengths could not carry; NaN too. Narrower ranges are validate()'s.
+void check_carried(const SamplingFlags& flags) {
+  const auto finite = [](const std::optional<double>& value, const char* name) {
+    if (value && !(std::abs(*value) <= FLT_MAX))
+      throw RequestError(std::string(name) + " must be a finite number, got " + number(*value));
+  };
+  finite(flags.temperature, "temperature");
+  finite(flags.top_p, "top_p");
+  finite(flags.min_p, "min_p");
+  finite(flags.typical_p, "typical_p");
+  finite(flags.repetition_penalty, "repetition_penalty");
+  finite(flags.presence_penalty, "presence_penalty");
+  finite(flags.frequency_penalty, "frequency_penalty");
+  finite(flags.length_penalty, "length_penalty");
+  const auto at_least = [](int64_t least, const std::optional<int64_t>& value, const char* name) {
+    if (value && *value < least)
+      throw RequestError(std::string(name) + " must be at least " + std::to_string(least) + ", got " +
+                         std::to_string(*value));
+  };
+  at_least(0, flags.max_length, "max_length");
+  at_least(0, flags.min_length, "min_length");
+  at_least(0, flags.min_new_tokens, "min_new_tokens");
+  at_least(-1, flags.top_k, "top_k");
+  at_least(0, flags.logprobs, "logprobs");
+  at_least(0, flags.prompt_logprobs, "prompt_logprobs");
+  if (flags.min_new_tokens && flags.max_new_tokens && *flags.min_new_tokens > *flags.max_new_tokens)
+    throw RequestError("min_new_tokens is " + std::to_string(*flags.min_new_tokens) + ", but max_new_tokens is " +
+                       std::to_string(*flags.max_new_tokens));
 }
 
 int32_t narrow(int64_t value, const char* name) {
   if (value < INT32_MIN || value > INT32_MAX)
     throw RequestError(std::string(name) + " is out of range: " + std::to_string(value));
   return int32_t(value);
+}
+
+// n, and whether it counts beams, draws, or the best of more draws.
+void resolve_choices(SamplingParams& params, const SamplingFlags& flags) {
+  const int64_t n = flags.n.value_or(1);
+  const bool wants_beams = flags.use_beam_search.value_or(false);
+  const int64_t width = flags.beam_width.value_or(wants_beams ? n : 1);
+  params.n = narrow(n, "n");
+  params.beam_width = narrow(width, "beam_width");
+  params.length_penalty = float(flags.length_penalty.value_or(1.0));
+  params.early_stopping = flags.early_stopping.value_or(EarlyStopping::no);
+  const bool beams = wants_beams || params.is_beam_search();
+  if (flags.use_beam_search == false && params.is_beam_search())
+    throw RequestError("use_beam_search is false, but beam_width is " + std::to_string(width) + ": leave out one");
+  if (beams && flags.do_sample == true)
+    throw RequestError("beam search draws nothing: leave out do_sample, or set beam_width to 1");
+  if (!flags.best_of) return;
+  if (beams) throw RequestError("best_of chooses among draws, and beam search draws nothing: leave out one of them");
+  if (n < 1) throw RequestError("n must be at least 1, got " + std::to_string(n));
+  if (*flags.best_of < n || *flags.best_of > kMostChoices)
+    throw RequestError("best_of must be at least n, which is " + std::to_string(n) + ", and at most " +
+                       std::to_string(kMostChoices) + "; got " + std::to_string(*flags.best_of));
+  params.n = narrow(*flags.best_of, "best_of");
+}
+
+// Beam search does not draw: what a model says about drawing is not about it.
+GenerationDefaults without_draws(GenerationDefaults defaults) {
+  defaults.temperature = defaults.top_p = defaults.min_p = std::nullopt;
+  defaults.top_k = std::nullopt;
+  defaults.do_sample = std::nullopt;
+  return defaults;
 }
 
 uint64_t draw_seed() {
@@ -74,65 +137,31 @@ uint64_t draw_seed() {
 
 }  // namespace
 
-SamplingFlags take_sampling(json::object& object) {
-  SamplingFlags flags;
-  take(object, "temperature", flags.temperature);
-  take(object, "top_p", flags.top_p);
-  take(object, "min_p", flags.min_p);
-  take(object, "typical_p", flags.typical_p);
-  take(object, "repetition_penalty", flags.repetition_penalty);
-  take(object, "presence_penalty", flags.presence_penalty);
-  take(object, "frequency_penalty", flags.frequency_penalty);
-  take(object, "top_k", flags.top_k);
-  take(object, "max_tokens", flags.max_new_tokens);
-  take(object, "max_new_tokens", flags.max_new_tokens);
-  take(object, "max_length", flags.max_length);
-  take(object, "min_tokens", flags.min_new_tokens);
-  take(object, "min_new_tokens", flags.min_new_tokens);
-  take(object, "min_length", flags.min_length);
-  take(object, "n", flags.n);
-  take(object, "logprobs", flags.logprobs);
-  take(object, "seed", flags.seed);
-  take(object, "do_sample", flags.do_sample);
-  take(object, "ignore_eos", flags.ignore_eos);
-  take_stop(object, flags.stop);
-  take_stop_ids(object, flags.stop_token_ids);
-  return flags;
+float float_bias(double value) {
+  if (!(std::abs(value) <= FLT_MAX)) throw RequestError("a logit_bias must be a finite number, got " + number(value));
+  return float(value);
 }
 
 SamplingFlags merged(const SamplingFlags& first, const SamplingFlags& second) {
   SamplingFlags out;
-  out.temperature = either(first.temperature, second.temperature);
-  out.top_p = either(first.top_p, second.top_p);
-  out.min_p = either(first.min_p, second.min_p);
-  out.typical_p = either(first.typical_p, second.typical_p);
-  out.repetition_penalty = either(first.repetition_penalty, second.repetition_penalty);
-  out.presence_penalty = either(first.presence_penalty, second.presence_penalty);
-  out.frequency_penalty = either(first.frequency_penalty, second.frequency_penalty);
-  out.top_k = either(first.top_k, second.top_k);
-  out.max_new_tokens = either(first.max_new_tokens, second.max_new_tokens);
-  out.max_length = either(first.max_length, second.max_length);
-  out.min_new_tokens = either(first.min_new_tokens, second.min_new_tokens);
-  out.min_length = either(first.min_length, second.min_length);
-  out.n = either(first.n, second.n);
-  out.logprobs = either(first.logprobs, second.logprobs);
-  out.seed = either(first.seed, second.seed);
-  out.do_sample = either(first.do_sample, second.do_sample);
-  out.ignore_eos = either(first.ignore_eos, second.ignore_eos);
-  out.stop = first.stop.empty() ? second.stop : first.stop;
-  out.stop_token_ids = first.stop_token_ids.empty() ? second.stop_token_ids : first.stop_token_ids;
+  const auto pick = [&](auto... members) { ((out.*members = either(first.*members, second.*members)), ...); };
+  std::apply(pick, kMembers);
   return out;
 }
 
-SamplingParams resolve(const SamplingFlags& flags, const GenerationDefaults& defaults, int64_t prompt_tokens,
+SamplingParams resolve(const SamplingFlags& flags, const GenerationDefaults& model, int64_t prompt_tokens,
                        int64_t max_model_len) {
+  check_carried(flags);
   const int64_t room = max_model_len - prompt_tokens;
   if (room < 1)
     throw RequestError("the prompt has " + std::to_string(prompt_tokens) +
                        " tokens, which leaves no room for output in " + "the context of " +
                        std::to_string(max_model_len) + "; shorten it or raise --max-model-len");
   SamplingParams params;
-  const bool sample = flags.do_sample.value_or(flags.temperature ? true : defaults.do_sample.value_or(true));
+  resolve_choices(params, flags);
+  const bool beams = params.is_beam_search() || flags.use_beam_search.value_or(false);  // of width 1: greedy
+  const GenerationDefaults defaults = beams ? without_draws(model) : model;
+  const bool sample = !beams && flags.do_sample.value_or(flags.temperature ? true : defaults.do_sample.value_or(true));
   params.temperature = sample ? float(flags.temperature.value_or(defaults.temperature.value_or(1.0))) : 0.0f;
   params.top_k = narrow(std::max<int64_t>(flags.top_k.value_or(defaults.top_k.value_or(0)), 0), "top_k");
   params.top_p = float(flags.top_p.value_or(defaults.top_p.value_or(1.0)));
@@ -141,11 +170,16 @@ SamplingParams resolve(const SamplingFlags& flags, const GenerationDefaults& def
   params.repetition_penalty = float(flags.repetition_penalty.value_or(defaults.repetition_penalty.value_or(1.0)));
   params.presence_penalty = float(flags.presence_penalty.value_or(0.0));
   params.frequency_penalty = float(flags.frequency_penalty.value_or(0.0));
-  params.n = narrow(flags.n.value_or(1), "n");
+  params.penalize_prompt = flags.penalize_prompt.value_or(true);
+  params.no_repeat_ngram_size = narrow(flags.no_repeat_ngram_size.value_or(0), "no_repeat_ngram_size");
   params.seed = flags.seed ? *flags.seed : draw_seed();
   params.top_logprobs = narrow(flags.logprobs.value_or(0), "logprobs");
+  params.prompt_logprobs = narrow(flags.prompt_logprobs.value_or(-1), "prompt_logprobs");
   params.ignore_eos = flags.ignore_eos.value_or(false);
   params.stop_token_ids = flags.stop_token_ids;
+  params.bad_words = flags.bad_words_ids;
+  params.allowed_token_ids = flags.allowed_token_ids;
+  params.logit_bias = flags.logit_bias;
 
   int64_t most = kDefaultMaxNewTokens;
   if (defaults.max_length && *defaults.max_length > prompt_tokens) most = *defaults.max_length - prompt_tokens;
@@ -166,6 +200,27 @@ SamplingParams resolve(const SamplingFlags& flags, const GenerationDefaults& def
   params.max_new_tokens = narrow(std::min(most, room), "max_new_tokens");
   params.min_new_tokens = narrow(std::min<int64_t>(least, params.max_new_tokens), "min_new_tokens");
   return params;
+}
+
+OutputOptions output_options(const SamplingFlags& flags, const SamplingParams& params) {
+  OutputOptions options;
+  if (flags.stop.size() > kMaxStopStrings)
+    throw RequestError("there may be at most 16 stop strings, got " + std::to_string(flags.stop.size()));
+  for (const std::string& stop : flags.stop) {
+    if (stop.empty()) throw RequestError("a stop string must not be empty");
+    if (stop.size() > kMaxStopBytes)
+      throw RequestError("a stop string may have at most 256 bytes, got one of " + std::to_string(stop.size()));
+    if (find_invalid_utf8(stop) != kValidUtf8) throw RequestError("a stop string must be valid UTF-8");
+  }
+  options.stop = flags.stop;
+  options.include_stop = flags.include_stop.value_or(false);
+  options.echo = flags.echo.value_or(false);
+  options.logprobs = flags.logprobs.has_value();
+  options.prompt_logprobs = flags.prompt_logprobs.has_value();
+  options.is_beam_search = params.is_beam_search();
+  options.best_first = flags.best_of.value_or(1) > 1;
+  options.returned = flags.best_of ? narrow(flags.n.value_or(1), "n") : params.n;
+  return options;
 }
 
 }  // namespace trireme

@@ -14,6 +14,16 @@ size_t open_suffix(const std::string& text, const std::string& stop) {
   return 0;
 }
 
+// The longest stop string that ends at `end` of the tail.
+const std::string* stop_at(const std::string& tail, size_t end, const std::vector<std::string>& stops) {
+  const std::string* longest = nullptr;
+  for (const std::string& stop : stops)
+    if (stop.size() <= end && tail.compare(end - stop.size(), stop.size(), stop) == 0 &&
+        (!longest || stop.size() > longest->size()))
+      longest = &stop;
+  return longest;
+}
+
 }  // namespace
 
 TextAssembler::TextAssembler(const Tokenizer* tokenizer, const TextOptions& options) : options_(options) {
@@ -21,30 +31,31 @@ TextAssembler::TextAssembler(const Tokenizer* tokenizer, const TextOptions& opti
   if (tokenizer) detokenizer_.emplace(*tokenizer, options.skip_special);
 }
 
+size_t TextAssembler::open_length() const {
+  size_t longest = 0;
+  for (const std::string& stop : options_.stop) longest = std::max(longest, open_suffix(tail_, stop));
+  return longest;
+}
+
+std::string TextAssembler::cut_at(const std::string& stop, size_t end) {
+  matched_stop_ = stop;
+  finish_ = FinishReason::stop;
+  return tail_.substr(0, options_.include_stop ? end : end - stop.size());
+}
+
 std::string TextAssembler::take(const std::string& fresh, bool last) {
-  held_ += fresh;
-  size_t at = std::string::npos;
-  const std::string* found = nullptr;
-  for (const std::string& stop : options_.stop) {
-    const size_t position = held_.find(stop);
-    if (position < at) {  // the earliest; of two at one place the first given
-      at = position;
-      found = &stop;
-    }
-  }
+  const size_t returned = options_.include_stop ? tail_.size() : 0;
+  const size_t searched = tail_.size();
+  tail_ += fresh;
   std::string out;
-  if (found) {
-    matched_stop_ = *found;
-    finish_ = FinishReason::stop;
-    out = held_.substr(0, at + (options_.include_stop ? found->size() : 0));
-    held_.clear();
-  } else {
-    size_t keep = 0;
-    if (!last)
-      for (const std::string& stop : options_.stop) keep = std::max(keep, open_suffix(held_, stop));
-    out = held_.substr(0, held_.size() - keep);
-    held_.erase(0, held_.size() - keep);
+  for (size_t end = searched + 1; end <= tail_.size() && !finished(); ++end)
+    if (const std::string* stop = stop_at(tail_, end, options_.stop)) out = cut_at(*stop, end);
+  if (!finished()) {
+    const size_t open = open_length();
+    out = tail_.substr(0, tail_.size() - (last || options_.include_stop ? 0 : open));
+    tail_.erase(0, tail_.size() - open);
   }
+  out.erase(0, returned);
   text_ += out;
   return out;
 }

@@ -1,6 +1,7 @@
 #pragma once
-// One choice's ids -> its text and its end, as a pure function of the ids in order: detokenized incrementally, cut
-// before the first stop string. Text that may turn out to be the beginning of a stop string is held back.
+// One choice's ids -> its text and its end, as a pure function of the ids in order: detokenized incrementally, cut at
+// the stop string whose last byte comes first (of several that end there, at the longest), however the ids divide the
+// text. What may turn out to be the beginning of a stop string is held back, unless stop strings stay in the text.
 
 #include <optional>
 #include <string>
@@ -36,10 +37,12 @@ class TextAssembler {
 
  private:
   std::string take(const std::string& fresh, bool last);
+  std::string cut_at(const std::string& stop, size_t end);
+  size_t open_length() const;
 
   TextOptions options_;
   std::optional<Detokenizer> detokenizer_;
-  std::string held_;  // shorter than the longest stop string
+  std::string tail_;  // what may begin a stop string; returned already if include_stop, else held back
   std::string text_, matched_stop_;
   FinishReason finish_ = FinishReason::none;
   int num_tokens_ = 0;

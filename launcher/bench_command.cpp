@@ -4,19 +4,37 @@
 
 #include <algorithm>
 #include <fstream>
+#include <functional>
 
 #include "base/error.h"
+#include "launcher/bench_batching.h"
 #include "launcher/bench_job.h"
+#include "launcher/embedded.h"
+#include "launcher/front_loop.h"
 #include "launcher/run_engine.h"
 
 namespace trireme {
 namespace {
 
-// The job, and its report on standard output when the engine has stopped cleanly.
+using Deliver = std::function<void(const BenchReport&)>;
+
+void write_file(const std::string& path, const std::string& text) {
+  std::ofstream file(path);
+  file << text;
+  if (!file.flush()) throw Error("cannot write " + path);
+}
+
+void print(const std::string& text) {
+  std::fputs(text.c_str(), stdout);
+  std::fflush(stdout);
+}
+
+// The job, and the delivery of its report when the engine has stopped cleanly.
 class BenchRun final : public FrontJob {
  public:
-  explicit BenchRun(const BenchCommand& command)
-      : command_(command), job_(command.throughput ? make_throughput_job(command) : make_latency_job(command)) {}
+  BenchRun(const BenchCommand& command, Deliver deliver)
+      : deliver_(std::move(deliver)),
+        job_(command.throughput ? make_throughput_job(command) : make_latency_job(command)) {}
 
   void start(const EngineFacts& facts, RequestPort& port, TimePoint now) override {
     facts_ = facts;
@@ -34,12 +52,7 @@ class BenchRun final : public FrontJob {
     }
     BenchReport report = job_->report();
     describe_engine(report);
-    std::fputs(report.text.c_str(), stdout);
-    std::fflush(stdout);
-    if (command_.output_json.empty()) return;
-    std::ofstream file(command_.output_json);
-    file << json::serialize(report.figures) << "\n";
-    if (!file.flush()) throw Error("cannot write " + command_.output_json);
+    deliver_(report);
   }
 
  private:
@@ -63,15 +76,43 @@ class BenchRun final : public FrontJob {
     figures["memory_bandwidth"] = json::value_from(facts_.memory_bandwidth);
   }
 
-  BenchCommand command_;
+  Deliver deliver_;
   EngineFacts facts_;
   std::unique_ptr<BenchJob> job_;
 };
 
+// One engine after the other, the same load for each.
+int compare_policies(const BenchCommand& command) {
+  if (inside_outer_run())
+    throw ConfigError(
+        "--batching all starts an engine for each policy, and an outer mpirun holds one: start it without mpirun, or "
+        "measure one policy at a time");
+  std::vector<PolicyRun> runs;
+  for (const BatchingPolicy policy : kComparedPolicies) {
+    BenchCommand one = command;
+    one.run.engine = options_for(policy, command.run.engine);
+    const int code = run_with_engine(one.run, [&] {
+      return std::make_unique<BenchRun>(
+          one, [&](const BenchReport& report) { runs.push_back({policy, report.figures}); });
+    });
+    if (code != kExitOk) return code;
+  }
+  print(load_text(command) + "\n" + policy_table(runs));
+  if (!command.plot.empty()) write_file(command.plot, policy_plot(runs, load_text(command)));
+  if (!command.output_json.empty()) write_file(command.output_json, json::serialize(policy_figures(runs)) + "\n");
+  return kExitOk;
+}
+
 }  // namespace
 
 int run_bench(const BenchCommand& command) {
-  return run_with_engine(command.run, [&command] { return std::make_unique<BenchRun>(command); });
+  if (command.all_policies) return compare_policies(command);
+  return run_with_engine(command.run, [&command] {
+    return std::make_unique<BenchRun>(command, [&command](const BenchReport& report) {
+      print(report.text);
+      if (!command.output_json.empty()) write_file(command.output_json, json::serialize(report.figures) + "\n");
+    });
+  });
 }
 
 }  // namespace trireme

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <random>
 
+#include "launcher/bench_floor.h"
+
 namespace trireme {
 
 double percentile(std::vector<double> values, double percent) {
@@ -18,25 +20,40 @@ double percentile(std::vector<double> values, double percent) {
 void BenchJob::start(const EngineFacts& facts, RequestPort& port, TimePoint now) {
   facts_ = facts;
   port_ = &port;
-  const int64_t length = int64_t(command_.input_len) + command_.output_len;
+  const double longest = 1 + command_.range_ratio;
+  const auto length = int64_t(std::ceil(command_.input_len * longest) + std::ceil(command_.output_len * longest));
   if (length > facts.max_model_len)
-    failure_ = "--input-len + --output-len is " + std::to_string(length) + ", but the context holds " +
+    failure_ = std::string("--input-len + --output-len is ") + (command_.range_ratio > 0 ? "up to " : "") +
+               std::to_string(length) + ", but the context holds " +
                std::to_string(facts.max_model_len) + " tokens; lower them or raise --max-model-len";
   else
     begin(now);
 }
 
-void BenchJob::submit_random(TimePoint) {
+int random_length(int length, double ratio, uint64_t random) {
+  const auto low = std::max(int64_t(std::floor(length * (1 - ratio))), int64_t(1));
+  const auto high = std::max(int64_t(std::ceil(length * (1 + ratio))), low);
+  return int(low + int64_t(random % uint64_t(high - low + 1)));
+}
+
+void BenchJob::submit_random(TimePoint now) {
   Request request;
   request.id = next_id_++;
   std::mt19937_64 random(command_.run.engine.seed * 0x9e3779b97f4a7c15ull + request.id);
-  for (int i = 0; i < command_.input_len; ++i)
+  int input_len = command_.input_len, output_len = command_.output_len;
+  if (command_.range_ratio > 0) {
+    input_len = random_length(input_len, command_.range_ratio, random());
+    output_len = random_length(output_len, command_.range_ratio, random());
+  }
+  for (int i = 0; i < input_len; ++i)
     request.prompt.push_back(int32_t(random() % uint64_t(facts_.vocab_size)));
   request.sampling.seed = request.id;
   request.sampling.n = command_.n;
-  request.sampling.max_new_tokens = command_.output_len;
+  request.sampling.max_new_tokens = output_len;
   request.sampling.ignore_eos = true;
-  open_choices_[request.id] = command_.n;
+  open_[request.id] = {command_.n, now};
+  prompt_tokens_ += input_len;
+  kv_tokens_ += decode_kv_tokens(command_.n, input_len, output_len);
   port_->submit(std::move(request));
 }
 
@@ -51,9 +68,10 @@ void BenchJob::on_events(const std::vector<EngineEvent>& events, TimePoint now) 
       last_token_ = now;
       if (token->index == 0) on_first_token(now);
     }
-    const auto open = open_choices_.find(token->request);
-    if (token->finish == FinishReason::none || open == open_choices_.end() || --open->second > 0) continue;
-    open_choices_.erase(open);
+    const auto open = open_.find(token->request);
+    if (token->finish == FinishReason::none || open == open_.end() || --open->second.choices > 0) continue;
+    latencies_.push_back(std::chrono::duration<double>(now - open->second.submitted).count());
+    open_.erase(open);
     on_request_done(now);
   }
 }

@@ -33,6 +33,9 @@ class BenchJob : public FrontJob {
   virtual void on_request_done(TimePoint now) = 0;
 
   void submit_random(TimePoint now);
+  int64_t prompt_tokens() const { return prompt_tokens_; }            // submitted
+  double kv_tokens() const { return kv_tokens_; }                     // cached tokens their decode steps read
+  const std::vector<double>& latencies() const { return latencies_; }  // seconds, of requests, as they ended
   const EngineFacts& facts() const { return facts_; }
   const EngineStats& stats() const { return stats_; }
   bool stopped() const { return cancelled_ || !failure_.empty(); }
@@ -45,9 +48,15 @@ class BenchJob : public FrontJob {
   EngineFacts facts_;
   RequestPort* port_ = nullptr;
   RequestId next_id_ = 1;
-  std::unordered_map<RequestId, int> open_choices_;
+  struct OpenRequest {
+    int choices = 0;
+    TimePoint submitted;
+  };
+  std::unordered_map<RequestId, OpenRequest> open_;
   EngineStats stats_;
-  int64_t generated_tokens_ = 0;
+  int64_t generated_tokens_ = 0, prompt_tokens_ = 0;
+  double kv_tokens_ = 0;
+  std::vector<double> latencies_;
   TimePoint last_token_;
   bool cancelled_ = false;
   std::string failure_;
@@ -55,6 +64,9 @@ class BenchJob : public FrontJob {
 
 std::unique_ptr<BenchJob> make_latency_job(const BenchCommand& command);
 std::unique_ptr<BenchJob> make_throughput_job(const BenchCommand& command);
+
+// Uniform in [floor(length * (1 - ratio)), ceil(length * (1 + ratio))], at least 1.
+int random_length(int length, double ratio, uint64_t random);
 
 // Linear interpolation between order statistics, as numpy.percentile; `values` need not be sorted.
 double percentile(std::vector<double> values, double percent);

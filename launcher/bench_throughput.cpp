@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "launcher/bench_floor.h"
 #include "launcher/bench_job.h"
@@ -19,19 +20,20 @@ class ThroughputJob final : public BenchJob {
 
   BenchReport report() const override {
     const double elapsed = seconds(ended_ - begun_);
-    const int64_t prompt_tokens = int64_t(finished_) * command_.input_len, output_tokens = generated_tokens();
-    const double total = double(prompt_tokens + output_tokens);
+    const int64_t output_tokens = generated_tokens();
+    const double total = double(prompt_tokens() + output_tokens);
     BenchReport report;
     report.text = fmt::format("Throughput: {:.2f} requests/s, {:.2f} total tokens/s, {:.2f} output tokens/s\n",
                               finished_ / elapsed, total / elapsed, double(output_tokens) / elapsed);
     report.text +=
-        fmt::format("Total num prompt tokens:  {}\nTotal num output tokens:  {}\n", prompt_tokens, output_tokens);
+        fmt::format("Total num prompt tokens:  {}\nTotal num output tokens:  {}\n", prompt_tokens(), output_tokens);
     report.figures["elapsed_time"] = elapsed;
     report.figures["num_requests"] = finished_;
     report.figures["total_num_tokens"] = int64_t(total);
     report.figures["requests_per_second"] = finished_ / elapsed;
     report.figures["tokens_per_second"] = total / elapsed;
     report.figures["output_tokens_per_second"] = double(output_tokens) / elapsed;
+    report_requests(report);
     report_floor(report, elapsed);
     return report;
   }
@@ -55,12 +57,30 @@ class ThroughputJob final : public BenchJob {
       submit_random(now);
   }
 
+  // A request's latency runs from its submission: with twice the slots submitted, half of it is waiting.
+  void report_requests(BenchReport& report) const {
+    const double count = double(std::max<size_t>(latencies().size(), 1));
+    const double mean = std::accumulate(latencies().begin(), latencies().end(), 0.0) / count;
+    const double p99 = percentile(latencies(), 99);
+    const double padded = double(stats().padded_tokens);
+    const double computed = double(stats().prompt_tokens + stats().generated_tokens);
+    const double fraction = padded > 0 ? padded / (padded + computed) : 0;
+    report.text += fmt::format("Request latency: mean {:.3f} s, p99 {:.3f} s\n", mean, p99);
+    if (padded > 0)
+      report.text += fmt::format("Padding: {:.0f} tokens beside {:.0f}, {:.1f} % of all\n", padded, computed,
+                                 fraction * 100);
+    report.figures["mean_request_latency"] = mean;
+    report.figures["p99_request_latency"] = p99;
+    report.figures["steps"] = stats().steps;
+    report.figures["padded_tokens"] = stats().padded_tokens;
+    report.figures["padded_fraction"] = fraction;
+  }
+
   // Every step reads the weights once; prefill computes more than it reads, so this floor is for decode alone.
   void report_floor(BenchReport& report, double elapsed) const {
     const double per_step = double(std::max(1, facts().num_slots));
     const double steps = stats().steps > 0 ? double(stats().steps) : double(generated_tokens()) / per_step;
-    const double kv = decode_kv_tokens(double(finished_) * command_.n, command_.input_len, command_.output_len);
-    const double floor = floor_seconds(facts(), steps, kv, true);
+    const double floor = floor_seconds(facts(), steps, kv_tokens(), true);
     if (floor <= 0) return;
     report.text +=
         fmt::format("Memory floor: {:.2f} s for {:.0f} steps; {}\n", floor, steps, floor_verdict(floor, elapsed));

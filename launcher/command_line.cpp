@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "launcher/engine_flags.h"
+#include "launcher/sampling_options.h"
 #include "launcher/version.h"
 
 namespace trireme {
@@ -73,45 +74,12 @@ RunOptions resolve_run(const RunFlags& flags) {
   return run;
 }
 
-void add_sampling_flags(CLI::App& app, SamplingFlags& flags, uint64_t& seed, bool& greedy, bool& sample) {
-  const std::string group = "Sampling (defaults: the model's generation_config.json, else temperature 1 without cuts)";
-  app.add_option("--max-new-tokens", flags.max_new_tokens, "Most tokens to generate (default: the model's, else 256)")
-      ->group(group);
-  app.add_option("--max-length", flags.max_length, "Most tokens of prompt and output")->group(group);
-  app.add_option("--min-new-tokens", flags.min_new_tokens, "No end before so many tokens")->group(group);
-  app.add_option("--min-length", flags.min_length, "No end before so many tokens of prompt and output")->group(group);
-  app.add_option("--temperature", flags.temperature, "0: greedy")->group(group);
-  app.add_option("--top-k", flags.top_k, "Draw from the k likeliest (0: all)")->group(group);
-  app.add_option("--top-p", flags.top_p, "Draw from the likeliest that together reach p")->group(group);
-  app.add_option("--min-p", flags.min_p, "Draw from those at least p times as likely as the likeliest")->group(group);
-  app.add_option("--typical-p", flags.typical_p, "Locally typical sampling")->group(group);
-  app.add_option("--repetition-penalty", flags.repetition_penalty, "Above 1: repeat less")->group(group);
-  app.add_option("--presence-penalty", flags.presence_penalty, "-2 to 2, OpenAI's")->group(group);
-  app.add_option("--frequency-penalty", flags.frequency_penalty, "-2 to 2, OpenAI's")->group(group);
-  app.add_option("--seed", seed, "The same seed gives the same output (default: a new one per prompt)")->group(group);
-  app.add_option("-n,--n", flags.n, "Outputs per prompt")->group(group);
-  app.add_option("--stop", flags.stop, "Text that ends an output; may be given several times")
-      ->group(group)
-      ->allow_extra_args(false);
-  app.add_option("--stop-token-ids", flags.stop_token_ids, "Ids that end an output")
-      ->group(group)
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  app.add_flag("--greedy", greedy, "Always the likeliest token")->group(group);
-  app.add_flag("--do-sample", sample, "Draw even where the model's defaults say greedy")->group(group);
-  app.add_flag(
-         "--ignore-eos", [&flags](int64_t) { flags.ignore_eos = true; }, "Go on after the model's end token")
-      ->group(group);
-  app.add_option("--logprobs", flags.logprobs, "Log-probabilities of drawn tokens and of the K likeliest (0 to 20)")
-      ->group(group);
-}
-
 struct GenerateFlags {
   RunFlags run;
+  SamplingArguments sampling;
   GenerateCommand command;
   std::vector<std::string> words;  // MODEL PROMPT...
   std::string format = "text";
-  bool greedy = false, sample = false;
 };
 
 CLI::App* add_generate(CLI::App& app, GenerateFlags& flags) {
@@ -132,7 +100,7 @@ CLI::App* add_generate(CLI::App& app, GenerateFlags& flags) {
                 "No tokenizer: prompts and outputs are token ids")
       ->group(group);
   add_run_flags(*sub, flags.run, false);
-  add_sampling_flags(*sub, flags.command.sampling, flags.run.seed, flags.greedy, flags.sample);
+  add_sampling_flags(*sub, flags.sampling, flags.run.seed);
   return sub;
 }
 
@@ -144,10 +112,8 @@ GenerateCommand resolve_generate(const CLI::App& sub, GenerateFlags flags) {
   }
   command.prompts = flags.words;
   command.run = resolve_run(flags.run);
+  command.sampling = resolve(flags.sampling);
   if (sub.count("--seed") > 0) command.sampling.seed = flags.run.seed;
-  if (flags.greedy && flags.sample) throw ConfigError("--greedy and --do-sample exclude each other");
-  if (flags.greedy) command.sampling.do_sample = false;
-  if (flags.sample) command.sampling.do_sample = true;
   if (flags.format != "text" && flags.format != "json")
     throw ConfigError("--output-format must be text or json, got " + flags.format);
   command.format = flags.format == "json" ? OutputFormat::json : OutputFormat::text;
@@ -175,7 +141,17 @@ void add_common_bench_flags(CLI::App& sub, BenchFlags& flags) {
 
 BenchCommand resolve_bench(const BenchFlags& flags) {
   BenchCommand command = flags.command;
-  command.run = resolve_run(flags.run);
+  RunFlags run = flags.run;
+  command.all_policies = command.throughput && run.engine.batching == "all";
+  if (command.all_policies) run.engine.batching = "static";  // its checks are the strictest
+  command.run = resolve_run(run);
+  EngineOptions& engine = command.run.engine;
+  if (!command.throughput && engine.batching != BatchingPolicy::continuous)
+    engine.batch_size = std::min(command.batch_size * std::max(command.n, 1), engine.effective_max_num_seqs());
+  if (!command.plot.empty() && !command.all_policies)
+    throw ConfigError("--plot draws the comparison of --batching all: add that");
+  if (!(command.range_ratio >= 0 && command.range_ratio < 1))
+    throw ConfigError("--random-range-ratio must be in [0, 1), got " + std::to_string(command.range_ratio));
   const auto positive = [](int value, const char* flag) {
     if (value < 1) throw ConfigError(std::string(flag) + " must be at least 1, got " + std::to_string(value));
   };
@@ -265,9 +241,18 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   throughput_sub->add_option("--num-prompts", throughput.command.num_prompts, "Prompts in all")
       ->group("Load")
       ->capture_default_str();
+  throughput_sub
+      ->add_option("--random-range-ratio", throughput.command.range_ratio,
+                   "R: lengths are uniform in [length * (1 - R), length * (1 + R)]")
+      ->group("Load")
+      ->capture_default_str();
+  throughput_sub->add_option("--plot", throughput.command.plot, "With --batching all: draw the comparison, an SVG file")
+      ->group("Load");
   latency.run.engine.options.prefix_caching = false;  // equal prompts of later batches would cost nothing
   add_common_bench_flags(*latency_sub, latency);
   add_common_bench_flags(*throughput_sub, throughput);
+  throughput_sub->get_option("--batching")
+      ->description("continuous, dynamic or static; all: the same load under each, compared");
   CLI::App* version_sub = app.add_subcommand("version", "The same as --version");
 
   const auto deepest = [&]() -> CLI::App& {

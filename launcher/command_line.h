@@ -36,6 +36,9 @@ struct BenchCommand {
   int input_len = 32, output_len = 128, batch_size = 8, n = 1;
   int warmup_iterations = 10, iterations = 30;
   int num_prompts = 1000;
+  double range_ratio = 0;     // throughput: lengths are uniform in [length * (1 - ratio), length * (1 + ratio)]
+  bool all_policies = false;  // throughput: one run per batching policy
+  std::string plot;           // SVG of that comparison
   std::string output_json;
 };
 

@@ -95,6 +95,19 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags, bool positional_model) 
   app.add_option("--prefill-chunk", options.prefill_chunk, "Most tokens of one prompt in a step (0: the whole budget)")
       ->group(memory)
       ->capture_default_str();
+  app.add_option("--batching", flags.batching,
+                 "continuous; or dynamic, static: batches that start together, and that end together")
+      ->group(memory)
+      ->capture_default_str();
+  if (!app.get_option_no_throw("--batch-size"))  // bench latency has its own
+    app.add_option("--batch-size", options.batch_size,
+                   "Sequences of a dynamic or static batch (0: --max-num-seqs)")
+        ->group(memory)
+        ->capture_default_str();
+  app.add_option("--batch-wait-ms", options.batch_wait_ms,
+                 "How long a dynamic or static batch that is not full waits for more requests")
+      ->group(memory)
+      ->capture_default_str();
   app.add_option("--block-size", options.block_size, "Tokens per KV block")->group(memory)->capture_default_str();
   app.add_option("--num-gpu-blocks-override,--num-blocks", options.num_blocks_override,
                  "KV blocks per rank (0: what the memory allows)")
@@ -133,6 +146,9 @@ EngineOptions resolve(const EngineFlags& flags) {
     options.load_format = LoadFormat::dummy;
   else if (flags.load_format != "auto")
     throw ConfigError("--load-format must be auto or dummy, got " + flags.load_format);
+  const auto batching = parse_batching_policy(flags.batching);
+  if (!batching) throw ConfigError("--batching must be continuous, dynamic or static, got " + flags.batching);
+  options.batching = *batching;
   if (!flags.max_model_len.empty()) options.max_model_len = parse_count(flags.max_model_len, "--max-model-len");
   validate(options);
   return options;

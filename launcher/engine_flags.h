@@ -15,6 +15,7 @@ struct EngineFlags {
   EngineOptions options;
   std::string device = "auto";
   std::string load_format = "auto";
+  std::string batching = "continuous";
   std::string max_model_len;
   std::string model_flag;  // --model, beside the positional
 };

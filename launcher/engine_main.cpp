@@ -107,6 +107,9 @@ void run_rank_zero(const EngineOptions& options, Cluster& cluster, RankRuntime& 
   SchedulerOptions scheduling;
   scheduling.prefill_chunk = options.prefill_chunk;
   scheduling.enable_prefix_caching = options.prefix_caching;
+  scheduling.batching = {.policy = options.batching,
+                         .size = options.batch_size,
+                         .wait = std::chrono::milliseconds(options.batch_wait_ms)};
   std::thread engine_thread([&] {
     try {
       Engine(link, executor, clock, scheduling).run();

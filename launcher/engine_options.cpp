@@ -39,6 +39,17 @@ void validate(const EngineOptions& options) {
   require(options.memory_utilization > 0 && options.memory_utilization <= 1, "--gpu-memory-utilization", "in (0, 1]",
           options.memory_utilization);
   require(options.cpu_threads >= 0 && options.cpu_threads <= 1024, "--cpu-threads", "0 to 1024", options.cpu_threads);
+  require(options.batch_size >= 0 && options.batch_size <= 65536, "--batch-size", "0 to 65536", options.batch_size);
+  require(options.batch_wait_ms >= 0 && options.batch_wait_ms <= 600000, "--batch-wait-ms", "0 to 600000",
+          options.batch_wait_ms);
+  if (options.batch_size > 0 && options.batching == BatchingPolicy::continuous)
+    throw ConfigError(
+        fmt::format("--batch-size {}: continuous batching has no batches; add --batching dynamic or static, or use "
+                    "--max-num-seqs",
+                    options.batch_size));
+  if (options.batch_size > options.effective_max_num_seqs())
+    throw ConfigError(fmt::format("--batch-size {} is more than --max-num-seqs {}: lower the first or raise the second",
+                                  options.batch_size, options.effective_max_num_seqs()));
   if (options.effective_max_num_batched_tokens() < options.effective_max_num_seqs())
     throw ConfigError(
         fmt::format("--max-num-batched-tokens {} is less than --max-num-seqs {}: every sequence needs one token "
@@ -64,6 +75,9 @@ std::vector<std::string> to_arguments(const EngineOptions& options) {
   add("--gpu-memory-utilization", options.memory_utilization);
   arguments.push_back(options.prefix_caching ? "--enable-prefix-caching" : "--no-enable-prefix-caching");
   add("--prefill-chunk", options.prefill_chunk);
+  add("--batching", batching_policy_name(options.batching));
+  if (options.batch_size > 0) add("--batch-size", options.batch_size);
+  add("--batch-wait-ms", options.batch_wait_ms);
   add("--cpu-threads", options.cpu_threads);
   add("--seed", options.seed);
   if (options.verbose) arguments.push_back("--verbose");

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/device.h"
+#include "coordinator/batching.h"
 #include "protocol/endpoint.h"
 
 namespace trireme {
@@ -29,6 +30,9 @@ struct EngineOptions {
   double memory_utilization = 0.9;  // share of a device's memory that weights, KV cache and work space may fill
   bool prefix_caching = true;
   int prefill_chunk = 0;  // most tokens of one prompt per step; 0: the whole step budget
+  BatchingPolicy batching = BatchingPolicy::continuous;
+  int batch_size = 0;      // sequences of a dynamic or static batch; 0: max_num_seqs
+  int batch_wait_ms = 50;  // how long a batch that is not full waits for more requests
   int cpu_threads = 0;    // per rank, CPU back end; 0: this host's cores / its ranks
   uint64_t seed = 0;      // of dummy weights
   bool verbose = false;

@@ -64,7 +64,7 @@ class GenerateRun final : public FrontJob {
 
  private:
   static std::unique_ptr<OutputSink> make_sink(const GenerateCommand& command, size_t num_prompts) {
-    if (command.format == OutputFormat::json) return make_json_sink(stdout, command.sampling.logprobs.has_value());
+    if (command.format == OutputFormat::json) return make_json_sink(stdout);
     return make_text_sink(stdout, num_prompts, true);
   }
 

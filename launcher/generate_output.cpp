@@ -33,7 +33,10 @@ class TextSink final : public OutputSink {
     std::string text;
     if (many_) text += fmt::format("=== prompt {}: {}\n", prompt.index + 1, prompt.prompt);
     for (size_t i = 0; i < prompt.choices.size(); ++i) {
-      if (prompt.choices.size() > 1 && !(streamed_ && i == 0)) text += fmt::format("--- output {}\n", i + 1);
+      if (prompt.output.is_beam_search)
+        text += fmt::format("--- beam {}, score {:.4f}\n", i + 1, prompt.choices[i].record.beam_score);
+      else if (prompt.choices.size() > 1 && !(streamed_ && i == 0))
+        text += fmt::format("--- output {}\n", i + 1);
       if (!(streamed_ && i == 0)) text += answer(prompt.choices[i]);
       text += "\n";
     }
@@ -53,13 +56,12 @@ class TextSink final : public OutputSink {
 
 class JsonSink final : public OutputSink {
  public:
-  JsonSink(std::FILE* out, bool with_logprobs) : out_(out), with_logprobs_(with_logprobs) {}
+  explicit JsonSink(std::FILE* out) : out_(out) {}
   void on_text(size_t, int, const std::string&) override {}
-  void on_finished(const FinishedPrompt& prompt) override { write(out_, json_line(prompt, with_logprobs_) + "\n"); }
+  void on_finished(const FinishedPrompt& prompt) override { write(out_, json_line(prompt) + "\n"); }
 
  private:
   std::FILE* out_;
-  bool with_logprobs_;
 };
 
 double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
@@ -75,9 +77,7 @@ std::unique_ptr<OutputSink> make_text_sink(std::FILE* out, size_t num_prompts, b
   return std::make_unique<TextSink>(out, num_prompts, stream);
 }
 
-std::unique_ptr<OutputSink> make_json_sink(std::FILE* out, bool with_logprobs) {
-  return std::make_unique<JsonSink>(out, with_logprobs);
-}
+std::unique_ptr<OutputSink> make_json_sink(std::FILE* out) { return std::make_unique<JsonSink>(out); }
 
 std::string summary_line(const GenerateSummary& summary) {
   if (summary.first_token == TimePoint{} || summary.first_token_seconds.empty()) return "";

@@ -12,7 +12,7 @@ namespace trireme {
 
 // Text of one prompt as it comes; of several, whole answers under their prompts. `out` must outlive the sink.
 std::unique_ptr<OutputSink> make_text_sink(std::FILE* out, size_t num_prompts, bool stream);
-std::unique_ptr<OutputSink> make_json_sink(std::FILE* out, bool with_logprobs);
+std::unique_ptr<OutputSink> make_json_sink(std::FILE* out);
 
 // "12 prompts, 340 prompt tokens at 1020.3 tok/s, ..."; empty before anything was generated.
 std::string summary_line(const GenerateSummary& summary);

@@ -24,7 +24,8 @@ auto members(Is<PromptLogprobsEvent> auto& m) { return std::tie(m.request, m.fir
 auto members(Is<RequestFailedEvent> auto& m) { return std::tie(m.request, m.client_fault, m.message); }
 auto members(Is<EngineStats> auto& m) {
   return std::tie(m.running, m.waiting, m.blocks_total, m.blocks_free, m.blocks_cached, m.prompt_tokens,
-                  m.generated_tokens, m.preemptions, m.prefix_queries, m.prefix_hits, m.steps, m.device_seconds);
+                  m.generated_tokens, m.preemptions, m.prefix_queries, m.prefix_hits, m.padded_tokens, m.steps,
+                  m.device_seconds);
 }
 auto members(Is<TokenBias> auto& m) { return std::tie(m.id, m.bias); }
 auto members(Is<SamplingParams> auto& m) {
@@ -39,7 +40,7 @@ auto members(Is<Request> auto& m) {
                   m.beam_stop);
 }
 auto members(Is<SubmitCommand> auto& m) { return std::tie(m.request); }
-auto members(Is<CancelCommand> auto& m) { return std::tie(m.request); }
+auto members(Is<CancelCommand> auto& m) { return std::tie(m.request, m.choice); }
 auto members(Is<ShutdownCommand> auto& m) { return std::tie(m.drain); }
 auto members(Is<Hello> auto& m) { return std::tie(m.key, m.rank, m.world, m.pid, m.host, m.gpu); }
 auto members(Is<Beat> auto& m) { return std::tie(m.phase, m.step, m.counter, m.operation); }

@@ -58,6 +58,7 @@ struct EngineStats {
   int64_t blocks_total = 0, blocks_free = 0, blocks_cached = 0;
   int64_t prompt_tokens = 0, generated_tokens = 0, preemptions = 0;   // since the start
   int64_t prefix_queries = 0, prefix_hits = 0;                        // tokens
+  int64_t padded_tokens = 0;         // that static batches would compute beside the real ones, as rectangles
   int64_t steps = 0;
   double device_seconds = 0;
   bool operator==(const EngineStats&) const = default;
@@ -66,7 +67,10 @@ struct EngineStats {
 using EngineEvent = std::variant<TokenEvent, PromptLogprobsEvent, RequestFailedEvent, EngineStats>;
 
 struct SubmitCommand { Request request; };
-struct CancelCommand { RequestId request = 0; };
+struct CancelCommand {
+  RequestId request = 0;
+  int32_t choice = -1;  // -1: all of them
+};
 struct ShutdownCommand { bool drain = true; };         // finish what is accepted, or drop it
 using EngineCommand = std::variant<SubmitCommand, CancelCommand, ShutdownCommand>;
 

@@ -96,6 +96,40 @@ TEST_F(EngineTest, ACancelledRequestEmitsNothingMore) {
   EXPECT_EQ(port.events.size(), events);
 }
 
+TEST_F(EngineTest, SleepsUntilACollectedBatchIsDue) {
+  using std::chrono::milliseconds;
+  SchedulerOptions options;
+  options.batching = {.policy = BatchingPolicy::dynamic, .size = 4, .wait = milliseconds(250)};
+  Engine collecting(port, executor, clock, options);
+  send(SubmitCommand{make_request(1, 3, 1)});
+  collecting.step();
+  EXPECT_EQ(port.announced_step, -1);
+  collecting.step();
+  EXPECT_EQ(port.last_timeout, milliseconds(100));  // statistics go on meanwhile
+  clock.time += milliseconds(230);
+  collecting.step();
+  EXPECT_EQ(port.last_timeout, milliseconds(20));
+  EXPECT_EQ(port.announced_step, -1);
+  clock.time += milliseconds(20);
+  collecting.step();
+  EXPECT_EQ(port.last_timeout, milliseconds(0));
+  EXPECT_EQ(port.announced_step, 0);
+  collecting.step();
+  EXPECT_EQ(emitted<TokenEvent>().size(), 1u);
+}
+
+TEST_F(EngineTest, AShutdownThatDrainsStartsACollectedBatchAtOnce) {
+  SchedulerOptions options;
+  options.batching = {.policy = BatchingPolicy::static_, .size = 4, .wait = std::chrono::hours(1)};
+  Engine collecting(port, executor, clock, options);
+  send(SubmitCommand{make_request(1, 3, 2)});
+  collecting.step();
+  send(ShutdownCommand{.drain = true});
+  collecting.run();
+  EXPECT_EQ(emitted<TokenEvent>().back().finish, FinishReason::length);
+  EXPECT_TRUE(executor.shut_down());
+}
+
 TEST_F(EngineTest, ReportsStatisticsOnceASecond) {
   for (int round = 0; round < 30; ++round) {
     clock.time += std::chrono::milliseconds(100);

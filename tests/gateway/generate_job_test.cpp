@@ -13,12 +13,14 @@ namespace {
 class RecordingPort final : public RequestPort {
  public:
   void submit(Request request) override { open.emplace(request.id, std::move(request)); }
-  void cancel(RequestId id) override {
+  void cancel(RequestId id, int32_t choice) override {
+    if (choice >= 0) return cancelled_choices.emplace_back(id, choice), void();
     cancelled.push_back(id);
     open.erase(id);
   }
   std::map<RequestId, Request> open;
   std::vector<RequestId> cancelled;
+  std::vector<std::pair<RequestId, int32_t>> cancelled_choices;
 };
 
 class RecordingSink final : public OutputSink {
@@ -178,13 +180,118 @@ TEST_F(GenerateJobTest, WritesTheDocumentedJson) {
   make({"hi"});
   answer(1, 'A');
   answer(1, 0, true);
-  EXPECT_EQ(json_line(sink_.finished.at(0), false),
+  EXPECT_EQ(json_line(sink_.finished.at(0)),
             "{\"index\":0,\"prompt\":\"hi\",\"prompt_ids\":[104,105],\"outputs\":[{\"token_ids\":[65,0],\"text\":\"A\","
-            "\"finish_reason\":\"stop\",\"cumulative_logprob\":-5E-1,\"logprobs\":null}]}");
-  const json::value with = parse_json(json_line(sink_.finished.at(0), true), "line");
+            "\"finish_reason\":\"stop\",\"cumulative_logprob\":-5E-1,\"score\":null,\"logprobs\":null}]}");
+  sink_.finished[0].output.logprobs = true;
+  const json::value with = parse_json(json_line(sink_.finished.at(0)), "line");
   const json::value& first = with.at("outputs").at(0).at("logprobs").at(0);
   EXPECT_EQ(first.at("token_id").as_int64(), 65);
   EXPECT_DOUBLE_EQ(first.at("logprob").as_double(), -0.25);
+}
+
+TEST_F(GenerateJobTest, CancelsOneChoiceThatItsTextEnds) {
+  SamplingFlags sampling;
+  sampling.n = 2;
+  sampling.stop = {"X"};
+  make({"hi"}, sampling);
+  answer(1, 'X', false, 0);
+  EXPECT_EQ(port_.cancelled_choices, (std::vector<std::pair<RequestId, int32_t>>{{1, 0}}));
+  answer(1, 'Y', false, 0);  // was on its way
+  EXPECT_EQ(port_.cancelled_choices.size(), 1u);
+  EXPECT_TRUE(port_.cancelled.empty());
+  TokenEvent end;  // the engine's answer
+  end.request = 1;
+  end.finish = FinishReason::abort;
+  job_->on_events({end}, kNow);
+  answer(1, 'b', true, 1);
+  ASSERT_EQ(sink_.finished.size(), 1u);
+  EXPECT_EQ(sink_.finished[0].choices[0].finish, FinishReason::stop);
+  EXPECT_TRUE(port_.cancelled.empty());
+}
+
+TEST_F(GenerateJobTest, BestOfReturnsTheLikeliestPerTokenAndShowsNothingBefore) {
+  SamplingFlags sampling;
+  sampling.n = 2;
+  sampling.best_of = 4;
+  make({"hi"}, sampling);
+  EXPECT_EQ(port_.open.at(1).sampling.n, 4);
+  const std::vector<std::vector<float>> logprobs = {{-1, -2}, {-0.5f}, {-2, -0.25f, -0.75f}, {-1}};  // 0, 2: by token
+  for (int choice = 0; choice < 4; ++choice)
+    for (size_t i = 0; i < logprobs[size_t(choice)].size(); ++i) {
+      TokenEvent event;
+      event.request = 1;
+      event.choice = choice;
+      event.index = int32_t(i);
+      event.token = {'a' + choice, logprobs[size_t(choice)][i]};
+      event.finish = i + 1 == logprobs[size_t(choice)].size() ? FinishReason::length : FinishReason::none;
+      job_->on_events({event}, kNow);
+    }
+  EXPECT_TRUE(sink_.texts.empty());
+  ASSERT_EQ(sink_.finished.size(), 1u);
+  ASSERT_EQ(sink_.finished[0].choices.size(), 2u);
+  EXPECT_EQ(sink_.finished[0].choices[0].text, "b");
+  EXPECT_EQ(sink_.finished[0].choices[1].text, "ccc");  // -1 like "d": the lower choice
+  EXPECT_EQ(job_->summary().generated_tokens, 7);       // of all
+}
+
+TEST_F(GenerateJobTest, BeamsComeWholeWithTheirScoresAndTheFrontCutsAtStopStrings) {
+  SamplingFlags sampling;
+  sampling.beam_width = 3;
+  sampling.n = 2;
+  sampling.stop = {"CD"};
+  make({"hi", "b"}, sampling);
+  EXPECT_EQ(port_.open.size(), 2u);  // of 3 sequences each
+  std::vector<EngineEvent> events;
+  for (int choice = 0; choice < 2; ++choice)
+    for (const char letter : {'A', 'C', 'D'}) {
+      TokenEvent event;
+      event.request = 1;
+      event.choice = choice;
+      event.index = int32_t(letter == 'A' ? 0 : letter - 'B');
+      event.token = {letter, -0.5f};
+      events.emplace_back(event);
+    }
+  for (int choice = 0; choice < 2; ++choice) {  // the ends come by themselves
+    TokenEvent end;
+    end.request = 1;
+    end.choice = choice;
+    end.finish = FinishReason::stop;
+    end.beam_score = -0.5f - float(choice);
+    end.stop_text = "CD";
+    events.emplace_back(end);
+  }
+  job_->on_events(events, kNow);
+  EXPECT_TRUE(sink_.texts.empty());
+  EXPECT_TRUE(port_.cancelled.empty() && port_.cancelled_choices.empty());
+  ASSERT_EQ(sink_.finished.size(), 1u);
+  EXPECT_EQ(sink_.finished[0].choices[1].text, "A");
+  EXPECT_EQ(sink_.finished[0].choices[1].record.ids, (std::vector<int32_t>{'A', 'C', 'D'}));
+  const json::value line = parse_json(json_line(sink_.finished[0]), "line");
+  EXPECT_DOUBLE_EQ(line.at("outputs").at(1).at("score").as_double(), -1.5);
+}
+
+TEST_F(GenerateJobTest, EchoBeginsTheTextWithThePrompt) {
+  SamplingFlags sampling;
+  sampling.echo = true;
+  make({"hi"}, sampling);
+  answer(1, 'A');
+  answer(1, 'B', true);
+  EXPECT_EQ((sink_.texts[{0, 0}]), "hiAB");
+  EXPECT_EQ(sink_.finished.at(0).choices[0].text, "hiAB");
+}
+
+TEST_F(GenerateJobTest, WritesPromptLogprobsWhereAskedFor) {
+  SamplingFlags sampling;
+  sampling.prompt_logprobs = 1;
+  make({"hi!"}, sampling);
+  job_->on_events({PromptLogprobsEvent{1, 1, {{'i', -1}}, {{{'x', -0.5f}}}}}, kNow);
+  job_->on_events({PromptLogprobsEvent{1, 2, {{'!', -2}}, {{}}}}, kNow);
+  answer(1, 'A', true);
+  const json::value line = parse_json(json_line(sink_.finished.at(0)), "line");
+  EXPECT_EQ(json::serialize(line.at("prompt_logprobs")),
+            "[null,{\"token_id\":105,\"logprob\":-1E0,\"top\":[{\"token_id\":120,\"logprob\":-5E-1}]},"
+            "{\"token_id\":33,\"logprob\":-2E0,\"top\":[]}]");
 }
 
 }  // namespace

@@ -76,5 +76,38 @@ TEST(Ledger, ReplaysWithEverythingEmitted) {
   EXPECT_EQ(again.emitted, (std::vector<EmittedChoice>{{0, false, {10}}, {1, true, {20}}}));
 }
 
+TEST(Ledger, KeepsPromptScoresAndAsksForThemAgainUntilTheyAreComplete) {
+  Ledger ledger;
+  Request asked = request(1);
+  asked.prompt = {5, 6, 7, 8};
+  asked.sampling.prompt_logprobs = 1;
+  RequestRecord& record = ledger.admit(asked, kNow);
+  EXPECT_EQ(Ledger::replay(record).sampling.prompt_logprobs, 1);
+  ledger.append(PromptLogprobsEvent{1, 1, {{6, -1}, {7, -2}}, {{{6, -1}}, {{9, -1}}}});
+  EXPECT_FALSE(record.has_prompt_scores());
+  EXPECT_EQ(Ledger::replay(record).sampling.prompt_logprobs, 1);
+  EXPECT_THROW(ledger.append(PromptLogprobsEvent{1, 4, {{8, -3}}, {{}}}), InternalError);  // a gap
+  EXPECT_THROW(ledger.append(PromptLogprobsEvent{1, 3, {{7, -3}}, {{}}}), InternalError);  // another's id
+  ledger.append(PromptLogprobsEvent{1, 1, {{6, -1.5f}}, {{}}});                            // the next attempt
+  EXPECT_EQ(record.prompt_scores, (std::vector<TokenScore>{{6, -1.5f}}));
+  EXPECT_THROW(ledger.append(PromptLogprobsEvent{1, 2, {{7, -2}, {8, -3}, {8, -3}}, {{}, {}, {}}}), InternalError);
+  ledger.append(PromptLogprobsEvent{1, 2, {{7, -2}, {8, -3}}, {{}, {}}});
+  EXPECT_TRUE(record.has_prompt_scores());
+  EXPECT_EQ(Ledger::replay(record).sampling.prompt_logprobs, -1);
+  EXPECT_THROW(ledger.append(PromptLogprobsEvent{1, 1, {{6, -1}}, {{}}}), InternalError);  // nobody waits
+  EXPECT_FALSE(ledger.append(PromptLogprobsEvent{9, 1, {}, {}}));
+}
+
+TEST(Ledger, KeepsABeamsScore) {
+  Ledger ledger;
+  RequestRecord& record = ledger.admit(request(1), kNow);
+  TokenEvent end = token(1, 0, 10, 0, FinishReason::stop);
+  end.beam_score = -0.75f;
+  end.stop_text = "END";
+  ledger.append(end, kNow);
+  EXPECT_EQ(record.choices[0].beam_score, -0.75f);
+  EXPECT_EQ(record.choices[0].stop_text, "END");
+}
+
 }  // namespace
 }  // namespace trireme

@@ -12,7 +12,7 @@ constexpr double kMs = 1e-3;
 class RecordingPort final : public RequestPort {
  public:
   void submit(Request request) override { requests.push_back(std::move(request)); }
-  void cancel(RequestId) override {}
+  void cancel(RequestId, int32_t) override {}
   std::vector<Request> requests;
 };
 
@@ -94,6 +94,58 @@ TEST(BenchThroughput, CountsRequestsAndTokens) {
   EXPECT_EQ(report.figures.at("total_num_tokens").get_int64(), 9 * 7);
   EXPECT_NEAR(report.figures.at("elapsed_time").get_double(), end, 1e-9);
   EXPECT_NE(report.text.find(" requests/s, "), std::string::npos);
+}
+
+TEST(BenchThroughput, DrawsLengthsFromTheSeedAlone) {
+  BenchCommand command;
+  command.throughput = true;
+  command.input_len = 100;
+  command.output_len = 10;
+  command.num_prompts = 60;
+  command.range_ratio = 0.5;
+  EngineFacts wide = facts();
+  wide.num_slots = 30;
+  std::vector<Request> first;
+  for (int run = 0; run < 2; ++run) {
+    const auto job = make_throughput_job(command);
+    RecordingPort port;
+    job->start(wide, port, at(0));
+    ASSERT_EQ(port.requests.size(), 60u);
+    for (const Request& request : port.requests) {
+      EXPECT_TRUE(request.prompt.size() >= 50 && request.prompt.size() <= 150) << request.prompt.size();
+      EXPECT_TRUE(request.sampling.max_new_tokens >= 5 && request.sampling.max_new_tokens <= 15);
+    }
+    if (run == 0) first = port.requests;
+    EXPECT_EQ(port.requests, first);
+  }
+  EXPECT_NE(first[0].prompt.size(), first[1].prompt.size());
+}
+
+TEST(BenchThroughput, ReportsLatenciesAndPadding) {
+  BenchCommand command;
+  command.throughput = true;
+  command.output_len = 10;
+  command.num_prompts = 4;
+  const auto job = make_throughput_job(command);
+  RecordingPort port;
+  job->start(facts(), port, at(0));
+  serve(*job, port, 0);  // four at once, 10 ms a token
+  EngineStats stats;
+  stats.prompt_tokens = 128;
+  stats.generated_tokens = 40;
+  stats.padded_tokens = 56;
+  job->on_events({stats}, at(1));
+  const BenchReport report = job->report();
+  EXPECT_NEAR(report.figures.at("mean_request_latency").get_double(), 0.1, 1e-9);
+  EXPECT_NEAR(report.figures.at("p99_request_latency").get_double(), 0.1, 1e-9);
+  EXPECT_NEAR(report.figures.at("padded_fraction").get_double(), 0.25, 1e-9);
+}
+
+TEST(Bench, RandomLengthsReachBothEnds) {
+  EXPECT_EQ(random_length(10, 0.25, 0), 7);
+  EXPECT_EQ(random_length(10, 0.25, 6), 13);
+  EXPECT_EQ(random_length(10, 0.25, 7), 7);
+  EXPECT_EQ(random_length(1, 0.9, 0), 1);
 }
 
 TEST(Bench, RefusesLengthsBeyondTheContext) {

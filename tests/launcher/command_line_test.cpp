@@ -115,6 +115,11 @@ TEST(CommandLine, RefusesWrongValuesInOneLine) {
                                              {"generate", "m/n", "x", "--device", "tpu"},
                                              {"bench"},
                                              {"bench", "latency", "m/n", "--num-iters", "0"},
+                                             {"bench", "latency", "m/n", "--batching", "all"},
+                                             {"bench", "throughput", "m/n", "--batching", "sometimes"},
+                                             {"bench", "throughput", "m/n", "--batch-size", "4"},
+                                             {"bench", "throughput", "m/n", "--plot", "x.svg"},
+                                             {"bench", "throughput", "m/n", "--random-range-ratio", "1"},
                                              {"generate", "m/n", "x", "--max-model-len", "lots"},
                                              {"nonsense"},
                                              {"generate", "m/n", "x", "--greedy", "--do-sample"},
@@ -148,6 +153,91 @@ TEST(CommandLine, BenchDefaultsAreVllms) {
   EXPECT_EQ(latency.run.engine.load_format, LoadFormat::dummy);
   EXPECT_FALSE(latency.run.engine.prefix_caching);
   EXPECT_TRUE(std::get<BenchCommand>(parse_command_line({"bench", "throughput", "m/n"})).throughput);
+}
+
+TEST(CommandLine, BenchTakesABatchingPolicyOrAllOfThem) {
+  const auto bench = [](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "bench");
+    arguments.insert(arguments.begin() + 2, {"m/n", "--device", "cpu"});
+    return std::get<BenchCommand>(parse_command_line(arguments));
+  };
+  const BenchCommand all = bench({"throughput", "--batching", "all", "--batch-size", "4", "--plot", "x.svg",
+                                  "--random-range-ratio", "0.5", "--batch-wait-ms", "9"});
+  EXPECT_TRUE(all.all_policies);
+  EXPECT_EQ(all.run.engine.batch_size, 4);
+  EXPECT_EQ(all.run.engine.batch_wait_ms, 9);
+  EXPECT_EQ(all.range_ratio, 0.5);
+  const BenchCommand one = bench({"throughput", "--batching", "dynamic"});
+  EXPECT_FALSE(one.all_policies);
+  EXPECT_EQ(one.run.engine.batching, BatchingPolicy::dynamic);
+  const BenchCommand latency = bench({"latency", "--batching", "static", "--batch-size", "3"});
+  EXPECT_EQ(latency.batch_size, 3);
+  EXPECT_EQ(latency.run.engine.batch_size, 3);  // each iteration's prompts are one batch
+}
+
+TEST(CommandLine, KnowsEverySamplingParameter) {
+  const SamplingFlags flags = generate({"m/n",
+                                        "x",
+                                        "--num-beams",
+                                        "4",
+                                        "--num-return-sequences",
+                                        "2",
+                                        "--length-penalty",
+                                        "-0.5",
+                                        "--early-stopping",
+                                        "never",
+                                        "--best-of",
+                                        "3",
+                                        "--no-repeat-ngram-size",
+                                        "2",
+                                        "--bad-words",
+                                        "a b",
+                                        "--bad-words",
+                                        "c",
+                                        "--bad-words-ids",
+                                        "5,6",
+                                        "--allowed-token-ids",
+                                        "1,2,3",
+                                        "--logit-bias",
+                                        "12=-5,7=1.5",
+                                        "--logit-bias",
+                                        "9=2",
+                                        "--no-penalize-prompt",
+                                        "--prompt-logprobs",
+                                        "1",
+                                        "--echo",
+                                        "--include_stop_str_in_output",
+                                        "--stop-token-ids",
+                                        "8",
+                                        "--use-beam-search"})
+                                  .sampling;
+  EXPECT_EQ(flags.beam_width, 4);
+  EXPECT_EQ(flags.n, 2);
+  EXPECT_EQ(flags.length_penalty, -0.5);
+  EXPECT_EQ(flags.early_stopping, EarlyStopping::never);
+  EXPECT_EQ(flags.best_of, 3);
+  EXPECT_EQ(flags.no_repeat_ngram_size, 2);
+  EXPECT_EQ(flags.bad_words, (std::vector<std::string>{"a b", "c"}));
+  EXPECT_EQ(flags.bad_words_ids, (std::vector<std::vector<int32_t>>{{5, 6}}));
+  EXPECT_EQ(flags.allowed_token_ids, (std::vector<int32_t>{1, 2, 3}));
+  EXPECT_EQ(flags.logit_bias, (std::vector<TokenBias>{{12, -5}, {7, 1.5f}, {9, 2}}));
+  EXPECT_EQ(flags.penalize_prompt, false);
+  EXPECT_EQ(flags.prompt_logprobs, 1);
+  EXPECT_EQ(flags.echo, true);
+  EXPECT_EQ(flags.include_stop, true);
+  EXPECT_EQ(flags.use_beam_search, true);
+  EXPECT_EQ(generate({"m/n", "x", "--beam-width", "2", "--penalize-prompt"}).sampling.penalize_prompt, true);
+  EXPECT_FALSE(generate({"m/n", "x"}).sampling.penalize_prompt);
+  for (const std::vector<std::string>& wrong : std::vector<std::vector<std::string>>{{"--early-stopping", "maybe"},
+                                                                                     {"--logit-bias", "12"},
+                                                                                     {"--logit-bias", "12=nan"},
+                                                                                     {"--logit-bias", "=1"},
+                                                                                     {"--bad-words-ids", "1,,2"},
+                                                                                     {"--num-beams", "many"}}) {
+    std::vector<std::string> arguments = {"generate", "m/n", "x"};
+    arguments.insert(arguments.end(), wrong.begin(), wrong.end());
+    EXPECT_NE(refusal(arguments), "accepted") << wrong[0] << " " << wrong[1];
+  }
 }
 
 }  // namespace

@@ -25,6 +25,9 @@ EngineOptions sample() {
   options.prefix_caching = false;
   options.prefill_chunk = 16;
   options.cpu_threads = 2;
+  options.batching = BatchingPolicy::static_;
+  options.batch_size = 5;
+  options.batch_wait_ms = 7;
   options.seed = UINT64_MAX;
   options.verbose = true;
   options.front = {"unix:/a b/front", "secret", 7};
@@ -58,6 +61,15 @@ TEST(EngineOptions, RefuseValuesOutOfRangeWithTheFlagsName) {
   }
   options = sample();
   options.max_num_batched_tokens = 6;  // fewer than sequences
+  EXPECT_THROW(validate(options), ConfigError);
+  options = sample();
+  options.batch_size = 8;  // more than sequences
+  EXPECT_THROW(validate(options), ConfigError);
+  options = sample();
+  options.batching = BatchingPolicy::continuous;  // with a batch size
+  EXPECT_THROW(validate(options), ConfigError);
+  options = sample();
+  options.batch_wait_ms = -1;
   EXPECT_THROW(validate(options), ConfigError);
 }
 

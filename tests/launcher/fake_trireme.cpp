@@ -88,7 +88,8 @@ class FakeCoordinator {
       const RequestId id = submit->request.id;
       sequences_[id].request = std::move(submit->request);
     }
-    if (auto* cancel = std::get_if<CancelCommand>(&command)) sequences_.erase(cancel->request);
+    if (auto* cancel = std::get_if<CancelCommand>(&command); cancel && cancel->choice < 0)
+      sequences_.erase(cancel->request);
     if (auto* shutdown = std::get_if<ShutdownCommand>(&command)) {
       stopping_ = true;
       if (!shutdown->drain) sequences_.clear();

@@ -61,11 +61,11 @@ TEST(TextSink, PutsManyAnswersUnderTheirPrompts) {
 
 TEST(JsonSink, WritesOneLinePerPrompt) {
   Written out;
-  const auto sink = make_json_sink(out.file(), false);
+  const auto sink = make_json_sink(out.file());
   sink->on_finished(answer(0, {"a\nb"}));
   EXPECT_EQ(out.text(),
             "{\"index\":0,\"prompt\":\"q0\",\"prompt_ids\":[],\"outputs\":[{\"token_ids\":[],\"text\":\"a\\nb\","
-            "\"finish_reason\":\"stop\",\"cumulative_logprob\":0E0,\"logprobs\":null}]}\n");
+            "\"finish_reason\":\"stop\",\"cumulative_logprob\":0E0,\"score\":null,\"logprobs\":null}]}\n");
 }
 
 TEST(Summary, SeparatesPrefillFromDecodeForOnePrompt) {
@@ -87,6 +87,17 @@ TEST(Summary, SeparatesPrefillFromDecodeForOnePrompt) {
 TEST(ProgressBar, FillsToItsWidth) {
   EXPECT_EQ(progress_bar(0, 10, 30), "[..................]   0% 0/10");
   EXPECT_EQ(progress_bar(10, 10, 40).find('.'), std::string::npos);
+}
+
+TEST(TextSink, PutsBeamsUnderTheirScores) {
+  Written out;
+  const auto sink = make_text_sink(out.file(), 1, true);
+  FinishedPrompt prompt = answer(0, {"a", "b"});
+  prompt.output.is_beam_search = true;
+  prompt.choices[0].record.beam_score = -0.25f;
+  prompt.choices[1].record.beam_score = -1.5f;
+  sink->on_finished(prompt);
+  EXPECT_EQ(out.text(), "--- beam 1, score -0.2500\na\n--- beam 2, score -1.5000\nb\n");
 }
 
 }  // namespace

@@ -374,7 +374,7 @@ TEST(Embedded, AnswersOnceUnderAnOuterMpirun) {
   EXPECT_EQ(program.out(),
             "{\"index\":0,\"prompt\":\"\",\"prompt_ids\":[1],\"outputs\":[{\"token_ids\":[1,14],\"text\":\"\",\"finish_"
             "reason\":\"length\","
-            "\"cumulative_logprob\":-1E0,\"logprobs\":null}]}\n");
+            "\"cumulative_logprob\":-1E0,\"score\":null,\"logprobs\":null}]}\n");
 }
 
 TEST(Embedded, ReportsAFailureAndExits70) {

@@ -39,6 +39,7 @@ std::vector<RankMessage> rank_messages() {
   token.finish = FinishReason::length;
   EngineStats stats;
   stats.device_seconds = 1.25;
+  stats.padded_tokens = 1234567890123;
   EngineFacts facts;
   facts.vocab_size = 49152;
   facts.device = "a GPU";
@@ -77,18 +78,22 @@ TEST(Codec, FrontMessagesComeBackWhole) {
   append_frame(bytes, FrontMessage(Welcome{}), kAttempt);
   append_frame(bytes, FrontMessage(SubmitCommand{sample_request()}), kAttempt);
   append_frame(bytes, FrontMessage(CancelCommand{12}), kAttempt);
+  append_frame(bytes, FrontMessage(CancelCommand{12, 3}), kAttempt);
   append_frame(bytes, FrontMessage(ShutdownCommand{false}), kAttempt);
   FrameReader<FrontMessage> reader(kAttempt);
   reader.feed(bytes);
   EXPECT_TRUE(std::holds_alternative<Welcome>(*reader.next()));
   EXPECT_EQ(std::get<SubmitCommand>(*reader.next()).request, sample_request());
-  EXPECT_EQ(std::get<CancelCommand>(*reader.next()).request, 12u);
+  EXPECT_EQ(std::get<CancelCommand>(*reader.next()).choice, -1);
+  const CancelCommand one = std::get<CancelCommand>(*reader.next());
+  EXPECT_EQ(one.request, 12u);
+  EXPECT_EQ(one.choice, 3);
   EXPECT_FALSE(std::get<ShutdownCommand>(*reader.next()).drain);
 }
 
 TEST(Codec, TheLayoutIsFixed) {
-  EXPECT_EQ(frame(FrontMessage(CancelCommand{0x0102})),
-            std::string("\x08\0\0\0\x07\0\0\0\x44\x02\x01\0\0\0\0\0\0", 17));
+  EXPECT_EQ(frame(FrontMessage(CancelCommand{0x0102, 3})),
+            std::string("\x0c\0\0\0\x07\0\0\0\x44\x02\x01\0\0\0\0\0\0\x03\0\0\0", 21));
 }
 
 TEST(Codec, MessagesComeOutOfBytesInAnyPieces) {

@@ -10,7 +10,10 @@ namespace trireme::testing {
 
 class FakePort final : public EnginePort {
  public:
-  std::vector<EngineCommand> receive(std::chrono::microseconds) override { return std::exchange(commands, {}); }
+  std::vector<EngineCommand> receive(std::chrono::microseconds timeout) override {
+    last_timeout = timeout;
+    return std::exchange(commands, {});
+  }
   void emit(std::vector<EngineEvent> emitted) override {
     for (EngineEvent& event : emitted) events.push_back(std::move(event));
   }
@@ -20,6 +23,7 @@ class FakePort final : public EnginePort {
   }
 
   std::vector<EngineCommand> commands;  // for the next receive
+  std::chrono::microseconds last_timeout{-1};
   std::vector<EngineEvent> events;      // emitted so far
   int64_t announced_step = -1;
   std::vector<RequestId> announced;  // with that step

@@ -134,6 +134,10 @@ Scenario make_scenario(uint64_t seed) {
   const int end = dice.one_in(6) ? dice.between(rounds / 2, rounds) : rounds + 13;
   scenario.commands.push_back({end, ShutdownCommand{drain}});
   std::ranges::stable_sort(scenario.commands, {}, &TimedCommand::round);
+  scenario.options.batching.policy =
+      dice.any({BatchingPolicy::continuous, BatchingPolicy::dynamic, BatchingPolicy::static_});
+  scenario.options.batching.size = dice.any({0, 0, 1, 2, 3, 5});
+  scenario.options.batching.wait = std::chrono::milliseconds(dice.any({0, 20, 100}));
   return scenario;
 }
 
@@ -143,6 +147,9 @@ std::string describe(const Scenario& scenario) {
       fmt::format("pp {} slots {} tokens {} logit rows {} model length {} vocab {} chunk {} caching {}\n", cluster.pp,
                   cluster.num_slots, cluster.max_batched_tokens, cluster.max_logit_rows, cluster.max_model_len,
                   cluster.vocab_size, scenario.options.prefill_chunk, scenario.options.enable_prefix_caching);
+  const BatchingOptions& batching = scenario.options.batching;
+  text += fmt::format("  batching {}, {} sequences, {} ms\n", batching_policy_name(batching.policy), batching.size,
+                      batching.wait.count());
   for (const KvGroupInfo& group : cluster.groups) {
     text += fmt::format("  group: {} blocks of {}, window {}\n", group.num_blocks, group.block_size, group.window);
   }

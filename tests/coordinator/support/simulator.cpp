@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "coordinator/engine.h"
+#include "tests/coordinator/support/batch_checker.h"
 #include "tests/coordinator/support/fake_executor.h"
 #include "tests/coordinator/support/fake_port.h"
 #include "tests/coordinator/support/ledger.h"
@@ -52,6 +53,7 @@ class Simulation {
         model_(scenario_.cluster, seed, scenario_.non_finite_period),
         executor_(model_, seed),
         ledger_(model_),
+        batches_(scenario_.options.batching, scenario_.cluster.num_slots),
         engine_(port_, executor_, clock_, scenario_.options, fault),
         trace_(trace) {
     if (trace_) fmt::print("{}", describe(scenario_));
@@ -61,11 +63,12 @@ class Simulation {
     size_t next = 0;
     for (bool running = true; running; ++outcome.rounds) {
       CHECK_LT(outcome.rounds, kMaxRounds) << "no end";
+      clock_.time += std::chrono::milliseconds(7);
       for (; next < scenario_.commands.size() && scenario_.commands[next].round <= outcome.rounds; ++next) {
         ledger_.note(scenario_.commands[next].command);
+        batches_.note(scenario_.commands[next].command, clock_.time);
         port_.commands.push_back(scenario_.commands[next].command);
       }
-      clock_.time += std::chrono::milliseconds(7);
       running = engine_.step();
       check_round();
     }
@@ -77,7 +80,9 @@ class Simulation {
   void check_round() {
     if (trace_ && executor_.last_plan().step > traced_) print_plan(executor_.last_plan());
     traced_ = executor_.last_plan().step;
-    for (const EngineEvent& event : std::exchange(port_.events, {})) {
+    const std::vector<EngineEvent> events = std::exchange(port_.events, {});
+    batches_.check_round(std::exchange(port_.announced, {}), events, clock_.time);
+    for (const EngineEvent& event : events) {
       if (trace_) print_event(event);
       ledger_.note(event);
     }
@@ -103,6 +108,7 @@ class Simulation {
   FakePort port_;
   FakeClock clock_;
   Ledger ledger_;
+  BatchChecker batches_;
   Engine engine_;
   bool trace_;
   StepId traced_ = -1;
