@@ -220,6 +220,8 @@ bool Evaluator::apply_test(const std::string& name, const Value& input, const Ar
 Value Evaluator::attribute_of(const Value& object, const std::string& name) {
   if (object.is_undefined()) fail(object.undefined_reason());
   if (Object* own = object.if_object()) return own->attribute(name);
+  if (const List* list = object.if_list(); list && list->is_tuple() && list->name == "group")
+    if (name == "grouper" || name == "list") return list->items[name == "list"];
   if (const Method* method = find_method(object, name)) return make_method_value(object, *method);
   if (is_refused_method(object, name))
     return Value::undefined("access to attribute '" + name + "' of '" + object.type_name() + "' object is unsafe");

@@ -33,12 +33,20 @@ Value dotted(Evaluator& evaluator, Value item, const Value& path, const Value* f
 
 Value fold_case(const Value& value) { return value.if_text() ? Value(to_lower(value.if_text()->bytes())) : value; }
 
+Value generator(Values items) { return Value::iterable(ListKind::generator, std::move(items), "generator"); }
+
 Value first_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
+  if (const List* list = input.if_list(); list && list->kind == ListKind::generator) {
+    if (list->consumed < list->items.size()) return list->items[list->consumed++];
+    return Value::undefined("no first item, sequence was empty");
+  }
   Values items = items_of(evaluator.budget(), input);
   return items.empty() ? Value::undefined("no first item, sequence was empty") : items.front();
 }
 
 Value last_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
+  if (const List* list = input.if_list(); list && list->kind == ListKind::generator)
+    fail("'generator' object is not reversible");
   Values items = items_of(evaluator.budget(), input);
   return items.empty() ? Value::undefined("no last item, sequence was empty") : items.back();
 }
@@ -70,12 +78,12 @@ Value map_filter(Evaluator& evaluator, const Value& input, const Arguments& argu
     const BoundArguments bound("map", arguments, {"attribute", "default"});
     for (const Value& item : items_of(evaluator.budget(), input))
       out.push_back(dotted(evaluator, item, bound.required(0), bound[1]));
-    return Value::list(std::move(out));
+    return generator(std::move(out));
   }
   Arguments rest{Values(arguments.positional.begin() + 1, arguments.positional.end()), arguments.named};
   const std::string name = require_text(arguments.positional[0], "the name of the filter that map applies").bytes();
   for (const Value& item : items_of(evaluator.budget(), input)) out.push_back(evaluator.apply_filter(name, item, rest));
-  return Value::list(std::move(out));
+  return generator(std::move(out));
 }
 
 // select(test, ...), reject(test, ...), selectattr(attribute, test, ...), rejectattr(attribute, test, ...)
@@ -95,16 +103,16 @@ Value select_filter(Evaluator& evaluator, const Value& input, const Arguments& a
     const bool holds = has_test ? evaluator.apply_test(test, subject, rest) : subject.truthy();
     if (holds == wanted) out.push_back(item);
   }
-  return Value::list(std::move(out));
+  return generator(std::move(out));
 }
 
 Value reverse_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
   Values items = items_of(evaluator.budget(), input);
   std::reverse(items.begin(), items.end());
-  if (!input.if_text()) return Value::list(std::move(items));
+  if (!input.if_text()) return Value::iterable(ListKind::generator, std::move(items), "list_reverseiterator");
   Text out;
   for (const Value& item : items) out.append(*item.if_text());
-  return out;
+  return out.as_markup(input.if_text()->is_markup());
 }
 
 // Stable; `key` makes what is compared of an item.
@@ -139,7 +147,7 @@ Values pairs_of(Evaluator& evaluator, const Value& input) {
 }
 
 Value items_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
-  return Value::list(pairs_of(evaluator, input));
+  return generator(pairs_of(evaluator, input));
 }
 
 Value dictsort_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
@@ -167,7 +175,7 @@ Value unique_filter(Evaluator& evaluator, const Value& input, const Arguments& a
     seen.set(folded, Value(true));
     out.push_back(item);
   }
-  return Value::list(std::move(out));
+  return generator(std::move(out));
 }
 
 template <bool largest>
@@ -206,10 +214,51 @@ Value batch_filter(Evaluator& evaluator, const Value& input, const Arguments& ar
     if (int64_t(batch.size()) == size) flush();
     batch.push_back(std::move(item));
   }
-  if (batch.empty()) return Value::list(std::move(batches));
+  if (batch.empty()) return generator(std::move(batches));
   if (bound[1] && !bound[1]->is_none()) batch.resize(size_t(size), *bound[1]);
   flush();
-  return Value::list(std::move(batches));
+  return generator(std::move(batches));
+}
+
+// Columns instead of rows: the first ones are longer when it does not come out even.
+Value slice_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
+  const BoundArguments bound("slice", arguments, {"slices", "fill_with"});
+  const int64_t slices = require_int(bound.required(0), "slice's count");
+  if (slices < 1 || slices > kMaxRange) fail("slice's count must be from 1 to " + std::to_string(kMaxRange));
+  const Values items = items_of(evaluator.budget(), input);
+  evaluator.budget().spend_items(size_t(slices));
+  const size_t each = items.size() / size_t(slices), longer = items.size() % size_t(slices);
+  const bool fill = bound[1] && !bound[1]->is_none();
+  Values columns;
+  size_t at = 0;
+  for (size_t i = 0; i < size_t(slices); ++i) {
+    const size_t end = at + each + (i < longer);
+    Values column(items.begin() + std::ptrdiff_t(at), items.begin() + std::ptrdiff_t(end));
+    if (fill && i >= longer) column.push_back(*bound[1]);
+    columns.push_back(Value::list(std::move(column)));
+    at = end;
+  }
+  return generator(std::move(columns));
+}
+
+// Tuples (key, items), sorted by the key; also .grouper and .list.
+Value groupby_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
+  const BoundArguments bound("groupby", arguments, {"attribute", "default", "case_sensitive"});
+  const Value* fallback = bound[1] && !bound[1]->is_none() ? bound[1] : nullptr;
+  const auto key_of = [&](const Value& item) { return dotted(evaluator, item, bound.required(0), fallback); };
+  const auto compared = [&](const Value& key) { return bound.flag(2, false) ? key : fold_case(key); };
+  Values items = items_of(evaluator.budget(), input), groups, group;
+  sort_items(evaluator, items, false, [&](const Value& item) { return compared(key_of(item)); });
+  const auto flush = [&] {
+    const Value key = key_of(group[0]);
+    groups.push_back(Value::iterable(ListKind::tuple, {key, Value::list(std::exchange(group, {}))}, "group"));
+  };
+  for (const Value& item : items) {
+    if (!group.empty() && !equal(evaluator.budget(), compared(key_of(group[0])), compared(key_of(item)))) flush();
+    group.push_back(item);
+  }
+  if (!group.empty()) flush();
+  return Value::list(std::move(groups));
 }
 
 constexpr Filter kFilters[] = {
@@ -231,6 +280,8 @@ constexpr Filter kFilters[] = {
     {"max", extreme_filter<true>},
     {"sum", sum_filter},
     {"batch", batch_filter},
+    {"slice", slice_filter},
+    {"groupby", groupby_filter},
 };
 
 }  // namespace

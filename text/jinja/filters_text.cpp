@@ -21,7 +21,8 @@ Value trim(Evaluator& evaluator, const Value& input, const Arguments& arguments)
 
 template <std::string (*map)(std::string_view)>
 Value map_case(Evaluator& evaluator, const Value& input, const Arguments&) {
-  return Value(map(to_text(evaluator.budget(), input).bytes()));
+  const Text text = to_text(evaluator.budget(), input);
+  return text.mapped(map(text.bytes()));
 }
 
 // Jinja's own rule, unlike str.title: words begin after blanks, hyphens and opening brackets only.
@@ -65,7 +66,7 @@ Value indent_filter(Evaluator& evaluator, const Value& input, const Arguments& a
   Budget& budget = evaluator.budget();
   const bool by_text = bound[0] && bound[0]->if_text();
   const int64_t width = by_text ? 0 : std::clamp<int64_t>(bound.integer(0, 4), 0, 10'000);
-  const std::string indention = by_text ? bound.text(0, "") : std::string(size_t(width), ' ');
+  const Text indention = by_text ? *bound[0]->if_text() : Text(std::string(size_t(width), ' '));
   Text source = to_text(budget, input);
   source.append("\n");
   const Values lines = split_lines(budget, source, false);
@@ -87,30 +88,15 @@ Value center_filter(Evaluator& evaluator, const Value& input, const Arguments& a
 
 Value escape_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
   const Text source = to_text(evaluator.budget(), input);
-  Text out;
-  for (size_t at = 0; at < source.size(); ++at) {
-    switch (source.bytes()[at]) {
-      case '&':
-        out.append("&amp;");
-        break;
-      case '<':
-        out.append("&lt;");
-        break;
-      case '>':
-        out.append("&gt;");
-        break;
-      case '"':
-        out.append("&#34;");
-        break;
-      case '\'':
-        out.append("&#39;");
-        break;
-      default:
-        out.append(source.bytes().substr(at, 1));
-    }
-  }
-  evaluator.budget().check_text(out.size());
-  return out;
+  return source.is_markup() ? source : escape_html(evaluator.budget(), source).as_markup();
+}
+
+Value forced_escape_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
+  return escape_html(evaluator.budget(), to_text(evaluator.budget(), input)).as_markup();
+}
+
+Value safe_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
+  return to_text(evaluator.budget(), input).as_markup();
 }
 
 Value format_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
@@ -236,12 +222,66 @@ Value wordcount_filter(Evaluator& evaluator, const Value& input, const Arguments
 Value attr_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
   const BoundArguments bound("attr", arguments, {"name"});
   const std::string name = bound.text(0, "");
+  if (is_refused_method(input, name)) return evaluator.attribute_of(input, name);
   if (const Method* method = find_method(input, name)) return make_method_value(input, *method);
   return input.if_object() ? evaluator.attribute_of(input, name)
                            : Value::undefined("there is no attribute '" + name + "'");
 }
 
-Value same(Evaluator&, const Value& input, const Arguments&) { return input; }
+// What is longer than length and leeway ends with `end`, at a blank unless words may be cut.
+Value truncate_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
+  const BoundArguments bound("truncate", arguments, {"length", "killwords", "end", "leeway"});
+  const int64_t length = bound.integer(0, 255), leeway = bound[3] && !bound[3]->is_none() ? bound.integer(3, 5) : 5;
+  const Text end = bound[2] ? require_text(*bound[2], "truncate's end") : Text("...");
+  const int64_t kept = length - int64_t(count_chars(end.bytes()));
+  if (kept < 0) fail("truncate's length is shorter than what it ends with");
+  if (leeway < 0) fail("truncate's leeway must not be negative");
+  const Text text = to_text(evaluator.budget(), input);
+  if (int64_t(count_chars(text.bytes())) <= length + leeway) return text;
+  Text out = text.slice(0, char_offset(text.bytes(), size_t(kept)));
+  if (!bound.flag(1, false)) out = out.slice(0, std::min(out.bytes().rfind(' '), out.size()));
+  out.append(end);
+  return out;
+}
+
+Text url_quoted(const Text& text, std::string_view safe) {
+  Text out;
+  text.visit_runs([&](std::string_view run, bool untrusted) {
+    std::string quoted;
+    for (const char c : run) {
+      char buffer[8];
+      const bool kept = std::isalnum(uint8_t(c)) || std::string_view("_.-~").find(c) != std::string_view::npos ||
+                        safe.find(c) != std::string_view::npos;
+      std::snprintf(buffer, sizeof(buffer), kept ? "%c" : "%%%02X", uint8_t(c));
+      quoted += buffer;
+    }
+    out.append(quoted, untrusted);
+  });
+  return out;
+}
+
+Value urlencode_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
+  Budget& budget = evaluator.budget();
+  if (!input.if_dict() && !input.if_list()) return url_quoted(to_text(budget, input), "/");
+  Text out;
+  const auto write_pair = [&](const Value& key, const Value& value) {
+    if (out.size() > 0) out.append("&");
+    out.append(url_quoted(to_text(budget, key), ""));
+    out.append("=");
+    out.append(url_quoted(to_text(budget, value), ""));
+    budget.check_text(out.size() > kMaxTextBytes ? out.size() : 0);
+  };
+  if (const Dict* dict = input.if_dict()) {
+    for (const auto& [key, value] : dict->entries()) write_pair(key, value);
+    return out;
+  }
+  for (const Value& item : items_of(budget, input)) {
+    const Values pair = items_of(budget, item);
+    if (pair.size() != 2) fail("urlencode takes a string, a mapping or pairs");
+    write_pair(pair[0], pair[1]);
+  }
+  return out;
+}
 
 constexpr Filter kFilters[] = {
     {"trim", trim},
@@ -255,7 +295,10 @@ constexpr Filter kFilters[] = {
     {"center", center_filter},
     {"escape", escape_filter},
     {"e", escape_filter},
-    {"safe", same},
+    {"forceescape", forced_escape_filter},
+    {"safe", safe_filter},
+    {"truncate", truncate_filter},
+    {"urlencode", urlencode_filter},
     {"format", format_filter},
     {"tojson", tojson_filter},
     {"int", int_filter},

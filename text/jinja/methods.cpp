@@ -23,7 +23,7 @@ Value strip_method(Evaluator&, const Value& self, const Arguments& arguments) {
 template <std::string (*map)(std::string_view)>
 Value map_method(Evaluator&, const Value& self, const Arguments& arguments) {
   const BoundArguments bound("this method", arguments, {});
-  return Value(map(self_text(self).bytes()));
+  return self_text(self).mapped(map(self_text(self).bytes()));
 }
 
 Values split_on_blanks(Evaluator& evaluator, const Text& text, int64_t limit) {
@@ -44,6 +44,19 @@ Values split_on_blanks(Evaluator& evaluator, const Text& text, int64_t limit) {
     skip(false);
     parts.emplace_back(text.slice(begin, at));
   }
+  return parts;
+}
+
+// The last `limit` words, and before them the rest without the blanks at its end.
+Values rsplit_on_blanks(Evaluator& evaluator, const Text& text, int64_t limit) {
+  Values words = split_on_blanks(evaluator, text, -1);
+  if (int64_t(words.size()) <= limit) return words;
+  Values parts(words.end() - std::ptrdiff_t(limit), words.end());
+  Text rest = strip(text, nullptr, false, true);
+  for (auto word = parts.rbegin(); word != parts.rend(); ++word)
+    rest = strip(rest.slice(0, rest.size() - word->if_text()->size()), nullptr, false, true);
+  evaluator.budget().spend_bytes(text.size() * parts.size());
+  parts.insert(parts.begin(), rest);
   return parts;
 }
 
@@ -79,10 +92,9 @@ template <bool from_right>
 Value split_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
   const BoundArguments bound("split()", arguments, {"sep", "maxsplit"});
   const int64_t limit = bound.integer(1, -1);
-  if (!bound[0] || bound[0]->is_none()) {
-    if (from_right && limit >= 0) fail("rsplit() on white space with a limit is not supported");
-    return Value::list(split_on_blanks(evaluator, self_text(self), limit));
-  }
+  if (!bound[0] || bound[0]->is_none())
+    return Value::list(from_right && limit >= 0 ? rsplit_on_blanks(evaluator, self_text(self), limit)
+                                                : split_on_blanks(evaluator, self_text(self), limit));
   const std::string separator = bound.text(0, "");
   if (separator.empty()) fail("empty separator");
   return Value::list((from_right ? split_from_right : split_on)(evaluator, self_text(self), separator, limit));
@@ -119,7 +131,8 @@ Value affix_method(Evaluator& evaluator, const Value& self, const Arguments& arg
 
 template <bool from_right, bool must_exist>
 Value find_method_of_text(Evaluator&, const Value& self, const Arguments& arguments) {
-  const BoundArguments bound("find()", arguments, {"sub", "start"});
+  const BoundArguments bound("find()", arguments, {"sub", "start", "end"});
+  if (bound[2]) fail("find() with an end is not supported");
   const std::string& bytes = self_text(self).bytes();
   const std::string& wanted = require_text(bound.required(0), "find()'s argument").bytes();
   const int64_t length = int64_t(count_chars(bytes));
@@ -142,14 +155,16 @@ Value join_method(Evaluator& evaluator, const Value& self, const Arguments& argu
   const BoundArguments bound("join()", arguments, {"iterable"});
   Text out;
   bool first = true;
+  const bool markup = self_text(self).is_markup();
   for (const Value& item : items_of(evaluator.budget(), bound.required(0))) {
     if (!std::exchange(first, false)) out.append(self_text(self));
-    out.append(require_text(item, "every item that join() joins"));
+    const Text& part = require_text(item, "every item that join() joins");
+    out.append(markup && !part.is_markup() ? escape_html(evaluator.budget(), part) : part);
     evaluator.budget().step();
     evaluator.budget().check_text(out.size() > kMaxTextBytes ? out.size() : 0);
   }
   evaluator.budget().check_text(out.size());
-  return out;
+  return out.as_markup(markup);
 }
 
 Value count_method(Evaluator&, const Value& self, const Arguments& arguments) {
@@ -203,51 +218,72 @@ Value case_test_method(Evaluator&, const Value& self, const Arguments&) {
   return own(bytes) == bytes && other(bytes) != bytes;
 }
 
-// "{} {0} {name}" without format specifications.
 Value format_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
+  return brace_format(evaluator, self_text(self), arguments);
+}
+
+Value zfill_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
+  const BoundArguments bound("zfill()", arguments, {"width"});
   const Text& text = self_text(self);
-  const std::string& bytes = text.bytes();
-  Text out;
-  size_t automatic = 0;
-  for (size_t at = 0; at < bytes.size();) {
-    const size_t brace = std::min(bytes.find_first_of("{}", at), bytes.size());
-    out.append(text.slice(at, brace));
-    if (brace == bytes.size()) break;
-    at = brace + 1;
-    if (at < bytes.size() && bytes[at] == bytes[brace]) {
-      out.append(text.slice(brace, at++));
-      continue;
-    }
-    const size_t end = bytes.find('}', at);
-    if (bytes[brace] == '}' || end == std::string::npos) fail("format(): a single brace in the format string");
-    const std::string field = bytes.substr(at, end - at);
-    at = end + 1;
-    const bool numbered = field.find_first_not_of("0123456789") == std::string::npos && field.size() < 6;
-    const auto named =
-        std::find_if(arguments.named.begin(), arguments.named.end(), [&](const auto& n) { return n.first == field; });
-    const size_t index = !numbered ? 0 : field.empty() ? automatic++ : size_t(std::stoul(field));
-    if (numbered ? index >= arguments.positional.size() : named == arguments.named.end())
-      fail("format(): the field '" + field + "' is missing or has a form that is not supported");
-    out.append(to_text(evaluator.budget(), numbered ? arguments.positional[index] : named->second));
-    evaluator.budget().check_text(out.size());
+  const bool has_sign = text.bytes().starts_with('-') || text.bytes().starts_with('+');
+  Text out = text.slice(0, has_sign);
+  out.append(pad(evaluator.budget(), text.slice(has_sign, text.size()),
+                 require_int(bound.required(0), "the width") - has_sign, U'0', true, false));
+  return out;
+}
+
+std::string swap_case(std::string_view text) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const auto [code, bytes] = decode_char(text, at);
+    const std::string_view one = text.substr(at, bytes);
+    out += category(code) == Category::Lu ? to_lower(one) : to_upper(one);
+    at += bytes;
   }
   return out;
+}
+
+Value expandtabs_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
+  const BoundArguments bound("expandtabs()", arguments, {"tabsize"});
+  const int64_t size = std::clamp<int64_t>(bound.integer(0, 8), 0, 1000);
+  const Text& text = self_text(self);
+  Text out;
+  int64_t column = 0;
+  for (size_t at = 0; at < text.size();) {
+    const auto [code, bytes] = decode_char(text.bytes(), at);
+    if (code == '\t') {
+      const int64_t blanks = size > 0 ? size - column % size : 0;
+      out.append(std::string(size_t(blanks), ' '));
+      column += blanks;
+    } else {
+      out.append(text.slice(at, at + bytes));
+      column = code == '\n' || code == '\r' ? 0 : column + 1;
+    }
+    at += bytes;
+    evaluator.budget().check_text(out.size() > kMaxTextBytes ? out.size() : 0);
+  }
+  return out;
+}
+
+Value is_ascii_method(Evaluator&, const Value& self, const Arguments&) {
+  const std::string& bytes = self_text(self).bytes();
+  return std::all_of(bytes.begin(), bytes.end(), [](char c) { return uint8_t(c) < 0x80; });
 }
 
 Value items_method(Evaluator&, const Value& self, const Arguments&) {
   Values pairs;
   for (const auto& [key, value] : self.if_dict()->entries()) pairs.push_back(Value::tuple({key, value}));
-  return Value::list(std::move(pairs));
+  return Value::iterable(ListKind::view, std::move(pairs), "dict_items");
 }
 
 Value keys_method(Evaluator& evaluator, const Value& self, const Arguments&) {
-  return Value::list(items_of(evaluator.budget(), self));
+  return Value::iterable(ListKind::view, items_of(evaluator.budget(), self), "dict_keys");
 }
 
 Value values_method(Evaluator&, const Value& self, const Arguments&) {
   Values values;
   for (const auto& entry : self.if_dict()->entries()) values.push_back(entry.second);
-  return Value::list(std::move(values));
+  return Value::iterable(ListKind::view, std::move(values), "dict_values");
 }
 
 Value get_method(Evaluator&, const Value& self, const Arguments& arguments) {
@@ -301,6 +337,10 @@ constexpr Method kTextMethods[] = {
     {"ljust", pad_method<false, true>},
     {"rjust", pad_method<true, false>},
     {"center", pad_method<true, true>},
+    {"zfill", zfill_method},
+    {"swapcase", map_method<swap_case>},
+    {"expandtabs", expandtabs_method},
+    {"isascii", is_ascii_method},
     {"isdigit", all_method<is_digit_char>},
     {"isdecimal", all_method<is_digit_char>},
     {"isnumeric", all_method<is_number>},
@@ -346,7 +386,8 @@ const Method* find_method(const Value& self, std::string_view name) {
   if (self.if_dict()) return find_in(kDictMethods, name);
   if (const List* list = self.if_list()) {
     const Method* method = find_in(kListMethods, name);
-    return method && list->is_tuple && name == "copy" ? nullptr : method;
+    if (list->kind == ListKind::view || list->kind == ListKind::generator) return nullptr;
+    return method && list->kind != ListKind::list && name == "copy" ? nullptr : method;
   }
   return nullptr;
 }
@@ -357,7 +398,7 @@ bool is_refused_method(const Value& self, std::string_view name) {
   const auto is_in = [&](const auto& names) {
     return std::find(std::begin(names), std::end(names), name) != std::end(names);
   };
-  if (const List* list = self.if_list()) return !list->is_tuple && is_in(kOfLists);
+  if (const List* list = self.if_list()) return list->kind == ListKind::list && is_in(kOfLists);
   return self.if_dict() && is_in(kOfDicts);
 }
 

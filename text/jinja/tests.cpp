@@ -25,6 +25,10 @@ bool is_mapping(Evaluator&, const Value& v, const Arguments&) { return v.if_dict
 bool is_iterable(Evaluator&, const Value& v, const Arguments&) {
   return v.is_undefined() || v.if_text() || v.if_list() || v.if_dict();
 }
+bool is_sequence(Evaluator&, const Value& v, const Arguments&) {
+  return v.if_text() || v.if_dict() || (v.if_list() && v.if_list()->has_items()) || v.is_undefined();
+}
+bool is_escaped(Evaluator&, const Value& v, const Arguments&) { return v.if_text() && v.if_text()->is_markup(); }
 bool is_callable(Evaluator&, const Value& v, const Arguments&) { return v.if_object() && v.if_object()->callable(); }
 bool is_filter(Evaluator&, const Value& v, const Arguments&) {
   return v.if_text() && find_filter(v.if_text()->bytes());
@@ -79,7 +83,8 @@ constexpr Test kTests[] = {
     {"number", is_any_number},
     {"mapping", is_mapping},
     {"iterable", is_iterable},
-    {"sequence", is_iterable},
+    {"sequence", is_sequence},
+    {"escaped", is_escaped},
     {"callable", is_callable},
     {"filter", is_filter},
     {"test", is_test},

@@ -45,7 +45,7 @@ Text replace_all(Budget& budget, const Text& text, const Text& old, const Text& 
   }
   out.append(text.slice(at, bytes.size()));
   budget.check_text(out.size());
-  return out;
+  return out.as_markup(text.is_markup());
 }
 
 Values split_lines(Budget& budget, const Text& text, bool keep_ends) {
@@ -67,6 +67,22 @@ Values split_lines(Budget& budget, const Text& text, bool keep_ends) {
   }
   if (begin < bytes.size()) lines.emplace_back(text.slice(begin, bytes.size()));
   return lines;
+}
+
+Text escape_html(Budget& budget, const Text& text) {
+  Text out;
+  size_t kept = 0;
+  for (size_t at = text.bytes().find_first_of("&<>\"'"); at != std::string::npos;
+       at = text.bytes().find_first_of("&<>\"'", at + 1)) {
+    out.append(text.slice(kept, at));
+    const char c = text.bytes()[at];
+    const char* escaped = c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '"' ? "&#34;" : "&#39;";
+    out.append(escaped, text.slice(at, at + 1).is_marked());
+    kept = at + 1;
+  }
+  out.append(text.slice(kept, text.size()));
+  budget.check_text(out.size());
+  return out;
 }
 
 Text pad(Budget& budget, const Text& text, int64_t width, char32_t fill, bool left, bool right) {

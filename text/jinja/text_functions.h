@@ -13,6 +13,7 @@ Text strip(const Text& text, const std::string* set, bool left, bool right);
 // count < 0: all.
 Text replace_all(Budget& budget, const Text& text, const Text& old, const Text& replacement, int64_t count);
 Values split_lines(Budget& budget, const Text& text, bool keep_ends);
+Text escape_html(Budget& budget, const Text& text);  // & < > and both quotes; not yet markup
 Text pad(Budget& budget, const Text& text, int64_t width, char32_t fill, bool left, bool right);
 
 }  // namespace trireme::jinja

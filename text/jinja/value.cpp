@@ -15,10 +15,10 @@ int nesting_above(int inner) {
   return inner + 1;
 }
 
-List make_list(Values items, bool is_tuple) {
+List make_list(ListKind kind, Values items, std::string name = "") {
   int inner = 0;
   for (const Value& item : items) inner = std::max(inner, item.nesting());
-  return {std::move(items), is_tuple, nesting_above(inner)};
+  return {std::move(items), kind, nesting_above(inner), std::move(name)};
 }
 
 // Equal keys have equal spellings: 1, 1.0 and true are one key.
@@ -50,17 +50,14 @@ Value Value::undefined(std::string reason) {
   return value;
 }
 
-Value Value::list(Values items) {
+Value Value::iterable(ListKind kind, Values items, std::string name) {
   Value value;
-  value.storage_ = std::make_shared<const List>(make_list(std::move(items), false));
+  value.storage_ = std::make_shared<const List>(make_list(kind, std::move(items), std::move(name)));
   return value;
 }
 
-Value Value::tuple(Values items) {
-  Value value;
-  value.storage_ = std::make_shared<const List>(make_list(std::move(items), true));
-  return value;
-}
+Value Value::list(Values items) { return iterable(ListKind::list, std::move(items), ""); }
+Value Value::tuple(Values items) { return iterable(ListKind::tuple, std::move(items), ""); }
 
 Value Value::dict(Dict dict) { return Value(std::make_shared<const Dict>(std::move(dict))); }
 
@@ -72,7 +69,10 @@ std::string Value::undefined_reason() const {
 const char* Value::type_name() const {
   constexpr const char* kNames[] = {"Undefined", "NoneType", "bool", "int", "float", "str"};
   if (storage_.index() < std::size(kNames)) return kNames[storage_.index()];
-  if (const List* list = if_list()) return list->is_tuple ? "tuple" : "list";
+  if (const List* list = if_list()) {
+    if (list->kind == ListKind::list || list->is_tuple()) return list->is_tuple() ? "tuple" : "list";
+    return list->kind == ListKind::range ? "range" : list->name.c_str();
+  }
   return if_dict() ? "dict" : if_object()->type_name();
 }
 
@@ -82,7 +82,7 @@ bool Value::truthy() const {
   if (const int64_t* number = if_int()) return *number != 0;
   if (const double* real = if_real()) return *real != 0;
   if (const Text* text = if_text()) return text->size() > 0;
-  if (const List* list = if_list()) return !list->items.empty();
+  if (const List* list = if_list()) return !list->items.empty() || !list->has_length();
   if (const Dict* dict = if_dict()) return dict->size() > 0;
   return true;
 }
