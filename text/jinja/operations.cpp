@@ -232,7 +232,11 @@ bool contains(Budget& budget, const Value& container, const Value& item) {
     budget.spend_bytes(text->size());
     return text->bytes().find(wanted->bytes()) != std::string::npos;
   }
-  if (const Dict* dict = container.if_dict()) return dict->find(item) != nullptr;
+  if (const Dict* dict = container.if_dict()) {
+    if ((item.if_list() && item.if_list()->kind == ListKind::list) || item.if_dict())
+      fail(std::string("unhashable type: '") + item.type_name() + "'");
+    return dict->find(item) != nullptr;
+  }
   if (const List* list = container.if_list()) {
     const auto found = std::find_if(list->items.begin() + std::ptrdiff_t(list->consumed), list->items.end(),
                                     [&](const Value& v) { return equal(budget, v, item); });

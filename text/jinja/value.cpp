@@ -21,6 +21,12 @@ List make_list(ListKind kind, Values items, std::string name = "") {
   return {std::move(items), kind, nesting_above(inner), std::move(name)};
 }
 
+bool is_hashable(const Value& key) {
+  if (key.is_undefined() || key.if_dict() || key.if_object()) return false;
+  const List* list = key.if_list();
+  return !list || (list->is_tuple() && std::all_of(list->items.begin(), list->items.end(), is_hashable));
+}
+
 // Equal keys have equal spellings: 1, 1.0 and true are one key.
 std::string key_spelling(const Value& key) {
   if (const Text* text = key.if_text()) return "s" + text->bytes();
@@ -31,6 +37,14 @@ std::string key_spelling(const Value& key) {
     return whole ? "i" + std::to_string(int64_t(*real)) : "f" + std::to_string(*real);
   }
   if (key.is_none()) return "n";
+  if (const List* tuple = key.if_list(); tuple && tuple->is_tuple()) {
+    std::string spelling = "t";
+    for (const Value& item : tuple->items) {
+      const std::string inner = key_spelling(item);
+      spelling += std::to_string(inner.size()) + ":" + inner;
+    }
+    return spelling;
+  }
   fail(std::string("unhashable type: '") + key.type_name() + "'");
 }
 
@@ -103,7 +117,7 @@ void Dict::set(const Value& key, Value value) {
 }
 
 const Value* Dict::find(const Value& key) const {
-  if (key.is_undefined() || key.if_list() || key.if_dict() || key.if_object()) return nullptr;
+  if (!is_hashable(key)) return nullptr;
   const auto slot = index_.find(key_spelling(key));
   return slot == index_.end() ? nullptr : &entries_[slot->second].second;
 }
