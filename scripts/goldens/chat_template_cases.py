@@ -219,7 +219,7 @@ SYNTAX_ERRORS = [
 def render(template, variables):
     """The template alone, with nothing but these variables."""
     try:
-        return {"output": _compile_jinja_template(template).render(**variables)}
+        return {"output": _compile_jinja_template(template).render(**copy.deepcopy(variables))}
     except Exception as error:  # noqa: BLE001: whatever Jinja raises is what ours must refuse
         return {"error": str(error)}
 

@@ -316,8 +316,8 @@ TEST(ChatTemplate, DamagedTemplatesNeverCrash) {
 
 TEST(ChatTemplate, OneTemplateRendersInSeveralThreads) {
   const ChatTemplate chat(read_text_file(golden_path("templates/chatml_tools.jinja")));
-  const auto& golden = goldens().at("files").at("chatml_tools.jinja").as_array()[5];
-  const ChatTemplateInput input = input_of(conversations()[5].as_object());
+  const auto& golden = goldens().at("files").at("chatml_tools.jinja").as_array()[4];
+  const ChatTemplateInput input = input_of(conversations()[4].as_object());
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i)
     threads.emplace_back([&] {

@@ -74,6 +74,7 @@ Value join_filter(Evaluator& evaluator, const Value& input, const Arguments& arg
 // map("upper"), map("default", x), map(attribute="name", default=x)
 Value map_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
   Values out;
+  if (!input.truthy()) return generator({});
   if (arguments.positional.empty()) {
     const BoundArguments bound("map", arguments, {"attribute", "default"});
     for (const Value& item : items_of(evaluator.budget(), input))
@@ -97,6 +98,7 @@ Value select_filter(Evaluator& evaluator, const Value& input, const Arguments& a
   const Arguments rest{Values(arguments.positional.begin() + std::ptrdiff_t(rest_at), arguments.positional.end()),
                        arguments.named};
   Values out;
+  if (!input.truthy()) return generator({});  // of none and 0, too
   for (const Value& item : items_of(evaluator.budget(), input)) {
     const Value subject = by_attribute ? dotted(evaluator, item, arguments.positional[0]) : item;
     evaluator.budget().step();
@@ -126,19 +128,35 @@ void sort_items(Evaluator& evaluator, Values& items, bool reverse, Key key) {
   for (size_t i = 0; i < items.size(); ++i) items[i] = keyed[i].second;
 }
 
+// "a,b": two things to sort by.
+Values attributes_of(const Value& names) {
+  if (!names.if_text()) return {names};
+  const Text& text = *names.if_text();
+  Values out;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t end = std::min(text.bytes().find(',', at), text.size());
+    out.emplace_back(text.slice(at, end));
+    at = end + 1;
+  }
+  return out;
+}
+
 Value sort_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
   const BoundArguments bound("sort", arguments, {"reverse", "case_sensitive", "attribute"});
   Values items = items_of(evaluator.budget(), input);
   const bool by_attribute = bound[2] && !bound[2]->is_none();
+  const Values attributes = by_attribute ? attributes_of(*bound[2]) : Values();
   sort_items(evaluator, items, bound.flag(0, false), [&](const Value& item) {
-    const Value key = by_attribute ? dotted(evaluator, item, *bound[2]) : item;
-    return bound.flag(1, false) ? key : fold_case(key);
+    const auto folded = [&](const Value& key) { return bound.flag(1, false) ? key : fold_case(key); };
+    if (!by_attribute) return folded(item);
+    Values keys;
+    for (const Value& attribute : attributes) keys.push_back(folded(dotted(evaluator, item, attribute)));
+    return Value::list(std::move(keys));
   });
   return Value::list(std::move(items));
 }
 
 Values pairs_of(Evaluator& evaluator, const Value& input) {
-  if (input.is_undefined()) return {};
   if (!input.if_dict()) fail("Can only get item pairs from a mapping.");
   Values pairs;
   evaluator.budget().spend_value(input);
@@ -147,7 +165,7 @@ Values pairs_of(Evaluator& evaluator, const Value& input) {
 }
 
 Value items_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
-  return generator(pairs_of(evaluator, input));
+  return generator(input.is_undefined() ? Values() : pairs_of(evaluator, input));
 }
 
 Value dictsort_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {

@@ -67,7 +67,7 @@ Value indent_filter(Evaluator& evaluator, const Value& input, const Arguments& a
   const bool by_text = bound[0] && bound[0]->if_text();
   const int64_t width = by_text ? 0 : std::clamp<int64_t>(bound.integer(0, 4), 0, 10'000);
   const Text indention = by_text ? *bound[0]->if_text() : Text(std::string(size_t(width), ' '));
-  Text source = to_text(budget, input);
+  Text source = require_text(input, "what indent is given");
   source.append("\n");
   const Values lines = split_lines(budget, source, false);
   Text out;
@@ -158,6 +158,7 @@ Value int_filter(Evaluator&, const Value& input, const Arguments& arguments) {
   const BoundArguments bound("int", arguments, {"default", "base"});
   const int64_t base = bound.integer(1, 10);
   if (base < 2 || base > 36) fail("int's base must be from 2 to 36");
+  if (input.is_undefined()) fail(input.undefined_reason());
   std::optional<int64_t> number = as_int(input);
   if (!number && input.if_real()) number = truncate_real(*input.if_real());
   if (!number && input.if_text()) number = parse_int(*input.if_text(), int(base));
@@ -167,9 +168,23 @@ Value int_filter(Evaluator&, const Value& input, const Arguments& arguments) {
 
 Value float_filter(Evaluator&, const Value& input, const Arguments& arguments) {
   const BoundArguments bound("float", arguments, {"default"});
+  if (input.is_undefined()) fail(input.undefined_reason());
   std::optional<double> real = as_real(input);
   if (!real && input.if_text()) real = parse_real(*input.if_text());
   return real ? Value(*real) : bound[0] ? *bound[0] : Value(0.0);
+}
+
+// To a multiple of 10 to the power of -precision; half-way to the even one.
+Value round_integer(int64_t value, int64_t precision) {
+  if (precision >= 0) return value;
+  if (precision < -18) return int64_t(0);
+  int64_t unit = 1;
+  for (int64_t i = precision; i < 0; ++i) unit *= 10;
+  int64_t quotient = value / unit, rest = value % unit;
+  if (rest < 0) rest += unit, --quotient;
+  if (rest > unit / 2 || (rest == unit / 2 && quotient % 2 != 0)) ++quotient;
+  if (__builtin_mul_overflow(quotient, unit, &quotient)) fail("a number is outside the range of 64 bits");
+  return quotient;
 }
 
 Value round_filter(Evaluator&, const Value& input, const Arguments& arguments) {
@@ -179,10 +194,10 @@ Value round_filter(Evaluator&, const Value& input, const Arguments& arguments) {
   const int64_t precision = std::clamp<int64_t>(bound.integer(0, 0), -300, 300);
   const std::string method = bound.text(1, "common");
   const double scale = std::pow(10.0, double(precision));
-  if (method == "ceil") return std::ceil(*value * scale) / scale;
-  if (method == "floor") return std::floor(*value * scale) / scale;
+  if (method == "ceil") return std::ceil(*value * scale) / scale + 0.0;  // no negative zero
+  if (method == "floor") return std::floor(*value * scale) / scale + 0.0;
   if (method != "common") fail("round's method must be common, ceil or floor");
-  if (input.if_int() && precision >= 0) return input;
+  if (const auto whole = as_int(input)) return round_integer(*whole, precision);
   if (precision < 0) return std::nearbyint(*value * scale) / scale;
   char buffer[768];
   std::snprintf(buffer, sizeof(buffer), "%.*f", int(precision), *value);  // exact decimal, half to even
@@ -222,6 +237,7 @@ Value wordcount_filter(Evaluator& evaluator, const Value& input, const Arguments
 Value attr_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
   const BoundArguments bound("attr", arguments, {"name"});
   const std::string name = bound.text(0, "");
+  if (input.is_undefined()) fail(input.undefined_reason());
   if (is_refused_method(input, name)) return evaluator.attribute_of(input, name);
   if (const Method* method = find_method(input, name)) return make_method_value(input, *method);
   return input.if_object() ? evaluator.attribute_of(input, name)
@@ -229,15 +245,17 @@ Value attr_filter(Evaluator& evaluator, const Value& input, const Arguments& arg
 }
 
 // What is longer than length and leeway ends with `end`, at a blank unless words may be cut.
-Value truncate_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
+Value truncate_filter(Evaluator&, const Value& input, const Arguments& arguments) {
   const BoundArguments bound("truncate", arguments, {"length", "killwords", "end", "leeway"});
   const int64_t length = bound.integer(0, 255), leeway = bound[3] && !bound[3]->is_none() ? bound.integer(3, 5) : 5;
   const Text end = bound[2] ? require_text(*bound[2], "truncate's end") : Text("...");
   const int64_t kept = length - int64_t(count_chars(end.bytes()));
   if (kept < 0) fail("truncate's length is shorter than what it ends with");
   if (leeway < 0) fail("truncate's leeway must not be negative");
-  const Text text = to_text(evaluator.budget(), input);
-  if (int64_t(count_chars(text.bytes())) <= length + leeway) return text;
+  const auto input_length = length_of(input);
+  if (!input_length) fail(std::string("object of type '") + input.type_name() + "' has no len()");
+  if (*input_length <= length + leeway) return input;
+  const Text text = require_text(input, "what is truncated");
   Text out = text.slice(0, char_offset(text.bytes(), size_t(kept)));
   if (!bound.flag(1, false)) out = out.slice(0, std::min(out.bytes().rfind(' '), out.size()));
   out.append(end);

@@ -229,14 +229,15 @@ Text format_number(Budget& budget, Conversion& c, const Value& value) {
   const bool is_real_type = c.type != 0 && std::string_view("eEfFgG%").find(c.type) != std::string_view::npos;
   checked_precision(c.number.precision);
   if (as_int(value) && !is_real_type) {
-    if (c.type == 'c' || c.type == 'n') fail_type(c.type, value);
+    if (c.type == 'n') c.type = 'd';
     if (c.type != 0 && std::string_view("dboxX").find(c.type) == std::string_view::npos) fail_type(c.type, value);
     if (c.number.precision >= 0) fail("Precision not allowed in integer format specifier");
     if (c.number.grouping == ',' && c.type != 0 && c.type != 'd') fail("Cannot specify ',' with this type");
     c.number.type = c.type == 0 ? 'd' : c.type;
     return padded_number(budget, format_integer(*as_int(value), c.number), c, align);
   }
-  if (c.type != 0 && !is_real_type) fail_type(c.type, value);
+  if (c.type == 'n') c.type = 'g';
+  else if (c.type != 0 && !is_real_type) fail_type(c.type, value);
   c.number.type = c.type == 0 ? 'r' : c.type;
   return padded_number(budget, format_real(*as_real(value), c.number), c, align);
 }

@@ -337,7 +337,7 @@ Value slice_of(Budget& budget, const Value& container, const Value& start, const
     return result.as_markup(text->is_markup());
   }
   const List* list = container.if_list();
-  if (!has_items(container)) fail(std::string("'") + container.type_name() + "' object cannot be sliced");
+  if (!has_items(container)) fail(std::string("'") + container.type_name() + "' object is not subscriptable");
   Values items;
   resolve_slice(int64_t(list->items.size()), start, stop, step).visit([&](size_t i) {
     items.push_back(list->items[i]);

@@ -29,22 +29,28 @@ bool is_sequence(Evaluator&, const Value& v, const Arguments&) {
   return v.if_text() || v.if_dict() || (v.if_list() && v.if_list()->has_items()) || v.is_undefined();
 }
 bool is_escaped(Evaluator&, const Value& v, const Arguments&) { return v.if_text() && v.if_text()->is_markup(); }
-bool is_callable(Evaluator&, const Value& v, const Arguments&) { return v.if_object() && v.if_object()->callable(); }
+bool is_callable(Evaluator&, const Value& v, const Arguments&) {
+  return v.is_undefined() || (v.if_object() && v.if_object()->callable());  // calling what is undefined only fails
+}
+void check_name(const Value& v) {
+  if ((v.if_list() && !v.if_list()->is_tuple()) || v.if_dict()) fail(std::string("unhashable type: '") + v.type_name() + "'");
+}
 bool is_filter(Evaluator&, const Value& v, const Arguments&) {
+  check_name(v);
   return v.if_text() && find_filter(v.if_text()->bytes());
 }
-bool is_test(Evaluator&, const Value& v, const Arguments&) { return v.if_text() && find_test(v.if_text()->bytes()); }
+bool is_test(Evaluator&, const Value& v, const Arguments&) {
+  check_name(v);
+  return v.if_text() && find_test(v.if_text()->bytes());
+}
 
-bool is_odd(Evaluator&, const Value& v, const Arguments&) {
-  return require_int(v, "what is tested with 'odd'") % 2 != 0;
+bool has_remainder(Evaluator& evaluator, const Value& v, const Value& divisor, int64_t remainder) {
+  return equal(evaluator.budget(), arithmetic(evaluator.budget(), "%", v, divisor), remainder);
 }
-bool is_even(Evaluator&, const Value& v, const Arguments&) {
-  return require_int(v, "what is tested with 'even'") % 2 == 0;
-}
+bool is_odd(Evaluator& e, const Value& v, const Arguments&) { return has_remainder(e, v, int64_t(2), 1); }
+bool is_even(Evaluator& e, const Value& v, const Arguments&) { return has_remainder(e, v, int64_t(2), 0); }
 bool is_divisible(Evaluator& evaluator, const Value& v, const Arguments& arguments) {
-  return !arithmetic(evaluator.budget(), "%", require_int(v, "what is divided"),
-                     require_int(operand(arguments), "the divisor"))
-              .truthy();
+  return has_remainder(evaluator, v, operand(arguments), 0);
 }
 
 template <std::string (*own)(std::string_view), std::string (*other)(std::string_view)>
