@@ -1,43 +1,24 @@
 #include "text/chat_template_set.h"
 
 #include "base/error.h"
-#include "base/json.h"
-#include "text/part_fields.h"
 
 namespace trireme {
 
-std::vector<NamedTemplate> list_chat_templates(std::string_view config, std::vector<NamedTemplate> files) {
-  if (!files.empty() || config.empty()) return files;
-  const json::value document = parse_json(config, "tokenizer_config.json");
-  const PartFields fields(document, "tokenizer_config.json");
-  const json::value* value = fields.find("chat_template");
-  if (!value) return {};
-  if (!value->is_array()) return {{"default", fields.text("chat_template")}};
-  std::vector<NamedTemplate> templates;
-  for (const json::value& item : value->get_array()) {
-    const PartFields entry(item, "tokenizer_config.json chat_template");
-    templates.push_back({entry.text("name"), entry.text("template")});
-  }
-  return templates;
-}
-
-ChatTemplateSet::ChatTemplateSet(const std::vector<NamedTemplate>& sources) {
-  for (const auto& [name, source] : sources) {
+ChatTemplateSet::ChatTemplateSet(const std::string& usual, const std::map<std::string, std::string>& named) {
+  if (!usual.empty()) templates_.emplace("default", ChatTemplate(usual));
+  for (const auto& [name, source] : named) {
+    if (templates_.count(name) > 0) continue;
     try {
-      if (!templates_.emplace(name, ChatTemplate(source)).second)
-        throw CheckpointError("the model has two chat templates named '" + name + "'");
+      templates_.emplace(name, ChatTemplate(source));
     } catch (const CheckpointError& error) {
-      if (sources.size() == 1) throw;
       throw CheckpointError("chat template '" + name + "': " + error.what());
     }
   }
 }
 
 const ChatTemplate& ChatTemplateSet::select(bool has_tools, const std::string& name) const {
-  const auto find = [&](const std::string& wanted) { return templates_.find(wanted); };
-  auto found = !name.empty() ? find(name) : has_tools ? find("tool_use") : templates_.end();
-  if (found == templates_.end() && name.empty()) found = find("default");
-  if (found == templates_.end() && name.empty() && templates_.size() == 1) found = templates_.begin();
+  auto found = !name.empty() ? templates_.find(name) : has_tools ? templates_.find("tool_use") : templates_.end();
+  if (found == templates_.end() && name.empty()) found = templates_.find("default");
   if (found != templates_.end()) return found->second;
   std::string names;
   for (const auto& entry : templates_) names += (names.empty() ? "" : ", ") + entry.first;

@@ -162,6 +162,7 @@ void Evaluator::run_loop(const Statement& statement, const Value& iterable, int 
   if (statement.recursive) keep(outer);
   const auto loop = std::make_shared<Loop>(statement, items, outer, depth);
   const Value loop_value(adopt(loop));
+  bool completed = false;  // as Jinja has it, a loop of nothing but `continue` runs its else
   for (size_t i = 0; i < items.size(); ++i) {
     budget_.step();
     scope_ = outer;
@@ -169,9 +170,12 @@ void Evaluator::run_loop(const Statement& statement, const Value& iterable, int 
     loop->set_index(i);
     scope_->set("loop", loop_value);
     assign(*statement.target, items[i]);
-    if (run_body(statement.bodies[0]) == Flow::break_loop) break;
+    const Flow flow = run_body(statement.bodies[0]);
+    if (flow == Flow::break_loop) break;
+    completed |= flow == Flow::normal;
   }
   scope_ = outer;
+  if (!completed) run_in(statement.bodies[1], inner_scope());
 }
 
 // Both {% set x | filters %}body{% endset %} and {% filter filters %}body{% endfilter %}.
@@ -184,7 +188,7 @@ void Evaluator::run_set_block(const Statement& statement) {
   if (statement.target)
     assign(*statement.target, value);
   else
-    write(to_text(budget_, value));
+    write(require_text(value, "what a filter block makes"));
 }
 
 void Evaluator::run_call_block(const Statement& statement) {

@@ -201,10 +201,11 @@ Value extreme_filter(Evaluator& evaluator, const Value& input, const Arguments& 
   const BoundArguments bound("min and max", arguments, {"case_sensitive", "attribute"});
   Value best = Value::undefined("no item, sequence was empty"), best_key;
   const bool by_attribute = bound[1] && !bound[1]->is_none();
+  bool first = true;
   for (const Value& item : items_of(evaluator.budget(), input)) {
     Value key = by_attribute ? dotted(evaluator, item, *bound[1]) : item;
     if (!bound.flag(0, false)) key = fold_case(key);
-    const bool better = best.is_undefined() ||
+    const bool better = std::exchange(first, false) ||
                         (largest ? less(evaluator.budget(), best_key, key) : less(evaluator.budget(), key, best_key));
     if (!better) continue;
     best = item;

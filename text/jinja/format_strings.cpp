@@ -61,6 +61,17 @@ Text clipped(const Text& text, int precision) {
   return precision < 0 ? text : text.slice(0, char_offset(text.bytes(), size_t(precision)));
 }
 
+Text character(const Value& value) {
+  if (const auto code = as_int(value)) {
+    if (*code < 0 || *code > 0x10FFFF || (*code >= 0xD800 && *code < 0xE000)) fail("%c arg not in range(0x110000)");
+    std::string out;
+    append_utf8(out, char32_t(*code));
+    return Text(out);
+  }
+  if (!value.if_text() || count_chars(value.if_text()->bytes()) != 1) fail("%c requires int or char");
+  return *value.if_text();
+}
+
 // ---- "..." % values
 
 class PercentFormat {
@@ -88,7 +99,7 @@ class PercentFormat {
   }
 
  private:
-  bool is_mapping() const { return arguments_.if_dict() || (arguments_.if_list() && !tuple_); }
+  bool is_mapping() const { return arguments_.is_undefined() || arguments_.if_dict() || (arguments_.if_list() && !tuple_); }
 
   const Value& next_argument() {
     if (used_ >= (tuple_ ? tuple_->items.size() : 1)) fail("not enough arguments for format string");
@@ -169,17 +180,6 @@ class PercentFormat {
     return int64_t(*real);
   }
 
-  static Text character(const Value& value) {
-    if (const auto code = as_int(value)) {
-      if (*code < 0 || *code > 0x10FFFF || (*code >= 0xD800 && *code < 0xE000)) fail("%c arg not in range(0x110000)");
-      std::string out;
-      append_utf8(out, char32_t(*code));
-      return Text(out);
-    }
-    if (!value.if_text() || count_chars(value.if_text()->bytes()) != 1) fail("%c requires int or char");
-    return *value.if_text();
-  }
-
   Budget& budget_;
   const Text& format_;
   const std::string& bytes_;
@@ -229,6 +229,7 @@ Text format_number(Budget& budget, Conversion& c, const Value& value) {
   const bool is_real_type = c.type != 0 && std::string_view("eEfFgG%").find(c.type) != std::string_view::npos;
   checked_precision(c.number.precision);
   if (as_int(value) && !is_real_type) {
+    if (c.type == 'c') return padded(budget, character(value), c, c.align ? c.align : '<', 0);
     if (c.type == 'n') c.type = 'd';
     if (c.type != 0 && std::string_view("dboxX").find(c.type) == std::string_view::npos) fail_type(c.type, value);
     if (c.number.precision >= 0) fail("Precision not allowed in integer format specifier");

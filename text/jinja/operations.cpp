@@ -285,7 +285,7 @@ Values items_of(Budget& budget, const Value& value) {
     budget.spend_items(text->size());
     for (size_t at = 0; at < text->size();) {
       const size_t end = at + decode_char(text->bytes(), at).bytes;
-      items.emplace_back(text->slice(at, end));
+      items.emplace_back(text->slice(at, end).as_markup(false));
       at = end;
     }
   } else {

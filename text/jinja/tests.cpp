@@ -1,4 +1,5 @@
 // What can stand after "is".
+#include "text/jinja/format.h"
 #include "text/jinja/functions.h"
 #include "text/jinja/operations.h"
 #include "text/unicode.h"
@@ -33,7 +34,7 @@ bool is_callable(Evaluator&, const Value& v, const Arguments&) {
   return v.is_undefined() || (v.if_object() && v.if_object()->callable());  // calling what is undefined only fails
 }
 void check_name(const Value& v) {
-  if ((v.if_list() && !v.if_list()->is_tuple()) || v.if_dict()) fail(std::string("unhashable type: '") + v.type_name() + "'");
+  if ((v.if_list() && v.if_list()->kind == ListKind::list) || v.if_dict()) fail(std::string("unhashable type: '") + v.type_name() + "'");
 }
 bool is_filter(Evaluator&, const Value& v, const Arguments&) {
   check_name(v);
@@ -54,9 +55,9 @@ bool is_divisible(Evaluator& evaluator, const Value& v, const Arguments& argumen
 }
 
 template <std::string (*own)(std::string_view), std::string (*other)(std::string_view)>
-bool has_case(Evaluator&, const Value& v, const Arguments&) {
-  return v.if_text() && own(v.if_text()->bytes()) == v.if_text()->bytes() &&
-         other(v.if_text()->bytes()) != v.if_text()->bytes();
+bool has_case(Evaluator& evaluator, const Value& v, const Arguments&) {
+  const std::string text = to_text(evaluator.budget(), v).bytes();
+  return own(text) == text && other(text) != text;
 }
 
 bool is_equal(Evaluator& e, const Value& v, const Arguments& a) { return equal(e.budget(), v, operand(a)); }

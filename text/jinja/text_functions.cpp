@@ -98,7 +98,7 @@ Text pad(Budget& budget, const Text& text, int64_t width, char32_t fill, bool le
   out.append(before);
   out.append(text);
   out.append(after);
-  return out;
+  return out.as_markup(text.is_markup());
 }
 
 }  // namespace trireme::jinja
