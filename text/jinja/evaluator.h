@@ -19,7 +19,8 @@ struct Scope {
   bool kept = false;  // some object refers to it; see Evaluator::keep
 
   void set(const std::string& name, Value value);
-  const Value* find(const std::string& name) const;  // here or in the scopes around
+  // Here or in the scopes around; adds the variables it compared to `visited`.
+  const Value* find(const std::string& name, size_t& visited) const;
 };
 using ScopePtr = std::shared_ptr<Scope>;
 

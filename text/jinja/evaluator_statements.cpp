@@ -212,7 +212,10 @@ Evaluator::Flow Evaluator::run_with(const Statement& statement) {
 }
 
 void Evaluator::assign(const Expression& target, const Value& value) {
-  if (target.kind == ExpressionKind::name) return scope_->set(target.name, value);
+  if (target.kind == ExpressionKind::name) {
+    budget_.spend_look_up(scope_->variables.size());
+    return scope_->set(target.name, value);
+  }
   if (target.kind == ExpressionKind::attribute) {
     const Value object = evaluate(*target.children[0]);
     if (object.is_undefined()) fail(object.undefined_reason());
@@ -236,6 +239,7 @@ void Evaluator::bind_parameters(const Signature& signature, const std::string& n
   };
   for (size_t i = 0; i < count; ++i) {
     const std::string& parameter = signature.parameters[i];
+    budget_.spend_look_up(arguments.named.size() + scope->variables.size());
     const auto named = std::find_if(arguments.named.begin(), arguments.named.end(),
                                     [&](const auto& n) { return n.first == parameter; });
     if (i < arguments.positional.size())
@@ -254,6 +258,7 @@ void Evaluator::bind_parameters(const Signature& signature, const std::string& n
                  arguments.positional.end());
   Dict kwargs;
   for (const auto& [key, value] : arguments.named) {
+    budget_.spend_look_up(count);
     if (key == "caller")
       scope->set(key, value);
     else if (!in_parameters(key) && !signature.uses_kwargs)

@@ -14,6 +14,7 @@ namespace {
 // way becomes `fallback` when there is one.
 Value dotted(Evaluator& evaluator, Value item, const Value& path, const Value* fallback = nullptr) {
   const auto look_up = [&](const Value& key) {
+    evaluator.budget().step();
     const Value found = evaluator.subscript_of(item, key);
     return found.is_undefined() && fallback ? *fallback : found;
   };
@@ -35,7 +36,10 @@ Value fold_case(const Value& value) { return value.if_text() ? Value(to_lower(va
 
 Value generator(Values items) { return Value::iterable(ListKind::generator, std::move(items), "generator"); }
 
+bool is_plain_list(const Value& value) { return value.if_list() && value.if_list()->has_length() && value.truthy(); }
+
 Value first_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
+  if (is_plain_list(input)) return input.if_list()->items.front();
   if (const List* list = input.if_list(); list && list->kind == ListKind::generator) {
     if (list->consumed < list->items.size()) return list->items[list->consumed++];
     return Value::undefined("no first item, sequence was empty");
@@ -45,10 +49,13 @@ Value first_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
 }
 
 Value last_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
+  if (is_plain_list(input)) return input.if_list()->items.back();
   if (const List* list = input.if_list(); list && list->kind == ListKind::generator)
     fail("'generator' object is not reversible");
   Values items = items_of(evaluator.budget(), input);
-  return items.empty() ? Value::undefined("no last item, sequence was empty") : items.back();
+  if (items.empty()) return Value::undefined("no last item, sequence was empty");
+  const bool markup = input.if_text() && input.if_text()->is_markup();
+  return markup ? Value(items.back().if_text()->as_markup()) : items.back();
 }
 
 Value list_filter(Evaluator& evaluator, const Value& input, const Arguments&) {

@@ -16,12 +16,16 @@ Value trim(Evaluator& evaluator, const Value& input, const Arguments& arguments)
   const BoundArguments bound("trim", arguments, {"chars"});
   const bool has_set = bound[0] && !bound[0]->is_none();
   const std::string set = has_set ? bound.text(0, "") : "";
-  return strip(to_text(evaluator.budget(), input), has_set ? &set : nullptr, true, true);
+  const Text text = to_text(evaluator.budget(), input);
+  Text stripped = strip(text, has_set ? &set : nullptr, true, true);
+  evaluator.budget().spend_chars(text.size() - stripped.size() + set.size() * 4);
+  return stripped;
 }
 
 template <std::string (*map)(std::string_view)>
 Value map_case(Evaluator& evaluator, const Value& input, const Arguments&) {
   const Text text = to_text(evaluator.budget(), input);
+  evaluator.budget().spend_chars(text.size());
   return text.mapped(map(text.bytes()));
 }
 
@@ -225,6 +229,7 @@ Value length_filter(Evaluator&, const Value& input, const Arguments&) {
 Value wordcount_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
   const Text text = to_text(evaluator.budget(), input);
   int64_t words = 0;
+  evaluator.budget().spend_chars(text.size());
   bool in_word = false;
   for (size_t at = 0; at < text.size(); at += decode_char(text.bytes(), at).bytes) {
     const bool word = is_word(decode_char(text.bytes(), at).code);
@@ -262,16 +267,16 @@ Value truncate_filter(Evaluator&, const Value& input, const Arguments& arguments
   return out;
 }
 
-Text url_quoted(const Text& text, std::string_view safe) {
+Text url_quoted(const Text& text, bool is_pair) {  // in a pair a blank is "+" and "/" is quoted
   Text out;
   text.visit_runs([&](std::string_view run, bool untrusted) {
     std::string quoted;
     for (const char c : run) {
       char buffer[8];
       const bool kept = std::isalnum(uint8_t(c)) || std::string_view("_.-~").find(c) != std::string_view::npos ||
-                        safe.find(c) != std::string_view::npos;
+                        (c == '/' && !is_pair);
       std::snprintf(buffer, sizeof(buffer), kept ? "%c" : "%%%02X", uint8_t(c));
-      quoted += buffer;
+      quoted += c == ' ' && is_pair ? "+" : buffer;
     }
     out.append(quoted, untrusted);
   });
@@ -280,13 +285,13 @@ Text url_quoted(const Text& text, std::string_view safe) {
 
 Value urlencode_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
   Budget& budget = evaluator.budget();
-  if (!input.if_dict() && !input.if_list()) return url_quoted(to_text(budget, input), "/");
+  if (!input.if_dict() && !input.if_list()) return url_quoted(to_text(budget, input), false);
   Text out;
   const auto write_pair = [&](const Value& key, const Value& value) {
     if (out.size() > 0) out.append("&");
-    out.append(url_quoted(to_text(budget, key), ""));
+    out.append(url_quoted(to_text(budget, key), true));
     out.append("=");
-    out.append(url_quoted(to_text(budget, value), ""));
+    out.append(url_quoted(to_text(budget, value), true));
     budget.check_text(out.size() > kMaxTextBytes ? out.size() : 0);
   };
   if (const Dict* dict = input.if_dict()) {

@@ -84,7 +84,7 @@ void append_list_repr(Budget& budget, Text& out, const List& list) {
 void append_repr(Budget& budget, Text& out, const Value& value) {
   budget.step();
   if (const Text* text = value.if_text()) {
-    budget.spend_bytes(text->size());
+    budget.spend_chars(text->size());
     append_text_repr(out, *text);
   } else if (const List* list = value.if_list()) {
     append_list_repr(budget, out, *list);
@@ -147,7 +147,7 @@ class JsonWriter {
     budget_.step();
     budget_.check_text(out.size() > kMaxTextBytes ? out.size() : 0);
     if (const Text* text = value.if_text()) {
-      budget_.spend_bytes(text->size());
+      budget_.spend_chars(text->size());
       write_text(*text);
     } else if (const List* list = value.if_list(); list && (list->kind == ListKind::list || list->is_tuple())) {
       write_list(*list, level);

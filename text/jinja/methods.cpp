@@ -12,17 +12,25 @@ namespace {
 
 const Text& self_text(const Value& self) { return *self.if_text(); }
 
+// Of strip() only what it took away is work.
+Text charged(Budget& budget, const Text& before, const std::string* set, Text after) {
+  budget.spend_chars(before.size() - after.size() + (set ? set->size() * 4 : 0));
+  return after;
+}
+
 template <bool left, bool right>
-Value strip_method(Evaluator&, const Value& self, const Arguments& arguments) {
+Value strip_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
+  Budget& budget = evaluator.budget();
   const BoundArguments bound("strip()", arguments, {"chars"});
   const bool has_set = bound[0] && !bound[0]->is_none();
-  return strip(self_text(self), has_set ? &require_text(*bound[0], "strip()'s argument").bytes() : nullptr, left,
-               right);
+  const std::string* set = has_set ? &require_text(*bound[0], "strip()'s argument").bytes() : nullptr;
+  return charged(budget, self_text(self), set, strip(self_text(self), set, left, right));
 }
 
 template <std::string (*map)(std::string_view)>
-Value map_method(Evaluator&, const Value& self, const Arguments& arguments) {
+Value map_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
   const BoundArguments bound("this method", arguments, {});
+  evaluator.budget().spend_chars(self_text(self).size());
   return self_text(self).mapped(map(self_text(self).bytes()));
 }
 
@@ -30,6 +38,7 @@ Values split_on_blanks(Evaluator& evaluator, const Text& text, int64_t limit) {
   const std::string& bytes = text.bytes();
   Values parts;
   size_t at = 0;
+  evaluator.budget().spend_chars(bytes.size());
   const auto skip = [&](bool blanks) {
     while (at < bytes.size() && is_python_space(decode_char(bytes, at).code) == blanks)
       at += decode_char(bytes, at).bytes;
@@ -38,7 +47,7 @@ Values split_on_blanks(Evaluator& evaluator, const Text& text, int64_t limit) {
     const size_t begin = at;
     evaluator.budget().step();
     if (limit >= 0 && int64_t(parts.size()) == limit) {
-      parts.emplace_back(strip(text.slice(begin, bytes.size()), nullptr, false, true));
+      parts.emplace_back(text.slice(begin, bytes.size()));
       break;
     }
     skip(false);
@@ -63,8 +72,8 @@ Values rsplit_on_blanks(Evaluator& evaluator, const Text& text, int64_t limit) {
 Values split_on(Evaluator& evaluator, const Text& text, const std::string& separator, int64_t limit) {
   Values parts;
   size_t at = 0;
-  for (size_t found = text.bytes().find(separator); found != std::string::npos && limit != 0;
-       found = text.bytes().find(separator, at), --limit) {
+  for (size_t found = find_bytes(text.bytes(), separator); found != std::string::npos && limit != 0;
+       found = find_bytes(text.bytes(), separator, at), --limit) {
     evaluator.budget().step();
     parts.emplace_back(text.slice(at, found));
     at = found + separator.size();
@@ -77,7 +86,7 @@ Values split_from_right(Evaluator& evaluator, const Text& text, const std::strin
   Values parts;
   size_t end = text.size();
   while (limit-- != 0 && end >= separator.size()) {
-    const size_t found = text.bytes().rfind(separator, end - separator.size());
+    const size_t found = find_last_bytes(std::string_view(text.bytes()).substr(0, end), separator);
     if (found == std::string::npos) break;
     evaluator.budget().step();
     parts.emplace_back(text.slice(found + separator.size(), end));
@@ -106,7 +115,7 @@ Value partition_method(Evaluator&, const Value& self, const Arguments& arguments
   const std::string separator = require_text(bound.required(0), "the separator").bytes();
   if (separator.empty()) fail("empty separator");
   const Text& text = self_text(self);
-  const size_t found = from_right ? text.bytes().rfind(separator) : text.bytes().find(separator);
+  const size_t found = from_right ? find_last_bytes(text.bytes(), separator) : find_bytes(text.bytes(), separator);
   if (found == std::string::npos)
     return from_right ? Value::tuple({Value(""), Value(""), self}) : Value::tuple({self, Value(""), Value("")});
   return Value::tuple({text.slice(0, found), text.slice(found, found + separator.size()),
@@ -139,7 +148,7 @@ Value find_method_of_text(Evaluator&, const Value& self, const Arguments& argume
   const int64_t start =
       bound.integer(1, 0) < 0 ? std::max<int64_t>(0, bound.integer(1, 0) + length) : bound.integer(1, 0);
   const size_t from = char_offset(bytes, size_t(start));
-  size_t found = start > length ? std::string::npos : from_right ? bytes.rfind(wanted) : bytes.find(wanted, from);
+  size_t found = start > length ? std::string::npos : from_right ? find_last_bytes(bytes, wanted) : find_bytes(bytes, wanted, from);
   if (found != std::string::npos && found < from) found = std::string::npos;
   if (found == std::string::npos && must_exist) fail("substring not found");
   return found == std::string::npos ? int64_t(-1) : int64_t(count_chars(std::string_view(bytes).substr(0, found)));
@@ -167,13 +176,15 @@ Value join_method(Evaluator& evaluator, const Value& self, const Arguments& argu
   return out.as_markup(markup);
 }
 
-Value count_method(Evaluator&, const Value& self, const Arguments& arguments) {
+Value count_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
   const BoundArguments bound("count()", arguments, {"sub"});
   const std::string& bytes = self_text(self).bytes();
   const std::string& wanted = require_text(bound.required(0), "count()'s argument").bytes();
   if (wanted.empty()) return int64_t(count_chars(bytes)) + 1;
   int64_t count = 0;
-  for (size_t at = bytes.find(wanted); at != std::string::npos; at = bytes.find(wanted, at + wanted.size())) ++count;
+  for (size_t at = find_bytes(bytes, wanted); at != std::string::npos; at = find_bytes(bytes, wanted, at + wanted.size()))
+    ++count;
+  evaluator.budget().spend_items(size_t(count));
   return count;
 }
 
@@ -202,7 +213,8 @@ Value pad_method(Evaluator& evaluator, const Value& self, const Arguments& argum
 
 // Every character satisfies the predicate, and there is one.
 template <bool (*predicate)(char32_t)>
-Value all_method(Evaluator&, const Value& self, const Arguments&) {
+Value all_method(Evaluator& evaluator, const Value& self, const Arguments&) {
+  evaluator.budget().spend_chars(self_text(self).size());
   const std::string& bytes = self_text(self).bytes();
   for (size_t at = 0; at < bytes.size(); at += decode_char(bytes, at).bytes)
     if (!predicate(decode_char(bytes, at).code)) return false;
@@ -213,7 +225,8 @@ bool is_digit_char(char32_t code) { return category(code) == Category::Nd; }
 bool is_alphanumeric(char32_t code) { return is_letter(code) || is_number(code); }
 
 template <std::string (*own)(std::string_view), std::string (*other)(std::string_view)>
-Value case_test_method(Evaluator&, const Value& self, const Arguments&) {
+Value case_test_method(Evaluator& evaluator, const Value& self, const Arguments&) {
+  evaluator.budget().spend_chars(self_text(self).size() * 2);
   const std::string& bytes = self_text(self).bytes();
   return own(bytes) == bytes && other(bytes) != bytes;
 }
@@ -249,6 +262,7 @@ Value expandtabs_method(Evaluator& evaluator, const Value& self, const Arguments
   const Text& text = self_text(self);
   Text out;
   int64_t column = 0;
+  evaluator.budget().spend_chars(text.size());
   for (size_t at = 0; at < text.size();) {
     const auto [code, bytes] = decode_char(text.bytes(), at);
     if (code == '\t') {
@@ -270,7 +284,8 @@ Value is_ascii_method(Evaluator&, const Value& self, const Arguments&) {
   return std::all_of(bytes.begin(), bytes.end(), [](char c) { return uint8_t(c) < 0x80; });
 }
 
-Value items_method(Evaluator&, const Value& self, const Arguments&) {
+Value items_method(Evaluator& evaluator, const Value& self, const Arguments&) {
+  evaluator.budget().spend_value(self);
   Values pairs;
   for (const auto& [key, value] : self.if_dict()->entries()) pairs.push_back(Value::tuple({key, value}));
   return Value::iterable(ListKind::view, std::move(pairs), "dict_items");
@@ -280,7 +295,8 @@ Value keys_method(Evaluator& evaluator, const Value& self, const Arguments&) {
   return Value::iterable(ListKind::view, items_of(evaluator.budget(), self), "dict_keys");
 }
 
-Value values_method(Evaluator&, const Value& self, const Arguments&) {
+Value values_method(Evaluator& evaluator, const Value& self, const Arguments&) {
+  evaluator.budget().spend_value(self);
   Values values;
   for (const auto& entry : self.if_dict()->entries()) values.push_back(entry.second);
   return Value::iterable(ListKind::view, std::move(values), "dict_values");
@@ -370,7 +386,7 @@ class MethodValue final : public Object {
   const char* type_name() const override { return "builtin_function_or_method"; }
   bool callable() const override { return true; }
   Value call(Evaluator& evaluator, const Arguments& arguments) override {
-    evaluator.budget().spend_value(self_);
+    if (const Text* text = self_.if_text()) evaluator.budget().spend_bytes(text->size());
     return method_.call(evaluator, self_, arguments);
   }
 

@@ -230,7 +230,7 @@ bool contains(Budget& budget, const Value& container, const Value& item) {
     const Text* wanted = item.if_text();
     if (!wanted) fail(std::string("'in <string>' requires string as left operand, not ") + item.type_name());
     budget.spend_bytes(text->size());
-    return text->bytes().find(wanted->bytes()) != std::string::npos;
+    return find_bytes(text->bytes(), wanted->bytes()) != std::string::npos;
   }
   if (const Dict* dict = container.if_dict()) {
     if ((item.if_list() && item.if_list()->kind == ListKind::list) || item.if_dict())
@@ -282,7 +282,7 @@ Values items_of(Budget& budget, const Value& value) {
   if (const Dict* dict = value.if_dict()) {
     for (const auto& entry : dict->entries()) items.push_back(entry.first);
   } else if (const Text* text = value.if_text()) {
-    budget.spend_items(text->size());
+    budget.spend_items(text->size() * 2);  // each becomes a value
     for (size_t at = 0; at < text->size();) {
       const size_t end = at + decode_char(text->bytes(), at).bytes;
       items.emplace_back(text->slice(at, end).as_markup(false));
@@ -333,6 +333,7 @@ Value slice_of(Budget& budget, const Value& container, const Value& start, const
     if (range.step == 1)
       return text->slice(offset(size_t(range.start)), offset(size_t(std::max(range.start, range.stop))));
     Text result;
+    budget.spend_chars(text->size());
     range.visit([&](size_t i) { result.append(text->slice(offset(i), offset(i + 1))); });
     return result.as_markup(text->is_markup());
   }

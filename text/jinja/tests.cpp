@@ -57,6 +57,7 @@ bool is_divisible(Evaluator& evaluator, const Value& v, const Arguments& argumen
 template <std::string (*own)(std::string_view), std::string (*other)(std::string_view)>
 bool has_case(Evaluator& evaluator, const Value& v, const Arguments&) {
   const std::string text = to_text(evaluator.budget(), v).bytes();
+  evaluator.budget().spend_chars(text.size() * 2);
   return own(text) == text && other(text) != text;
 }
 

@@ -5,6 +5,8 @@
 namespace trireme::jinja {
 namespace {
 
+constexpr size_t kMaxSpans = 1 << 16;  // then the last one swallows what follows it
+
 bool is_ascii(std::string_view text) {
   return std::none_of(text.begin(), text.end(), [](char c) { return uint8_t(c) >= 0x80; });
 }
@@ -19,7 +21,7 @@ Text Text::untrusted(std::string bytes) {
 
 void Text::mark(size_t begin, size_t end) {
   if (begin == end) return;
-  if (!untrusted_.empty() && untrusted_.back().end == begin)
+  if (!untrusted_.empty() && (untrusted_.back().end == begin || untrusted_.size() == kMaxSpans))
     untrusted_.back().end = end;
   else
     untrusted_.push_back({begin, end});

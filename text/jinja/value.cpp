@@ -9,6 +9,7 @@ namespace trireme::jinja {
 namespace {
 
 constexpr int kMaxNesting = 96;
+constexpr size_t kMaxKeyItems = 64;  // of a tuple; and what it holds are no tuples
 
 int nesting_above(int inner) {
   if (inner >= kMaxNesting) fail("values are nested more than " + std::to_string(kMaxNesting) + " deep");
@@ -24,7 +25,7 @@ List make_list(ListKind kind, Values items, std::string name = "") {
 bool is_hashable(const Value& key) {
   if (key.is_undefined() || key.if_dict() || key.if_object()) return false;
   const List* list = key.if_list();
-  return !list || (list->is_tuple() && std::all_of(list->items.begin(), list->items.end(), is_hashable));
+  return !list || (list->is_tuple() && list->nesting == 1 && list->items.size() <= kMaxKeyItems);
 }
 
 // Equal keys have equal spellings: 1, 1.0 and true are one key.
@@ -37,7 +38,7 @@ std::string key_spelling(const Value& key) {
     return whole ? "i" + std::to_string(int64_t(*real)) : "f" + std::to_string(*real);
   }
   if (key.is_none()) return "n";
-  if (const List* tuple = key.if_list(); tuple && tuple->is_tuple()) {
+  if (const List* tuple = key.if_list(); tuple && is_hashable(key)) {
     std::string spelling = "t";
     for (const Value& item : tuple->items) {
       const std::string inner = key_spelling(item);
