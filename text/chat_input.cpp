@@ -40,7 +40,8 @@ Value to_value(const boost::json::value& json, bool trusted, int depth = 0) {
   if (const auto* object = json.if_object()) {
     Dict dict;
     for (const auto& entry : *object)
-      dict.set(Value(checked_text(boost::json::string(entry.key()), trusted)), to_value(entry.value(), trusted, depth + 1));
+      dict.set(Value(checked_text(boost::json::string(entry.key()), trusted)),
+               to_value(entry.value(), trusted, depth + 1));
     return Value::dict(std::move(dict));
   }
   return nullptr;
@@ -70,8 +71,8 @@ Dict normalized_message(const Dict& message, const std::set<std::string>& litera
   if (reasoning) out.set("thinking", *reasoning);
   for (const auto& [key, value] : message.entries()) {
     if (value.is_none()) continue;
-    const bool trusted = key.if_text()->bytes() == "role" && value.if_text() &&
-                         is_known_role(value.if_text()->bytes(), literals);
+    const bool trusted =
+        key.if_text()->bytes() == "role" && value.if_text() && is_known_role(value.if_text()->bytes(), literals);
     out.set(key, trusted ? Value(value.if_text()->bytes()) : value);
   }
   if (reasoning) out.set("reasoning_content", *reasoning);

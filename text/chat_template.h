@@ -14,13 +14,13 @@
 namespace trireme {
 
 struct ChatTemplateInput {
-  boost::json::value messages;               // array of objects {role, content, ...}; null: none
-  boost::json::value tools;                  // array of objects; null: absent
-  boost::json::value documents;              // array of objects; null: absent
-  boost::json::object variables;             // the model's own, trusted: bos_token, eos_token ...
-  boost::json::object template_kwargs;       // a client's chat_template_kwargs; these win over `variables`
+  boost::json::value messages;          // array of objects {role, content, ...}; null: none
+  boost::json::value tools;             // array of objects; null: absent
+  boost::json::value documents;         // array of objects; null: absent
+  boost::json::object variables;        // the model's own, trusted: bos_token, eos_token ...
+  boost::json::object template_kwargs;  // a client's chat_template_kwargs; these win over `variables`
   bool add_generation_prompt = true;
-  std::string continue_final_message;        // the field of the last message to go on with ("content"); "": none
+  std::string continue_final_message;  // the field of the last message to go on with ("content"); "": none
 };
 
 struct RenderedChat {

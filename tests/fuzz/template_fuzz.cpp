@@ -24,14 +24,16 @@ const json::value& fixed_messages() {
 ChatTemplateInput input_of(std::string_view document) {
   ChatTemplateInput input;
   input.messages = fixed_messages();
-  input.variables = {{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"x", 7}, {"l", {3, 1, 2}}, {"d", {{"b", 2}, {"a", "z"}}}};
+  input.variables = {
+      {"bos_token", "<s>"}, {"eos_token", "</s>"}, {"x", 7}, {"l", {3, 1, 2}}, {"d", {{"b", 2}, {"a", "z"}}}};
   json::error_code failed;
   const json::value parsed = json::parse(json::string_view(document.data(), document.size()), failed);
   if (failed) return input;
   if (parsed.is_array()) input.messages = parsed;
   if (!parsed.is_object()) return input;
   const json::object& fields = parsed.get_object();
-  for (auto [name, field] : {std::pair{"messages", &input.messages}, {"tools", &input.tools}, {"documents", &input.documents}})
+  for (auto [name, field] :
+       {std::pair{"messages", &input.messages}, {"tools", &input.tools}, {"documents", &input.documents}})
     if (const json::value* value = fields.if_contains(name)) *field = *value;
   if (const json::value* kwargs = fields.if_contains("kwargs"); kwargs && kwargs->is_object())
     input.template_kwargs = kwargs->get_object();

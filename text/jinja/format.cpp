@@ -60,8 +60,7 @@ void append_text_repr(Text& out, const Text& text) {
   const bool double_quotes = bytes.find('\'') != std::string::npos && bytes.find('"') == std::string::npos;
   const std::string quote = double_quotes ? "\"" : "'";
   out.append(text.is_markup() ? "Markup(" + quote : quote);
-  text.visit_runs(
-      [&](std::string_view run, bool untrusted) { out.append(repr_of_run(run, quote[0]), untrusted); });
+  text.visit_runs([&](std::string_view run, bool untrusted) { out.append(repr_of_run(run, quote[0]), untrusted); });
   out.append(text.is_markup() ? quote + ")" : quote);
 }
 

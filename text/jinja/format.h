@@ -12,7 +12,7 @@ namespace trireme::jinja {
 Text to_text(Budget& budget, const Value& value);  // str(); undefined is empty
 Text to_repr(Budget& budget, const Value& value);
 std::string short_repr(const Value& value);  // for error messages: at most some 80 bytes
-Text escape_non_ascii(const Text& text);  // as \x, \u and \U escapes
+Text escape_non_ascii(const Text& text);     // as \x, \u and \U escapes
 std::string real_repr(double value);
 
 struct JsonStyle {

@@ -17,16 +17,17 @@ constexpr int kMaxWidth = 100'000;
 // What both kinds of format say about one value.
 struct Conversion {
   NumberStyle number;
-  bool left = false, zero = false;       // %: flags
+  bool left = false, zero = false;  // %: flags
   std::string fill = " ";
-  char align = 0;                        // format(): < > ^ =
+  char align = 0;  // format(): < > ^ =
   int width = 0;
-  char type = 0;                         // 0: the value's own
+  char type = 0;  // 0: the value's own
 };
 
 int read_number(const std::string& text, size_t& at) {
   int value = 0;
-  for (; at < text.size() && text[at] >= '0' && text[at] <= '9'; ++at) value = std::min(value * 10 + (text[at] - '0'), kMaxWidth + 1);
+  for (; at < text.size() && text[at] >= '0' && text[at] <= '9'; ++at)
+    value = std::min(value * 10 + (text[at] - '0'), kMaxWidth + 1);
   if (value > kMaxWidth) fail("a format asks for more than " + std::to_string(kMaxWidth) + " characters");
   return value;
 }
@@ -99,7 +100,9 @@ class PercentFormat {
   }
 
  private:
-  bool is_mapping() const { return arguments_.is_undefined() || arguments_.if_dict() || (arguments_.if_list() && !tuple_); }
+  bool is_mapping() const {
+    return arguments_.is_undefined() || arguments_.if_dict() || (arguments_.if_list() && !tuple_);
+  }
 
   const Value& next_argument() {
     if (used_ >= (tuple_ ? tuple_->items.size() : 1)) fail("not enough arguments for format string");
@@ -193,7 +196,9 @@ class PercentFormat {
 Conversion parse_spec(const std::string& spec) {
   Conversion c;
   size_t at = 0;
-  const auto is_align = [&](size_t i) { return i < spec.size() && std::string_view("<>^=").find(spec[i]) != std::string_view::npos; };
+  const auto is_align = [&](size_t i) {
+    return i < spec.size() && std::string_view("<>^=").find(spec[i]) != std::string_view::npos;
+  };
   const size_t first = spec.empty() ? 0 : decode_char(spec, 0).bytes;
   if (first > 0 && is_align(first)) {
     c.fill = spec.substr(0, first);
@@ -237,8 +242,10 @@ Text format_number(Budget& budget, Conversion& c, const Value& value) {
     c.number.type = c.type == 0 ? 'd' : c.type;
     return padded_number(budget, format_integer(*as_int(value), c.number), c, align);
   }
-  if (c.type == 'n') c.type = 'g';
-  else if (c.type != 0 && !is_real_type) fail_type(c.type, value);
+  if (c.type == 'n')
+    c.type = 'g';
+  else if (c.type != 0 && !is_real_type)
+    fail_type(c.type, value);
   c.number.type = c.type == 0 ? 'r' : c.type;
   return padded_number(budget, format_real(*as_real(value), c.number), c, align);
 }
@@ -249,7 +256,8 @@ Text format_value(Budget& budget, const Value& value, const std::string& spec) {
   if (const Text* text = value.if_text()) {
     if (c.type != 0 && c.type != 's') fail_type(c.type, value);
     if (c.align == '=') fail("'=' alignment not allowed in string format specifier");
-    if (c.number.sign != '-' || c.number.alternate || c.number.grouping) fail("a sign, '#' or ',' does not go with a string");
+    if (c.number.sign != '-' || c.number.alternate || c.number.grouping)
+      fail("a sign, '#' or ',' does not go with a string");
     return padded(budget, clipped(*text, c.number.precision), c, c.align ? c.align : '<', 0);
   }
   if (!as_real(value)) fail(std::string("unsupported format string passed to ") + value.type_name() + ".__format__");
@@ -325,7 +333,8 @@ class BraceFormat {
       const std::string part = name.substr(at + 1, end - at - 1);
       value = is_item ? evaluator_.subscript_of(value, item_key(part)) : evaluator_.attribute_of(value, part);
       at = end + is_item;
-      if (at < name.size() && name[at] != '.' && name[at] != '[') fail("Only '.' or '[' may follow ']' in format field specifier");
+      if (at < name.size() && name[at] != '.' && name[at] != '[')
+        fail("Only '.' or '[' may follow ']' in format field specifier");
     }
     return value;
   }

@@ -1,4 +1,4 @@
-// Methods of strings, dicts and lists.
+// Methods of strings; those of dicts and lists are in methods_container.cpp.
 #include <algorithm>
 
 #include "text/jinja/format.h"
@@ -148,7 +148,9 @@ Value find_method_of_text(Evaluator&, const Value& self, const Arguments& argume
   const int64_t start =
       bound.integer(1, 0) < 0 ? std::max<int64_t>(0, bound.integer(1, 0) + length) : bound.integer(1, 0);
   const size_t from = char_offset(bytes, size_t(start));
-  size_t found = start > length ? std::string::npos : from_right ? find_last_bytes(bytes, wanted) : find_bytes(bytes, wanted, from);
+  size_t found = start > length ? std::string::npos
+                 : from_right   ? find_last_bytes(bytes, wanted)
+                                : find_bytes(bytes, wanted, from);
   if (found != std::string::npos && found < from) found = std::string::npos;
   if (found == std::string::npos && must_exist) fail("substring not found");
   return found == std::string::npos ? int64_t(-1) : int64_t(count_chars(std::string_view(bytes).substr(0, found)));
@@ -182,7 +184,8 @@ Value count_method(Evaluator& evaluator, const Value& self, const Arguments& arg
   const std::string& wanted = require_text(bound.required(0), "count()'s argument").bytes();
   if (wanted.empty()) return int64_t(count_chars(bytes)) + 1;
   int64_t count = 0;
-  for (size_t at = find_bytes(bytes, wanted); at != std::string::npos; at = find_bytes(bytes, wanted, at + wanted.size()))
+  for (size_t at = find_bytes(bytes, wanted); at != std::string::npos;
+       at = find_bytes(bytes, wanted, at + wanted.size()))
     ++count;
   evaluator.budget().spend_items(size_t(count));
   return count;
@@ -284,47 +287,6 @@ Value is_ascii_method(Evaluator&, const Value& self, const Arguments&) {
   return std::all_of(bytes.begin(), bytes.end(), [](char c) { return uint8_t(c) < 0x80; });
 }
 
-Value items_method(Evaluator& evaluator, const Value& self, const Arguments&) {
-  evaluator.budget().spend_value(self);
-  Values pairs;
-  for (const auto& [key, value] : self.if_dict()->entries()) pairs.push_back(Value::tuple({key, value}));
-  return Value::iterable(ListKind::view, std::move(pairs), "dict_items");
-}
-
-Value keys_method(Evaluator& evaluator, const Value& self, const Arguments&) {
-  return Value::iterable(ListKind::view, items_of(evaluator.budget(), self), "dict_keys");
-}
-
-Value values_method(Evaluator& evaluator, const Value& self, const Arguments&) {
-  evaluator.budget().spend_value(self);
-  Values values;
-  for (const auto& entry : self.if_dict()->entries()) values.push_back(entry.second);
-  return Value::iterable(ListKind::view, std::move(values), "dict_values");
-}
-
-Value get_method(Evaluator&, const Value& self, const Arguments& arguments) {
-  const BoundArguments bound("get()", arguments, {"key", "default"});
-  const Value* found = self.if_dict()->find(bound.required(0));
-  return found ? *found : bound[1] ? *bound[1] : Value(nullptr);
-}
-
-Value copy_method(Evaluator&, const Value& self, const Arguments&) { return self; }
-
-Value index_of_item(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
-  const BoundArguments bound("index()", arguments, {"value"});
-  const Values& items = self.if_list()->items;
-  for (size_t i = 0; i < items.size(); ++i)
-    if (equal(evaluator.budget(), items[i], bound.required(0))) return int64_t(i);
-  fail("index(): the value is not in the list");
-}
-
-Value count_of_item(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
-  const BoundArguments bound("count()", arguments, {"value"});
-  int64_t count = 0;
-  for (const Value& item : self.if_list()->items) count += equal(evaluator.budget(), item, bound.required(0));
-  return count;
-}
-
 constexpr Method kTextMethods[] = {
     {"strip", strip_method<true, true>},
     {"lstrip", strip_method<true, false>},
@@ -366,19 +328,6 @@ constexpr Method kTextMethods[] = {
     {"islower", case_test_method<to_lower, to_upper>},
     {"isupper", case_test_method<to_upper, to_lower>},
 };
-constexpr Method kDictMethods[] = {
-    {"items", items_method}, {"keys", keys_method}, {"values", values_method},
-    {"get", get_method},     {"copy", copy_method},
-};
-constexpr Method kListMethods[] = {{"index", index_of_item}, {"count", count_of_item}, {"copy", copy_method}};
-
-template <size_t n>
-const Method* find_in(const Method (&table)[n], std::string_view name) {
-  for (const Method& method : table)
-    if (method.name == name) return &method;
-  return nullptr;
-}
-
 // A method taken as a value: {% set f = "x".upper %}{{ f() }}.
 class MethodValue final : public Object {
  public:
@@ -397,25 +346,10 @@ class MethodValue final : public Object {
 
 }  // namespace
 
-const Method* find_method(const Value& self, std::string_view name) {
-  if (self.if_text()) return find_in(kTextMethods, name);
-  if (self.if_dict()) return find_in(kDictMethods, name);
-  if (const List* list = self.if_list()) {
-    const Method* method = find_in(kListMethods, name);
-    if (list->kind == ListKind::view || list->kind == ListKind::generator) return nullptr;
-    return method && list->kind != ListKind::list && name == "copy" ? nullptr : method;
-  }
-  return nullptr;
-}
-
-bool is_refused_method(const Value& self, std::string_view name) {
-  constexpr std::string_view kOfLists[] = {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"};
-  constexpr std::string_view kOfDicts[] = {"clear", "pop", "popitem", "setdefault", "update", "fromkeys"};
-  const auto is_in = [&](const auto& names) {
-    return std::find(std::begin(names), std::end(names), name) != std::end(names);
-  };
-  if (const List* list = self.if_list()) return list->kind == ListKind::list && is_in(kOfLists);
-  return self.if_dict() && is_in(kOfDicts);
+const Method* find_text_method(std::string_view name) {
+  const auto found = std::find_if(std::begin(kTextMethods), std::end(kTextMethods),
+                                  [&](const Method& method) { return method.name == name; });
+  return found == std::end(kTextMethods) ? nullptr : found;
 }
 
 // Holds values that never change, so that it cannot be part of a circle; the nesting of `self` stays countable

@@ -8,11 +8,11 @@
 namespace trireme::jinja {
 
 struct NumberStyle {
-  char sign = '-';      // '-': only of negative numbers, '+': always, ' ': a blank for the others
+  char sign = '-';  // '-': only of negative numbers, '+': always, ' ': a blank for the others
   bool alternate = false;
-  char grouping = 0;    // ',' or '_' between groups
-  int precision = -1;   // -1: the type's own
-  char type = 'd';      // d b o x X, e E f F g G %, or 'r' for the shortest that reads back
+  char grouping = 0;   // ',' or '_' between groups
+  int precision = -1;  // -1: the type's own
+  char type = 'd';     // d b o x X, e E f F g G %, or 'r' for the shortest that reads back
 };
 
 struct FormattedNumber {

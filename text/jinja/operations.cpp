@@ -191,9 +191,8 @@ bool equal(Budget& budget, const Value& a, const Value& b) {
   }
   if (const List* x = a.if_list(), *y = b.if_list(); x && y) {
     if (x->kind == ListKind::generator || y->kind == ListKind::generator) return x == y;
-    return x->kind == y->kind &&
-           std::equal(x->items.begin(), x->items.end(), y->items.begin(), y->items.end(),
-                      [&](const Value& p, const Value& q) { return equal(budget, p, q); });
+    return x->kind == y->kind && std::equal(x->items.begin(), x->items.end(), y->items.begin(), y->items.end(),
+                                            [&](const Value& p, const Value& q) { return equal(budget, p, q); });
   }
   if (const Dict* x = a.if_dict(), *y = b.if_dict(); x && y) {
     return x->size() == y->size() &&

@@ -34,7 +34,8 @@ bool is_callable(Evaluator&, const Value& v, const Arguments&) {
   return v.is_undefined() || (v.if_object() && v.if_object()->callable());  // calling what is undefined only fails
 }
 void check_name(const Value& v) {
-  if ((v.if_list() && v.if_list()->kind == ListKind::list) || v.if_dict()) fail(std::string("unhashable type: '") + v.type_name() + "'");
+  if ((v.if_list() && v.if_list()->kind == ListKind::list) || v.if_dict())
+    fail(std::string("unhashable type: '") + v.type_name() + "'");
 }
 bool is_filter(Evaluator&, const Value& v, const Arguments&) {
   check_name(v);

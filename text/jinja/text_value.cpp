@@ -31,8 +31,8 @@ Text Text::slice(size_t begin, size_t end) const {
   Text part(bytes_.substr(begin, end - begin));
   part.markup_ = markup_;
   end = begin + part.size();
-  auto span =
-      std::upper_bound(untrusted_.begin(), untrusted_.end(), begin, [](size_t at, const TextSpan& s) { return at < s.end; });
+  auto span = std::upper_bound(untrusted_.begin(), untrusted_.end(), begin,
+                               [](size_t at, const TextSpan& s) { return at < s.end; });
   for (; span != untrusted_.end() && span->begin < end; ++span)
     part.mark(std::max(span->begin, begin) - begin, std::min(span->end, end) - begin);
   return part;

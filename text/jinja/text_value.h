@@ -23,7 +23,7 @@ class Text {
   bool is_marked() const { return !untrusted_.empty(); }
 
   Text slice(size_t begin, size_t end) const;  // byte offsets
-  void append(const Text& other);  // not itself
+  void append(const Text& other);              // not itself
   void append(std::string_view trusted) { bytes_ += trusted; }
   void append(std::string_view bytes, bool untrusted);
   // Made of this text one character after the other: "ab" -> "AB".
