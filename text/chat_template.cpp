@@ -6,6 +6,7 @@
 #include "text/chat_input.h"
 #include "text/jinja/evaluator.h"
 #include "text/jinja/parser.h"
+#include "text/jinja/scope_analysis.h"
 #include "text/jinja/text_functions.h"
 
 namespace trireme {
@@ -33,11 +34,12 @@ Text cut_at_tag(const Text& text, const std::string& final_text) {
 struct ChatTemplate::Program {
   std::string source;
   jinja::Body body;
-  std::set<std::string> literals;
+  std::set<std::string> literals, own_names;
 };
 
 ChatTemplate::ChatTemplate(std::string_view source)
-    : program_(std::make_unique<Program>(Program{std::string(source), jinja::parse_template(source), {}})) {
+    : program_(std::make_unique<Program>(Program{std::string(source), jinja::parse_template(source), {}, {}})) {
+  program_->own_names = jinja::names_set_before_read(program_->body);
   jinja::collect_literals(program_->body, program_->literals);
 }
 ChatTemplate::~ChatTemplate() = default;
@@ -47,7 +49,7 @@ ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
 RenderedChat ChatTemplate::render_marked(const ChatTemplateInput& input) const {
   const ChatInput chat = prepare_chat_input(input, program_->source, program_->literals);
   jinja::Evaluator evaluator(chat.variables);
-  Text text = evaluator.render(program_->body);
+  Text text = evaluator.render(program_->body, program_->own_names);
   if (!input.continue_final_message.empty()) text = cut_at_tag(text, chat.final_text);
   return {text.bytes(), text.untrusted_spans()};
 }

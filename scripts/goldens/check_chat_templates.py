@@ -161,7 +161,7 @@ def check_random(options):
     data = random_templates.DATA
     expected = [chat_template_cases.render(s, {"tools": None, "documents": None, "messages": None, "add_generation_prompt": False, **data}) for s in snippets]
     answers = ours(options.tool, [{"template": s, "variables": data} for s in snippets])
-    compared = [(s, e, a) for s, e, a in zip(snippets, expected, answers) if not random_templates.is_beyond_us(e, a)]
+    compared = [(s, e, a) for s, e, a in zip(snippets, expected, answers) if not random_templates.is_beyond_us(s, e, a)]
     bad = sorted(((s, e, a) for s, e, a in compared if difference(e, a)), key=lambda case: len(case[0]))
     for snippet, theirs, mine in bad[:options.show]:
         print(f"--- {difference(theirs, mine)}\n{snippet}\ntheirs: {theirs}\nours:   {mine}")

@@ -115,6 +115,15 @@ TEST(ChatTemplate, SyntaxErrorsNameLineAndColumn) {
             "the chat template does not parse: expected }} at line 2, column 8");
 }
 
+// As Jinja compiles it: a name that the template sets before it reads it is never the variable given.
+TEST(ChatTemplate, NamesThatATemplateSetsFirstAreItsOwn) {
+  const json::object x = {{"x", 7}};
+  EXPECT_EQ(render("{% for i in [1] %}<{{ x }}>{% endfor %}{% set x = 2 %}{{ x }}", x), "<>2");
+  EXPECT_EQ(render("{% macro m() %}<{{ x }}>{% endmacro %}{{ m() }}{% set x = 2 %}{{ m() }}", x), "<><2>");
+  EXPECT_EQ(render("{% for i in [1] %}<{{ x }}>{% endfor %}{% set x = x %}{{ x }}", x), "<7>7");
+  EXPECT_EQ(render("{% for i in [1] %}<{{ x }}>{% endfor %}{% if i %}{% set x = 2 %}{% endif %}{{ x }}", x), "<7>7");
+}
+
 TEST(ChatTemplate, StrftimeNowTellsTheDate) {
   char expected[64];
   const std::time_t now = std::time(nullptr);

@@ -56,7 +56,7 @@ Value Evaluator::evaluate(const Expression& expression) {
     case ExpressionKind::negative:
       return negate(child(0));
     case ExpressionKind::positive:
-      return arithmetic(budget_, "+", int64_t(0), child(0));
+      return negate(negate(child(0)));
     case ExpressionKind::concatenate:
       return evaluate_concatenate(expression);
     case ExpressionKind::compare:

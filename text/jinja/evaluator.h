@@ -2,6 +2,7 @@
 // Runs a parsed template once. One thread; the tree is shared and constant.
 
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,7 +30,8 @@ class Evaluator {
   explicit Evaluator(const Dict& variables);
   ~Evaluator();
 
-  Text render(const Body& body);
+  // `own`: names that are the template's from the start; see scope_analysis.h.
+  Text render(const Body& body, const std::set<std::string>& own);
 
   // For filters, tests, methods and objects.
   Budget& budget() { return budget_; }

@@ -28,7 +28,8 @@ void Evaluator::keep(const ScopePtr& scope) {
   if (!std::exchange(scope->kept, true)) kept_scopes_.push_back(scope);
 }
 
-Text Evaluator::render(const Body& body) {
+Text Evaluator::render(const Body& body, const std::set<std::string>& own) {
+  for (const std::string& name : own) scope_->set(name, Value::undefined("'" + name + "' is undefined"));
   Text out;
   output_ = &out;
   run_body(body);

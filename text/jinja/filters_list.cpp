@@ -155,7 +155,7 @@ Value sort_filter(Evaluator& evaluator, const Value& input, const Arguments& arg
   const Values attributes = by_attribute ? attributes_of(*bound[2]) : Values();
   sort_items(evaluator, items, bound.flag(0, false), [&](const Value& item) {
     const auto folded = [&](const Value& key) { return bound.flag(1, false) ? key : fold_case(key); };
-    if (!by_attribute) return folded(item);
+    if (!by_attribute) return Value::list({folded(item)});  // in a list undefined ones are equal
     Values keys;
     for (const Value& attribute : attributes) keys.push_back(folded(dotted(evaluator, item, attribute)));
     return Value::list(std::move(keys));

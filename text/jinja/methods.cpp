@@ -116,8 +116,10 @@ Value partition_method(Evaluator&, const Value& self, const Arguments& arguments
   if (separator.empty()) fail("empty separator");
   const Text& text = self_text(self);
   const size_t found = from_right ? find_last_bytes(text.bytes(), separator) : find_bytes(text.bytes(), separator);
-  if (found == std::string::npos)
-    return from_right ? Value::tuple({Value(""), Value(""), self}) : Value::tuple({self, Value(""), Value("")});
+  if (found == std::string::npos) {
+    const Value nothing(text.slice(0, 0));
+    return from_right ? Value::tuple({nothing, nothing, self}) : Value::tuple({self, nothing, nothing});
+  }
   return Value::tuple({text.slice(0, found), text.slice(found, found + separator.size()),
                        text.slice(found + separator.size(), text.size())});
 }

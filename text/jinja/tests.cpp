@@ -34,7 +34,10 @@ bool is_callable(Evaluator&, const Value& v, const Arguments&) {
   return v.is_undefined() || (v.if_object() && v.if_object()->callable());  // calling what is undefined only fails
 }
 void check_name(const Value& v) {
-  if ((v.if_list() && v.if_list()->kind == ListKind::list) || v.if_dict())
+  const List* list = v.if_list();
+  const bool hashable_list =
+      !list || (list->kind != ListKind::list && (list->kind != ListKind::view || list->name == "dict_values"));
+  if (!hashable_list || (list && list->is_tuple() && list->nesting > 1) || v.if_dict())
     fail(std::string("unhashable type: '") + v.type_name() + "'");
 }
 bool is_filter(Evaluator&, const Value& v, const Arguments&) {

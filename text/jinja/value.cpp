@@ -23,7 +23,7 @@ List make_list(ListKind kind, Values items, std::string name = "") {
 }
 
 bool is_hashable(const Value& key) {
-  if (key.is_undefined() || key.if_dict() || key.if_object()) return false;
+  if (key.if_dict() || key.if_object()) return false;
   const List* list = key.if_list();
   return !list || (list->is_tuple() && list->nesting == 1 && list->items.size() <= kMaxKeyItems);
 }
@@ -38,6 +38,7 @@ std::string key_spelling(const Value& key) {
     return whole ? "i" + std::to_string(int64_t(*real)) : "f" + std::to_string(*real);
   }
   if (key.is_none()) return "n";
+  if (key.is_undefined()) return "u";
   if (const List* tuple = key.if_list(); tuple && is_hashable(key)) {
     std::string spelling = "t";
     for (const Value& item : tuple->items) {
