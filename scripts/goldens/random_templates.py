@@ -130,5 +130,5 @@ def is_beyond_us(snippet, theirs, ours):
     64 bits and complex ones, which ours refuses."""
     if "**" in snippet and re.search(r"-\(*\d", snippet):
         return True
-    text, error = theirs.get("output", ""), ours.get("error", "")
-    return " object at 0x" in text.lower() or "<bound method" in text or "range(" in text or "64 bits" in error or "complex number" in error or ("output" in theirs and "is not subscriptable" in error)
+    text, error = theirs.get("output", "").lower(), ours.get("error", "")
+    return " object at 0x" in text or "<bound method" in text or "range(" in text or "64 bits" in error or "complex number" in error or ("output" in theirs and "is not subscriptable" in error)
