@@ -97,6 +97,59 @@ TEST(CommandLine, LeavesUnsetSamplingUnset) {
   EXPECT_EQ(generate({"m/n", "x", "--greedy"}).sampling.do_sample, false);
 }
 
+TEST(CommandLine, SuggestsTheFlagThatWasMeant) {
+  EXPECT_NE(refusal({"generate", "m/n", "x", "--temprature", "1"}).find("did you mean --temperature?"),
+            std::string::npos);
+  EXPECT_NE(refusal({"bench", "latency", "m/n", "--batchsize", "2"}).find("did you mean --batch-size?"),
+            std::string::npos);
+  EXPECT_EQ(refusal({"generate", "m/n", "--zzzzzzzzzzzz"}).find("did you mean"), std::string::npos);
+}
+
+TEST(CommandLine, RefusesWrongValuesInOneLine) {
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"generate", "m/n", "x", "-tp", "two"},
+                                             {"generate", "m/n", "x", "-tp", "0"},
+                                             {"generate"},
+                                             {"generate", "m/n", "x", "--output-format", "xml"},
+                                             {"generate", "m/n", "x", "--prompts", "f"},
+                                             {"generate", "m/n", "x", "--device", "tpu"},
+                                             {"bench"},
+                                             {"bench", "latency", "m/n", "--num-iters", "0"},
+                                             {"generate", "m/n", "x", "--max-model-len", "lots"},
+                                             {"nonsense"},
+                                             {"generate", "m/n", "x", "--greedy", "--do-sample"},
+                                             {"generate", "m/n", "x", "--launch-args", "'open"}}) {
+    const std::string text = refusal(arguments);
+    EXPECT_NE(text, "accepted") << testing::PrintToString(arguments);
+    EXPECT_EQ(text.find('\n'), std::string::npos) << text;
+  }
+}
+
+TEST(CommandLine, SplitsLaunchArguments) {
+  const GenerateCommand command = generate({"m/n", "x", "--launch-args", "--mca plm_rsh_agent 'a b'  -x FOO"});
+  EXPECT_EQ(command.run.launch.launch_args, (std::vector<std::string>{"--mca", "plm_rsh_agent", "a b", "-x", "FOO"}));
+}
+
+TEST(CommandLine, HelpNamesEverySubCommandAndHidesTheEngine) {
+  const std::string help = std::get<PrintText>(parse_command_line({"--help"})).text;
+  EXPECT_NE(help.find("generate"), std::string::npos);
+  EXPECT_NE(help.find("bench"), std::string::npos);
+  EXPECT_EQ(help.find("engine-program"), std::string::npos);
+  const std::string sub = std::get<PrintText>(parse_command_line({"generate", "--help"})).text;
+  EXPECT_NE(sub.find("--max-new-tokens"), std::string::npos);
+  EXPECT_EQ(sub.find("engine-program"), std::string::npos);
+}
+
+TEST(CommandLine, BenchDefaultsAreVllms) {
+  const BenchCommand latency = std::get<BenchCommand>(parse_command_line({"bench", "latency", "m/n"}));
+  EXPECT_EQ(latency.input_len, 32);
+  EXPECT_EQ(latency.output_len, 128);
+  EXPECT_EQ(latency.batch_size, 8);
+  EXPECT_EQ(latency.run.engine.load_format, LoadFormat::dummy);
+  EXPECT_FALSE(latency.run.engine.prefix_caching);
+  EXPECT_TRUE(std::get<BenchCommand>(parse_command_line({"bench", "throughput", "m/n"})).throughput);
+}
+
 TEST(CommandLine, KnowsEverySamplingParameter) {
   const SamplingFlags flags = generate({"m/n",
                                         "x",
@@ -160,59 +213,6 @@ TEST(CommandLine, KnowsEverySamplingParameter) {
     arguments.insert(arguments.end(), wrong.begin(), wrong.end());
     EXPECT_NE(refusal(arguments), "accepted") << wrong[0] << " " << wrong[1];
   }
-}
-
-TEST(CommandLine, SuggestsTheFlagThatWasMeant) {
-  EXPECT_NE(refusal({"generate", "m/n", "x", "--temprature", "1"}).find("did you mean --temperature?"),
-            std::string::npos);
-  EXPECT_NE(refusal({"bench", "latency", "m/n", "--batchsize", "2"}).find("did you mean --batch-size?"),
-            std::string::npos);
-  EXPECT_EQ(refusal({"generate", "m/n", "--zzzzzzzzzzzz"}).find("did you mean"), std::string::npos);
-}
-
-TEST(CommandLine, RefusesWrongValuesInOneLine) {
-  for (const std::vector<std::string>& arguments :
-       std::vector<std::vector<std::string>>{{"generate", "m/n", "x", "-tp", "two"},
-                                             {"generate", "m/n", "x", "-tp", "0"},
-                                             {"generate"},
-                                             {"generate", "m/n", "x", "--output-format", "xml"},
-                                             {"generate", "m/n", "x", "--prompts", "f"},
-                                             {"generate", "m/n", "x", "--device", "tpu"},
-                                             {"bench"},
-                                             {"bench", "latency", "m/n", "--num-iters", "0"},
-                                             {"generate", "m/n", "x", "--max-model-len", "lots"},
-                                             {"nonsense"},
-                                             {"generate", "m/n", "x", "--greedy", "--do-sample"},
-                                             {"generate", "m/n", "x", "--launch-args", "'open"}}) {
-    const std::string text = refusal(arguments);
-    EXPECT_NE(text, "accepted") << testing::PrintToString(arguments);
-    EXPECT_EQ(text.find('\n'), std::string::npos) << text;
-  }
-}
-
-TEST(CommandLine, SplitsLaunchArguments) {
-  const GenerateCommand command = generate({"m/n", "x", "--launch-args", "--mca plm_rsh_agent 'a b'  -x FOO"});
-  EXPECT_EQ(command.run.launch.launch_args, (std::vector<std::string>{"--mca", "plm_rsh_agent", "a b", "-x", "FOO"}));
-}
-
-TEST(CommandLine, HelpNamesEverySubCommandAndHidesTheEngine) {
-  const std::string help = std::get<PrintText>(parse_command_line({"--help"})).text;
-  EXPECT_NE(help.find("generate"), std::string::npos);
-  EXPECT_NE(help.find("bench"), std::string::npos);
-  EXPECT_EQ(help.find("engine-program"), std::string::npos);
-  const std::string sub = std::get<PrintText>(parse_command_line({"generate", "--help"})).text;
-  EXPECT_NE(sub.find("--max-new-tokens"), std::string::npos);
-  EXPECT_EQ(sub.find("engine-program"), std::string::npos);
-}
-
-TEST(CommandLine, BenchDefaultsAreVllms) {
-  const BenchCommand latency = std::get<BenchCommand>(parse_command_line({"bench", "latency", "m/n"}));
-  EXPECT_EQ(latency.input_len, 32);
-  EXPECT_EQ(latency.output_len, 128);
-  EXPECT_EQ(latency.batch_size, 8);
-  EXPECT_EQ(latency.run.engine.load_format, LoadFormat::dummy);
-  EXPECT_FALSE(latency.run.engine.prefix_caching);
-  EXPECT_TRUE(std::get<BenchCommand>(parse_command_line({"bench", "throughput", "m/n"})).throughput);
 }
 
 }  // namespace
