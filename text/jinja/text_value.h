@@ -3,6 +3,7 @@
 // that keep characters go through slice() and append() and carry the marks exactly; mapped() and derived() serve the
 // others and rather mark too much.
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
