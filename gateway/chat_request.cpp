@@ -7,12 +7,8 @@
 namespace trireme {
 namespace {
 
-constexpr const char* kKeys[] = {"tools",
-                                 "documents",
-                                 "chat_template_kwargs",
-                                 "add_generation_prompt",
-                                 "continue_final_message",
-                                 "chat_template"};
+constexpr const char* kKeys[] = {
+    "tools", "documents", "chat_template_kwargs", "add_generation_prompt", "continue_final_message", "chat_template"};
 
 json::value take(json::object& object, const char* key) {
   const auto entry = object.find(key);

@@ -9,9 +9,9 @@
 namespace trireme {
 
 struct ChatRequest {
-  json::value messages;          // array of {role, content, ...}
-  json::value tools, documents;  // arrays of objects; null: none
-  json::object template_kwargs;  // chat_template_kwargs: further variables of the template
+  json::value messages;                       // array of {role, content, ...}
+  json::value tools, documents;               // arrays of objects; null: none
+  json::object template_kwargs;               // chat_template_kwargs: further variables of the template
   std::optional<bool> add_generation_prompt;  // absent: true, unless the final message is to be continued
   bool continue_final_message = false;        // the answer goes on with the last message's content
   std::string template_name;                  // chat_template; "": the model's choice

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "checkpoint/input_file.h"
 
 namespace trireme {
 namespace {
@@ -30,6 +31,7 @@ TokenizerSource tokenizer_source(const TokenizerMaterial& material) {
 
 ChatTemplateSet templates_of_file(const std::string& path) {
   try {
+    if (is_directory(path)) throw CheckpointError("it is a directory: name the file");
     const std::string source = read_text_file(path, kMaxTemplateBytes);
     if (source.empty()) throw CheckpointError("the file is empty");
     return ChatTemplateSet(source, {});
@@ -63,7 +65,8 @@ std::vector<int32_t> ModelAssets::encode_text(const std::string& text) const {
 }
 
 RenderedChat ModelAssets::render_chat(const ChatRequest& chat) const {
-  if (!tokenizer || chat_templates.empty())
+  if (!tokenizer) throw RequestError("a chat needs a tokenizer; give prompt_token_ids instead");
+  if (chat_templates.empty())
     throw RequestError("the model " + checkpoint.name +
                        " has no chat template; give plain prompts (without --chat), or one with --chat-template");
   ChatTemplateInput input;

@@ -30,7 +30,7 @@ struct GenerateCommand {
   std::string chat_template;  // file; "": the model's own
   json::object chat_template_kwargs;
   bool trust_special_tokens = false;  // those that messages spell out
-  bool skip_tokenizer = false;  // prompts are ids, outputs have no text
+  bool skip_tokenizer = false;        // prompts are ids, outputs have no text
   OutputFormat format = OutputFormat::text;
 };
 

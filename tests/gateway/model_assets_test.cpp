@@ -15,7 +15,8 @@ namespace {
 
 constexpr const char* kTemplate =
     "{% for m in messages %}{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}"
-    "{% if thinking is defined and not thinking %}SHORT {% endif %}{% if add_generation_prompt %}assistant: {% endif %}";
+    "{% if thinking is defined and not thinking %}SHORT {% endif %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}";
 
 std::string model_file(const std::string& name) {
   return std::string(TRIREME_SOURCE_DIR) + "/tests/models/tiny-llama" + (name.empty() ? "" : "/" + name);
@@ -134,6 +135,8 @@ TEST_F(ModelAssetsTest, AFileTakesThePlaceOfTheModelsTemplates) {
   const std::string unparsable = refusal([&] { open("a\n{% if %}"); }), empty = refusal([&] { open(""); });
   std::filesystem::remove(path);
   const std::string missing = refusal([&] { open_model_assets(model_file(""), true, path); });
+  const std::string folder = refusal([&] { open_model_assets(model_file(""), true, model_file("")); });
+  EXPECT_NE(folder.find("directory"), std::string::npos) << folder;
   for (const std::string& text : {unparsable, empty, missing})
     EXPECT_EQ(text.find("--chat-template " + path + ": "), 0u) << text;
   EXPECT_NE(unparsable.find("line 2"), std::string::npos) << unparsable;

@@ -243,8 +243,9 @@ TEST(CommandLine, KnowsEverySamplingParameter) {
 }
 
 TEST(CommandLine, ReadsTheFlagsOfChats) {
-  const GenerateCommand command = generate({"m/n", "hi", "--chat", "--chat-template", "t.jinja", "--trust-special-tokens",
-                                            "--chat_template_kwargs={\"enable_thinking\": false}"});
+  const GenerateCommand command =
+      generate({"m/n", "hi", "--chat", "--chat-template", "t.jinja", "--trust-special-tokens",
+                "--chat_template_kwargs={\"enable_thinking\": false}"});
   EXPECT_EQ(command.chat_template, "t.jinja");
   EXPECT_TRUE(command.trust_special_tokens);
   EXPECT_EQ(json::serialize(command.chat_template_kwargs), "{\"enable_thinking\":false}");
@@ -294,8 +295,11 @@ TEST(Inspect, HasALineForEachRank) {
   EXPECT_EQ(lines_with(one, "KV cache " + std::to_string(kv_bytes) + " B per token"), 1) << one;
   const std::string four = inspect_report(inspect_command({kTinyLlama, "-tp", "2", "-pp", "2"}));
   EXPECT_EQ(lines_with(four, "\nrank "), 4) << four;
-  EXPECT_EQ(lines_with(four, ": stage"), 0);
-  EXPECT_EQ(lines_with(four, "stage 1, "), 2) << four;
+  EXPECT_EQ(lines_with(four, "stage 1, layers 3 to 4"), 2) << four;
+  for (const char* bytes : {"256", "128", "384", "192"})  // 2 or 3 layers, 2 or 1 KV heads of 16
+    EXPECT_EQ(lines_with(four, std::string("KV cache ") + bytes + " B per token"), 1) << four;
+  const std::string config_only = std::string(TRIREME_SOURCE_DIR) + "/configs/models/llama-3.1-8b.json";
+  EXPECT_EQ(lines_with(inspect_report(inspect_command({config_only, "-tp", "8"})), "KV cache 16384 B per token"), 8);
 }
 
 TEST(Inspect, RefusesWhatCannotRun) {
