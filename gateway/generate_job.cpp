@@ -9,15 +9,6 @@
 namespace trireme {
 namespace {
 
-json::value chat_message(const std::string& text) {
-  json::object message;
-  message["role"] = "user";
-  message["content"] = text;
-  json::array messages;
-  messages.push_back(std::move(message));
-  return messages;
-}
-
 void cut(ChoiceRecord& record, size_t tokens) {
   if (record.ids.size() <= tokens) return;
   record.ids.resize(tokens);
@@ -67,10 +58,12 @@ void GenerateJob::submit_more(TimePoint now) {
 }
 
 std::vector<int32_t> GenerateJob::prompt_ids(const PromptLine& line, std::string& text) const {
-  if (line.messages || (options_.chat && line.ids.empty())) {
-    const json::value messages = line.messages ? *line.messages : chat_message(line.text);
-    text = assets_.render_chat(messages);
-    return assets_.encode_chat(messages);
+  if (line.chat || (options_.chat && line.ids.empty())) {
+    ChatRequest chat = line.chat ? *line.chat : user_message(line.text);
+    for (const auto& entry : options_.chat_template_kwargs) chat.template_kwargs.insert(entry);
+    const RenderedChat rendered = assets_.render_chat(chat);
+    text = rendered.text;
+    return assets_.encode_chat(rendered, options_.trust_special_tokens);
   }
   return line.ids.empty() ? assets_.encode_text(line.text) : line.ids;
 }

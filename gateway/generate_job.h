@@ -2,7 +2,6 @@
 // Prompts -> requests -> outputs in the order of the prompts. A bounded number is in flight: twice the engine's
 // slots, so that it never starves; outputs that wait for an earlier one are bounded by the same window times 8.
 
-#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -51,8 +50,10 @@ struct GenerateSummary {
 };
 
 struct GenerateOptions {
-  SamplingFlags sampling;
-  bool chat = false;  // a plain prompt is one user message
+  SamplingFlags sampling = {};
+  bool chat = false;                       // a plain prompt is one user message
+  json::object chat_template_kwargs = {};  // of every chat; a line's own win
+  bool trust_special_tokens = false;       // in a chat's messages, too
 };
 
 class GenerateJob final : public FrontJob {

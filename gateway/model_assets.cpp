@@ -1,9 +1,13 @@
 #include "gateway/model_assets.h"
 
 #include "base/error.h"
+#include "base/json.h"
+#include "checkpoint/input_file.h"
 
 namespace trireme {
 namespace {
+
+constexpr size_t kMaxTemplateBytes = size_t(16) << 20;
 
 TokenizerSource tokenizer_source(const TokenizerMaterial& material) {
   TokenizerSource source;
@@ -25,14 +29,27 @@ TokenizerSource tokenizer_source(const TokenizerMaterial& material) {
   return source;
 }
 
+ChatTemplateSet templates_of_file(const std::string& path) {
+  try {
+    if (is_directory(path)) throw CheckpointError("it is a directory: name the file");
+    const std::string source = read_text_file(path, kMaxTemplateBytes);
+    if (source.empty()) throw CheckpointError("the file is empty");
+    return ChatTemplateSet(source, {});
+  } catch (const CheckpointError& error) {
+    throw ConfigError("--chat-template " + path + ": " + error.what());
+  }
+}
+
 }  // namespace
 
-ModelAssets open_model_assets(const std::string& model, bool with_tokenizer) {
-  ModelAssets assets{open_checkpoint(model, {.need_weights = false, .need_tokenizer = with_tokenizer}), nullptr, {}};
+ModelAssets open_model_assets(const std::string& model, bool with_tokenizer, const std::string& template_file) {
+  ModelAssets assets;
+  assets.checkpoint = open_checkpoint(model, {.need_weights = false, .need_tokenizer = with_tokenizer});
   if (!with_tokenizer) return assets;
   assets.tokenizer = make_tokenizer(tokenizer_source(assets.checkpoint.tokenizer));
-  if (!assets.checkpoint.tokenizer.chat_template.empty())
-    assets.chat_template.emplace(assets.checkpoint.tokenizer.chat_template);
+  const TokenizerMaterial& material = assets.checkpoint.tokenizer;
+  assets.chat_templates = template_file.empty() ? ChatTemplateSet(material.chat_template, material.named_templates)
+                                                : templates_of_file(template_file);
   return assets;
 }
 
@@ -47,19 +64,27 @@ std::vector<int32_t> ModelAssets::encode_text(const std::string& text) const {
   return tokenizer->encode(text);
 }
 
-std::string ModelAssets::render_chat(const json::value& messages) const {
-  if (!tokenizer || !chat_template)
-    throw RequestError("the model " + checkpoint.name + " has no chat template; give plain prompts (without --chat)");
+RenderedChat ModelAssets::render_chat(const ChatRequest& chat) const {
+  if (!tokenizer) throw RequestError("a chat needs a tokenizer; give prompt_token_ids instead");
+  if (chat_templates.empty())
+    throw RequestError("the model " + checkpoint.name +
+                       " has no chat template; give plain prompts (without --chat), or one with --chat-template");
   ChatTemplateInput input;
-  input.messages = messages;
+  input.messages = chat.messages;
+  input.tools = chat.tools;
+  input.documents = chat.documents;
+  input.template_kwargs = chat.template_kwargs;
+  input.add_generation_prompt = chat.add_generation_prompt.value_or(!chat.continue_final_message);
+  if (chat.continue_final_message) input.continue_final_message = "content";
   if (tokenizer->bos_id() >= 0) input.variables["bos_token"] = tokenizer->token_text(int32_t(tokenizer->bos_id()));
   if (tokenizer->eos_id() >= 0) input.variables["eos_token"] = tokenizer->token_text(int32_t(tokenizer->eos_id()));
-  return chat_template->render(input);
+  return chat_templates.select(!chat.tools.is_null(), chat.template_name).render_marked(input);
 }
 
-std::vector<int32_t> ModelAssets::encode_chat(const json::value& messages) const {
-  const std::string text = render_chat(messages);  // writes bos itself where the model wants it
-  return tokenizer->encode(text, {.add_special_tokens = false, .parse_special = true});
+std::vector<int32_t> ModelAssets::encode_chat(const RenderedChat& chat, bool trust_special_tokens) const {
+  EncodeOptions options{.add_special_tokens = false, .parse_special = true};  // the template writes bos itself
+  if (!trust_special_tokens) options.untrusted = chat.untrusted;
+  return tokenizer->encode(chat.text, options);
 }
 
 }  // namespace trireme

@@ -29,17 +29,13 @@ PromptLine parse_prompt_object(json::object object) {
     object.erase(entry);
     ++given;
   }
-  if (auto entry = object.find("messages"); entry != object.end()) {
-    if (!entry->value().is_array()) throw RequestError("messages must be a list of {\"role\", \"content\"}");
-    line.messages = entry->value();
-    object.erase(entry);
-    ++given;
-  }
   if (auto entry = object.find("prompt_token_ids"); entry != object.end()) {
     line.ids = parse_ids(entry->value());
     object.erase(entry);
     ++given;
   }
+  line.chat = take_chat(object);
+  given += line.chat.has_value();
   if (given != 1) throw RequestError("give exactly one of prompt, messages and prompt_token_ids");
   line.sampling = take_sampling(object);
   if (!object.empty()) throw RequestError("unknown key \"" + std::string(object.begin()->key()) + "\"");

@@ -1,6 +1,6 @@
 #pragma once
 // Prompts as people write them: one per line, or JSON lines {"prompt": ...}, {"messages": [...]} or
-// {"prompt_token_ids": [...]} with sampling values beside them.
+// {"prompt_token_ids": [...]} with sampling values beside them; beside messages also tools and the like.
 
 #include <optional>
 #include <string>
@@ -8,13 +8,14 @@
 #include <vector>
 
 #include "base/json.h"
+#include "gateway/chat_request.h"
 #include "gateway/sampling_flags.h"
 
 namespace trireme {
 
 struct PromptLine {
   std::string text;  // of a plain prompt, or the one user message of a chat
-  std::optional<json::value> messages;
+  std::optional<ChatRequest> chat;
   std::vector<int32_t> ids;  // given as ids: not tokenized
   SamplingFlags sampling;
 };

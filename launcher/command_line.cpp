@@ -17,6 +17,7 @@ constexpr const char* kExamples =
     "\nExamples:\n"
     "  trireme generate model.gguf --chat \"What is the capital of France?\" -tp 2\n"
     "  trireme generate org/name --prompts questions.jsonl --output-format json > answers.jsonl\n"
+    "  trireme inspect model.gguf -tp 2 -pp 2\n"
     "  trireme bench throughput configs/models/llama-3.1-8b.json --num-prompts 256\n"
     "  mpirun -n 4 trireme generate model.gguf \"Once\" -tp 2 -pp 2";
 
@@ -79,8 +80,23 @@ struct GenerateFlags {
   SamplingArguments sampling;
   GenerateCommand command;
   std::vector<std::string> words;  // MODEL PROMPT...
+  std::string chat_template_kwargs;
   std::string format = "text";
 };
+
+void add_chat_flags(CLI::App& sub, GenerateFlags& flags, const std::string& group) {
+  sub.add_option("--chat-template", flags.command.chat_template,
+                 "File with a chat template (Jinja) that takes the place of the model's")
+      ->option_text("FILE")
+      ->group(group);
+  sub.add_option("--chat-template-kwargs", flags.chat_template_kwargs,
+                 "Variables of the chat template, a JSON object such as {\"enable_thinking\": false}")
+      ->option_text("JSON")
+      ->group(group);
+  sub.add_flag("--trust-special-tokens", flags.command.trust_special_tokens,
+               "Special tokens spelled out in a chat's messages are special tokens, not plain text")
+      ->group(group);
+}
 
 CLI::App* add_generate(CLI::App& app, GenerateFlags& flags) {
   CLI::App* sub = app.add_subcommand("generate", "Generate text from prompts: arguments, a file, or standard input");
@@ -93,6 +109,7 @@ CLI::App* add_generate(CLI::App& app, GenerateFlags& flags) {
       ->group(group);
   sub->add_flag("--chat", flags.command.chat, "Each prompt is a user's message: apply the model's chat template")
       ->group(group);
+  add_chat_flags(*sub, flags, group);
   sub->add_option("--output-format", flags.format, "text, or json: one line per prompt")
       ->group(group)
       ->capture_default_str();
@@ -102,6 +119,27 @@ CLI::App* add_generate(CLI::App& app, GenerateFlags& flags) {
   add_run_flags(*sub, flags.run, false);
   add_sampling_flags(*sub, flags.sampling, flags.run.seed);
   return sub;
+}
+
+// The values of the chat flags, and whether there can be a chat.
+void resolve_chat(const GenerateFlags& flags, GenerateCommand& command) {
+  const char* given = !command.chat_template.empty()        ? "--chat-template"
+                      : !flags.chat_template_kwargs.empty() ? "--chat-template-kwargs"
+                      : command.trust_special_tokens        ? "--trust-special-tokens"
+                                                            : nullptr;
+  if (given && command.skip_tokenizer)
+    throw ConfigError(std::string(given) + " needs a tokenizer: leave out --skip-tokenizer-init");
+  if (given && !command.chat && !command.prompts.empty())
+    throw ConfigError(std::string(given) + " is for chats: add --chat");
+  if (flags.chat_template_kwargs.empty()) return;
+  const std::string flag = "--chat-template-kwargs";
+  try {
+    json::value value = parse_json(flags.chat_template_kwargs, "it");
+    if (!value.is_object()) throw CheckpointError("it is not a JSON object");
+    command.chat_template_kwargs = std::move(value.get_object());
+  } catch (const CheckpointError& error) {
+    throw ConfigError(flag + " must be a JSON object such as {\"enable_thinking\": false}: " + error.what());
+  }
 }
 
 GenerateCommand resolve_generate(const CLI::App& sub, GenerateFlags flags) {
@@ -119,7 +157,13 @@ GenerateCommand resolve_generate(const CLI::App& sub, GenerateFlags flags) {
   command.format = flags.format == "json" ? OutputFormat::json : OutputFormat::text;
   if (!command.prompts.empty() && !command.prompts_file.empty())
     throw ConfigError("prompts are given twice: as arguments and by --prompts " + command.prompts_file);
+  resolve_chat(flags, command);
   return command;
+}
+
+InspectCommand resolve_inspect(const EngineFlags& flags) {
+  const EngineOptions options = resolve(flags);
+  return {.model = options.model, .tp = options.tp, .pp = options.pp};
 }
 
 struct BenchFlags {
@@ -253,10 +297,15 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   add_common_bench_flags(*throughput_sub, throughput);
   throughput_sub->get_option("--batching")
       ->description("continuous, dynamic or static; all: the same load under each, compared");
+  EngineFlags inspect;
+  inspect.device = "cpu";  // none is used
+  CLI::App* inspect_sub = app.add_subcommand(
+      "inspect", "What a model is, what looks odd about it, and the memory of each rank; starts nothing");
+  add_model_flags(*inspect_sub, inspect, true);
   CLI::App* version_sub = app.add_subcommand("version", "The same as --version");
 
   const auto deepest = [&]() -> CLI::App& {
-    for (CLI::App* sub : {generate_sub, latency_sub, throughput_sub, bench, version_sub})
+    for (CLI::App* sub : {generate_sub, latency_sub, throughput_sub, bench, inspect_sub, version_sub})
       if (sub->parsed()) return *sub;
     return app;
   };
@@ -272,6 +321,7 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   if (generate_sub->parsed()) return resolve_generate(*generate_sub, std::move(generate));
   if (latency_sub->parsed()) return resolve_bench(latency);
   if (throughput_sub->parsed()) return resolve_bench(throughput);
+  if (inspect_sub->parsed()) return resolve_inspect(inspect);
   return PrintText{app.help()};
 }
 

@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/json.h"
 #include "gateway/sampling_flags.h"
 #include "launcher/engine_options.h"
 #include "launcher/mpirun_command.h"
@@ -26,7 +27,10 @@ struct GenerateCommand {
   std::vector<std::string> prompts;  // arguments
   std::string prompts_file;          // "-": standard input
   bool chat = false;
-  bool skip_tokenizer = false;  // prompts are ids, outputs have no text
+  std::string chat_template;  // file; "": the model's own
+  json::object chat_template_kwargs;
+  bool trust_special_tokens = false;  // those that messages spell out
+  bool skip_tokenizer = false;        // prompts are ids, outputs have no text
   OutputFormat format = OutputFormat::text;
 };
 
@@ -42,6 +46,11 @@ struct BenchCommand {
   std::string output_json;
 };
 
+struct InspectCommand {
+  std::string model;
+  int tp = 1, pp = 1;
+};
+
 struct EngineCommandLine {
   EngineOptions options;
 };
@@ -49,7 +58,7 @@ struct PrintText {
   std::string text;
 };  // --help, --version, version: to standard output, exit 0
 
-using CommandLine = std::variant<GenerateCommand, BenchCommand, EngineCommandLine, PrintText>;
+using CommandLine = std::variant<GenerateCommand, BenchCommand, InspectCommand, EngineCommandLine, PrintText>;
 
 // Throws ConfigError: one line with the remedy (did-you-mean for unknown flags).
 CommandLine parse_command_line(std::vector<std::string> arguments);

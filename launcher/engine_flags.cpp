@@ -8,6 +8,11 @@
 #include "base/error.h"
 
 namespace trireme {
+namespace {
+
+constexpr const char* kModelGroup = "Model and parallelism";
+
+}  // namespace
 
 int64_t parse_count(const std::string& text, const std::string& flag) {
   int64_t value = 0, factor = 1;
@@ -57,9 +62,9 @@ DeviceKind detect_device() {
   return DeviceKind::cpu;
 }
 
-void add_engine_flags(CLI::App& app, EngineFlags& flags, bool positional_model) {
+void add_model_flags(CLI::App& app, EngineFlags& flags, bool positional_model) {
   EngineOptions& options = flags.options;
-  const std::string model = "Model and parallelism";
+  const std::string model = kModelGroup;
   if (positional_model)
     app.add_option("path", options.model, "Model: a directory, a .gguf file, or org/name in the Hugging Face cache")
         ->option_text("MODEL");
@@ -70,6 +75,12 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags, bool positional_model) 
   app.add_option("--pipeline-parallel-size", options.pp, "-pp N: cut the stack of layers into N stages")
       ->group(model)
       ->capture_default_str();
+}
+
+void add_engine_flags(CLI::App& app, EngineFlags& flags, bool positional_model) {
+  add_model_flags(app, flags, positional_model);
+  EngineOptions& options = flags.options;
+  const std::string model = kModelGroup;
   app.add_option("--device", flags.device, "auto (GPUs where there are any), cpu or cuda")
       ->group(model)
       ->capture_default_str();

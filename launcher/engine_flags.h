@@ -20,7 +20,10 @@ struct EngineFlags {
   std::string model_flag;  // --model, beside the positional
 };
 
-// `flags` must outlive the parse. `positional_model`: the first bare argument is the model.
+// The model and how it is divided: all that `inspect` needs. `flags` must outlive the parse. `positional_model`: the
+// first bare argument is the model.
+void add_model_flags(CLI::App& app, EngineFlags& flags, bool positional_model);
+// Those and all others.
 void add_engine_flags(CLI::App& app, EngineFlags& flags, bool positional_model);
 
 // After the parse: ranges, and `auto` resolved. Throws ConfigError naming the flag.

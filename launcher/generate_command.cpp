@@ -38,9 +38,9 @@ class GenerateRun final : public FrontJob {
  public:
   explicit GenerateRun(const GenerateCommand& command)
       : prompts_(read_prompts(command)),
-        assets_(open_model_assets(command.run.engine.model, !command.skip_tokenizer)),
+        assets_(open_model_assets(command.run.engine.model, !command.skip_tokenizer, command.chat_template)),
         sink_(make_sink(command, prompts_.size())),
-        job_(prompts_, assets_, {.sampling = command.sampling, .chat = command.chat}, *sink_),
+        job_(prompts_, assets_, options(command), *sink_),
         bar_(prompts_.size() > 1 && isatty(STDERR_FILENO)) {}
 
   void start(const EngineFacts& facts, RequestPort& port, TimePoint now) override { job_.start(facts, port, now); }
@@ -63,6 +63,13 @@ class GenerateRun final : public FrontJob {
   }
 
  private:
+  static GenerateOptions options(const GenerateCommand& command) {
+    return {.sampling = command.sampling,
+            .chat = command.chat,
+            .chat_template_kwargs = command.chat_template_kwargs,
+            .trust_special_tokens = command.trust_special_tokens};
+  }
+
   static std::unique_ptr<OutputSink> make_sink(const GenerateCommand& command, size_t num_prompts) {
     if (command.format == OutputFormat::json) return make_json_sink(stdout);
     return make_text_sink(stdout, num_prompts, true);

@@ -11,6 +11,7 @@
 #include "launcher/engine_main.h"
 #include "launcher/front_loop.h"
 #include "launcher/generate_command.h"
+#include "launcher/inspect_command.h"
 #include "protocol/link.h"
 
 namespace trireme {
@@ -27,6 +28,11 @@ int run(const EngineCommandLine& line) {
 
 int run(const GenerateCommand& command) { return run_generate(command); }
 int run(const BenchCommand& command) { return run_bench(command); }
+
+int run(const InspectCommand& command) {
+  std::fputs(inspect_report(command).c_str(), stdout);
+  return kExitOk;
+}
 
 int run(const PrintText& print) {
   std::fputs(print.text.c_str(), stdout);

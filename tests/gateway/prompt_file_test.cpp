@@ -38,7 +38,7 @@ TEST(PromptFile, ReadsJsonLinesWithSamplingBesideThePrompt) {
   EXPECT_EQ(lines[0].sampling.seed, UINT64_MAX);
   EXPECT_EQ(lines[0].sampling.max_new_tokens, 7);
   EXPECT_EQ(lines[0].sampling.stop, std::vector<std::string>{"x"});
-  EXPECT_TRUE(lines[1].messages);
+  EXPECT_TRUE(lines[1].chat);
   EXPECT_EQ(lines[1].sampling.stop.size(), 2u);
   EXPECT_EQ(lines[2].ids, (std::vector<int32_t>{1, 2, 3}));
   EXPECT_EQ(lines[2].sampling.ignore_eos, true);
@@ -51,6 +51,46 @@ TEST(PromptFile, NamesTheLineOfAMistake) {
         "{\"prompt\":\"a\",\"tpo_k\":1}", "{\"prompt\":\"a\",\"n\":\"two\"}", "{\"prompt_token_ids\":[-1]}",
         "{\"prompt\":\"a\",\"seed\":-1}", "{\"prompt\":\"a\",\"stop\":3}"})
     EXPECT_NE(refusal(line).find("f line 1: "), std::string::npos) << line << " -> " << refusal(line);
+}
+
+TEST(PromptFile, ReadsWhatStandsBesideMessages) {
+  const auto lines = parse_prompt_file(
+      R"({"messages":[{"role":"user","content":"hi"}],"tools":[{"name":"f"}],"documents":[{"text":"d"}],)"
+      R"("chat_template_kwargs":{"enable_thinking":false},"add_generation_prompt":false,"chat_template":"rag","n":2})"
+      "\n"
+      R"({"messages":[{"role":"user","content":"hi"}],"tools":null,"continue_final_message":true})",
+      "f");
+  ASSERT_EQ(lines.size(), 2u);
+  const ChatRequest& chat = *lines[0].chat;
+  EXPECT_EQ(json::serialize(chat.tools), R"([{"name":"f"}])");
+  EXPECT_EQ(json::serialize(chat.documents), R"([{"text":"d"}])");
+  EXPECT_EQ(json::serialize(chat.template_kwargs), R"({"enable_thinking":false})");
+  EXPECT_EQ(chat.add_generation_prompt, false);
+  EXPECT_FALSE(chat.continue_final_message);
+  EXPECT_EQ(chat.template_name, "rag");
+  EXPECT_EQ(lines[0].sampling.n, 2);
+  EXPECT_TRUE(lines[1].chat->tools.is_null());
+  EXPECT_TRUE(lines[1].chat->continue_final_message);
+  EXPECT_FALSE(lines[1].chat->add_generation_prompt);
+}
+
+TEST(PromptFile, NamesTheKeyOfAChatThatIsWrong) {
+  const std::string messages = R"({"messages":[{"role":"user","content":"hi"}],)";
+  const std::pair<const char*, const char*> wrong[] = {{"tools", "{}"},
+                                                       {"tools", "[1]"},
+                                                       {"documents", "\"d\""},
+                                                       {"chat_template_kwargs", "[]"},
+                                                       {"add_generation_prompt", "1"},
+                                                       {"continue_final_message", "\"content\""},
+                                                       {"chat_template", "7"}};
+  for (const auto& [key, value] : wrong) {
+    const std::string text = refusal(messages + "\"" + key + "\":" + value + "}");
+    EXPECT_NE(text.find(std::string("f line 1: ") + key), std::string::npos) << text;
+  }
+  EXPECT_NE(refusal(R"({"messages":["hi"]})").find("messages"), std::string::npos);
+  EXPECT_NE(refusal(R"({"prompt":"a","tools":[]})").find("tools belongs to messages"), std::string::npos);
+  EXPECT_NE(refusal(messages + R"("continue_final_message":true,"add_generation_prompt":true})").find("exclude"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "checkpoint/checkpoint.h"
+#include "launcher/inspect_command.h"
 
 namespace trireme {
 namespace {
@@ -238,6 +240,79 @@ TEST(CommandLine, KnowsEverySamplingParameter) {
     arguments.insert(arguments.end(), wrong.begin(), wrong.end());
     EXPECT_NE(refusal(arguments), "accepted") << wrong[0] << " " << wrong[1];
   }
+}
+
+TEST(CommandLine, ReadsTheFlagsOfChats) {
+  const GenerateCommand command =
+      generate({"m/n", "hi", "--chat", "--chat-template", "t.jinja", "--trust-special-tokens",
+                "--chat_template_kwargs={\"enable_thinking\": false}"});
+  EXPECT_EQ(command.chat_template, "t.jinja");
+  EXPECT_TRUE(command.trust_special_tokens);
+  EXPECT_EQ(json::serialize(command.chat_template_kwargs), "{\"enable_thinking\":false}");
+  EXPECT_TRUE(generate({"m/n", "hi", "--chat"}).chat_template_kwargs.empty());
+  EXPECT_EQ(generate({"m/n", "--prompts", "p.jsonl", "--chat-template", "t"}).chat_template, "t");
+  for (const char* value : {"[]", "{\"a\":", "yes"})
+    EXPECT_NE(refusal({"generate", "m/n", "hi", "--chat", "--chat-template-kwargs", value})
+                  .find("--chat-template-kwargs must be a JSON object"),
+              std::string::npos)
+        << value;
+  EXPECT_NE(refusal({"generate", "m/n", "hi", "--chat-template", "t"}).find("add --chat"), std::string::npos);
+  EXPECT_NE(refusal({"generate", "m/n", "--trust-special-tokens", "--skip-tokenizer-init"}).find("needs a tokenizer"),
+            std::string::npos);
+}
+
+InspectCommand inspect_command(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), "inspect");
+  return std::get<InspectCommand>(parse_command_line(arguments));
+}
+
+const std::string kTinyLlama = std::string(TRIREME_SOURCE_DIR) + "/tests/models/tiny-llama";
+
+TEST(CommandLine, KnowsInspect) {
+  const InspectCommand command = inspect_command({"org/name", "-tp", "2", "-pp", "3"});
+  EXPECT_EQ(command.model, "org/name");
+  EXPECT_EQ(command.tp, 2);
+  EXPECT_EQ(command.pp, 3);
+  EXPECT_EQ(inspect_command({"--model", "org/name"}).model, "org/name");
+  EXPECT_NE(refusal({"inspect", "org/name", "-tp", "0"}).find("--tensor-parallel-size must be 1 to 1024, got 0"),
+            std::string::npos);
+  EXPECT_NE(refusal({"inspect"}).find("no model"), std::string::npos);
+  EXPECT_NE(refusal({"inspect", "org/name", "--block-size", "1"}).find("unknown flag"), std::string::npos);
+  const std::string help = std::get<PrintText>(parse_command_line({"inspect", "--help"})).text;
+  EXPECT_NE(help.find("-pp N"), std::string::npos) << help;
+}
+
+TEST(Inspect, HasALineForEachRank) {
+  const auto lines_with = [](const std::string& text, const std::string& part) {
+    int count = 0;
+    for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+    return count;
+  };
+  const ModelConfig config = open_checkpoint(kTinyLlama).config;
+  const std::string one = inspect_report(inspect_command({kTinyLlama}));
+  EXPECT_EQ(lines_with(one, "\nrank "), 1) << one;
+  const int64_t kv_bytes = 2 * config.num_layers * config.num_kv_heads * config.head_dim * 2;
+  EXPECT_EQ(lines_with(one, "KV cache " + std::to_string(kv_bytes) + " B per token"), 1) << one;
+  const std::string four = inspect_report(inspect_command({kTinyLlama, "-tp", "2", "-pp", "2"}));
+  EXPECT_EQ(lines_with(four, "\nrank "), 4) << four;
+  EXPECT_EQ(lines_with(four, "stage 1, layers 3 to 4"), 2) << four;
+  for (const char* bytes : {"256", "128", "384", "192"})  // 2 or 3 layers, 2 or 1 KV heads of 16
+    EXPECT_EQ(lines_with(four, std::string("KV cache ") + bytes + " B per token"), 1) << four;
+  const std::string config_only = std::string(TRIREME_SOURCE_DIR) + "/configs/models/llama-3.1-8b.json";
+  EXPECT_EQ(lines_with(inspect_report(inspect_command({config_only, "-tp", "8"})), "KV cache 16384 B per token"), 8);
+}
+
+TEST(Inspect, RefusesWhatCannotRun) {
+  const auto message = [](const std::vector<std::string>& arguments) -> std::string {
+    try {
+      return inspect_report(inspect_command(arguments));
+    } catch (const Error& error) {
+      return error.what();
+    }
+  };
+  EXPECT_NE(message({kTinyLlama, "-tp", "64"}).find("-tp 64 is more ranks than"), std::string::npos);
+  EXPECT_NE(message({kTinyLlama, "-pp", "64"}).find("-pp 64 is more stages than"), std::string::npos);
+  EXPECT_NE(message({"no-such-folder/none.gguf"}).find("none.gguf"), std::string::npos);
 }
 
 }  // namespace
