@@ -193,7 +193,7 @@ class CaseMaker:
         for features in ([], ["repetition_penalty"], ["bad_words"], ["logit_bias"], ["allowed_token_ids"]):
             for kind, base, gap in (("greedy", {}, 0.1), ("beams", {"beam_width": 3, "n": 2}, 0.005)):
                 self.min_gap = gap
-                for count in (6, 8):
+                for count in (4, 6):
                     self.draw(" ".join([kind, *features]), {"max_new_tokens": count} | base, features, matters)
 
     def make_mixed(self):
