@@ -53,8 +53,8 @@ TEST_P(GenerationGoldens, IdsAndScoresAreTheOracles) {
   }
 }
 
-// GPUs compute in bfloat16 (docs/design.md 4): greedy ids where the reference's gaps are wide, and the best beam's sum of
-// log-probabilities within 5e-2 a token.
+// GPUs compute in bfloat16 (docs/design.md 4): greedy ids where the reference's gaps are wide, and the best beam's
+// log-probability within 5e-2 a token.
 TEST_P(GenerationGoldens, IdsAndScoresAreCloseOnGpus) {
   const std::string model = GetParam() + "-bf16";
   if (cuda_device_count() < world_size())
