@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "text/detokenizer.h"
 
 namespace trireme {
 namespace {
@@ -17,26 +18,31 @@ void keep_best(std::vector<T>& items, size_t count) {
   if (items.size() > count) items.resize(count);
 }
 
-}  // namespace
+// A token gives a byte of text at least, but for the last bytes of a character and for special tokens: so many more are
+// looked at.
+constexpr size_t kIdsBesideStop = 16;
 
-BeamText::BeamText(const Tokenizer& tokenizer, std::shared_ptr<const std::vector<std::string>> stops)
-    : detokenizer_(tokenizer), stops_(std::move(stops)) {}
-
-std::optional<std::string> BeamText::add(TokenId id) {
-  tail_ += detokenizer_.add(id);
-  size_t first = std::string::npos, longest = 0;
+// The stop string that `id` completes behind `before`; of several the one that begins first.
+std::optional<std::string> completed_stop(const Tokenizer& tokenizer, const std::vector<std::string>& stops,
+                                          std::span<const TokenId> before, TokenId id) {
+  Detokenizer detokenizer(tokenizer);
+  std::string text;
+  for (TokenId earlier : before) text += detokenizer.add(earlier);
+  const size_t known = text.size();
+  text += detokenizer.add(id);
+  size_t first = std::string::npos;
   const std::string* found = nullptr;
-  for (const std::string& stop : *stops_) {
-    longest = std::max(longest, stop.size());
-    const size_t at = tail_.find(stop);
+  for (const std::string& stop : stops) {
+    const size_t from = known + 1 > stop.size() ? known + 1 - stop.size() : 0;
+    const size_t at = text.find(stop, from);
     if (at >= first) continue;
     first = at;
     found = &stop;
   }
-  if (found) return *found;
-  if (tail_.size() >= longest) tail_.erase(0, tail_.size() - (longest - 1));
-  return std::nullopt;
+  return found ? std::optional(*found) : std::nullopt;
 }
+
+}  // namespace
 
 BeamSearch::BeamSearch(const Request& request, int32_t max_new_tokens, const Tokenizer* tokenizer)
     : end_ids_(end_ids(request)),
@@ -45,12 +51,12 @@ BeamSearch::BeamSearch(const Request& request, int32_t max_new_tokens, const Tok
       max_new_tokens_(max_new_tokens),
       length_penalty_(request.sampling.length_penalty),
       early_stopping_(request.sampling.early_stopping),
+      stops_(request.beam_stop),
+      tokenizer_(tokenizer),
       running_(1),
       finished_(size_t(width_)) {
   for (Finished& place : finished_) place.score = kNever;
-  if (request.beam_stop.empty()) return;
-  CHECK(tokenizer) << "stop strings of a beam search need the tokenizer";
-  running_[0].text.emplace(*tokenizer, std::make_shared<const std::vector<std::string>>(request.beam_stop));
+  CHECK(tokenizer || stops_.empty()) << "stop strings of a beam search need the tokenizer";
 }
 
 std::vector<BeamSearch::Next> BeamSearch::advance(std::span<const OutputResult> results) {
@@ -62,7 +68,7 @@ std::vector<BeamSearch::Next> BeamSearch::advance(std::span<const OutputResult> 
   std::vector<Beam> running;
   std::vector<Next> next;
   for (const Extension& extension : chosen) {
-    running.push_back({extend(extension, results), extension.score, extension.text});
+    running.push_back({extend(extension, results), extension.score});
     next.push_back({extension.parent, extension.candidate.id});
   }
   running_ = std::move(running);
@@ -78,17 +84,31 @@ std::vector<BeamSearch::Extension> BeamSearch::best_extensions(std::span<const O
   std::vector<Extension> extensions;
   for (size_t beam = 0; beam < results.size(); ++beam)
     for (const Candidate& candidate : results[beam].candidates)
-      extensions.push_back({int32_t(beam), candidate, candidate.score + running_[beam].score, {}, {}, {}});
+      extensions.push_back({int32_t(beam), candidate, candidate.score + running_[beam].score, {}, {}});
   keep_best(extensions, size_t(num_candidates_));
-  for (Extension& extension : extensions) judge_end(extension);
+  std::vector<std::vector<TokenId>> before;
+  for (const Beam& beam : running_) before.push_back(last_ids(beam));
+  for (Extension& extension : extensions) judge_end(extension, before[size_t(extension.parent)]);
   return extensions;
 }
 
-void BeamSearch::judge_end(Extension& extension) const {
+// As many as a stop string can begin in; none where there is no stop string.
+std::vector<TokenId> BeamSearch::last_ids(const Beam& beam) const {
+  size_t longest = 0;
+  for (const std::string& stop : stops_) longest = std::max(longest, stop.size());
+  std::vector<TokenId> ids;
+  if (longest == 0) return ids;
+  const size_t most = longest + kIdsBesideStop;
+  for (const Node* node = beam.last.get(); node && ids.size() < most; node = node->before.get())
+    ids.push_back(node->token.token.id);
+  std::ranges::reverse(ids);
+  return ids;
+}
+
+void BeamSearch::judge_end(Extension& extension, std::span<const TokenId> before) const {
   const TokenId id = extension.candidate.id;
-  extension.text = running_[size_t(extension.parent)].text;
   std::optional<std::string> stop;
-  if (extension.text) stop = extension.text->add(id);
+  if (!stops_.empty()) stop = completed_stop(*tokenizer_, stops_, before, id);
   if (std::ranges::binary_search(end_ids_, id) || stop)
     extension.ends = FinishReason::stop;
   else if (length_ + 1 >= max_new_tokens_)

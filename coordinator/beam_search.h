@@ -16,22 +16,9 @@
 
 #include "parallel/plan/plan.h"
 #include "protocol/events.h"
-#include "text/detokenizer.h"
+#include "text/tokenizer.h"
 
 namespace trireme {
-
-// Tells when a beam's text has come to contain one of its stop strings. Copied with the beam.
-class BeamText {
- public:
-  BeamText(const Tokenizer& tokenizer, std::shared_ptr<const std::vector<std::string>> stops);
-  // The stop string that is complete with this id; of several the one that begins first.
-  std::optional<std::string> add(TokenId id);
-
- private:
-  Detokenizer detokenizer_;
-  std::shared_ptr<const std::vector<std::string>> stops_;
-  std::string tail_;  // as much as the beginning of a stop string can be
-};
 
 struct BeamToken {
   TokenScore token;  // with the raw log-probability
@@ -71,7 +58,6 @@ class BeamSearch {
   struct Beam {
     std::shared_ptr<const Node> last;
     float score = 0;
-    std::optional<BeamText> text;
   };
   struct Extension {  // a candidate over all beams
     int32_t parent = 0;
@@ -79,7 +65,6 @@ class BeamSearch {
     float score = 0;  // of the sequence with it
     FinishReason ends = FinishReason::none;
     std::string stop_text;
-    std::optional<BeamText> text;
   };
   struct Finished {
     std::shared_ptr<const Node> last;  // null: nothing has finished in this place yet
@@ -89,7 +74,8 @@ class BeamSearch {
   };
 
   std::vector<Extension> best_extensions(std::span<const OutputResult> results) const;
-  void judge_end(Extension& extension) const;
+  void judge_end(Extension& extension, std::span<const TokenId> before) const;
+  std::vector<TokenId> last_ids(const Beam& beam) const;
   std::vector<Extension> choose_running(const std::vector<Extension>& extensions) const;
   void keep_finished(const std::vector<Extension>& extensions, std::span<const OutputResult> results);
   bool may_improve() const;
@@ -101,6 +87,8 @@ class BeamSearch {
   int32_t width_, num_candidates_, max_new_tokens_;
   float length_penalty_;
   EarlyStopping early_stopping_;
+  std::vector<std::string> stops_;
+  const Tokenizer* tokenizer_;
   int32_t length_ = 0;  // of the running beams' outputs
   std::vector<Beam> running_;
   std::vector<Finished> finished_;  // `width` places, best first

@@ -69,10 +69,7 @@ void Engine::accept_command(SubmitCommand& command) {
   scheduler_.add(std::move(command.request));
 }
 
-// One choice of several goes on to its end: nobody shows what it still gives.
-void Engine::accept_command(const CancelCommand& command) {
-  if (command.choice < 0) scheduler_.cancel(command.request);
-}
+void Engine::accept_command(const CancelCommand& command) { scheduler_.cancel(command.request, command.choice); }
 
 void Engine::accept_command(const ShutdownCommand& command) {
   stopping_ = true;

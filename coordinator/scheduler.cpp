@@ -46,7 +46,7 @@ std::optional<StepPlan> Scheduler::next_plan() {
     admit_waiting(draft);
     if (draft.plan.rows.empty()) schedule_decodes(draft, false);
     if (!draft.plan.rows.empty()) return launch(std::move(draft));
-  } while (in_flight_.empty() && give_way());
+  } while (in_flight_.empty() && (release_retained() || give_way()));
   return std::nullopt;
 }
 

@@ -32,8 +32,8 @@ struct SchedulerOptions {
   int32_t prefill_chunk = 512;  // tokens of one prompt per plan; 0: as many as the plan takes
   bool enable_prefix_caching = true;
   int32_t max_waiting = 10000;  // sequences not running; a request that comes then is refused
-  // For stop strings of beam searches; called when the first one comes. Empty: such a request is refused.
-  std::function<const Tokenizer&()> tokenizer = {};
+  // For stop strings of beam searches; called when one comes. Empty, or null: such a request is refused.
+  std::function<const Tokenizer*()> tokenizer = {};
   BatchingOptions batching{};
 };
 

@@ -19,9 +19,8 @@ std::optional<std::string> Scheduler::why_no_beams(const Request& request, int32
   if (width > cluster_.num_slots)
     return "beam_width = " + std::to_string(width) + " needs as many sequences at once, and the engine runs " +
            std::to_string(cluster_.num_slots) + ": lower beam_width, or start the engine with more (--max-num-seqs)";
-  if (!request.beam_stop.empty() && !options_.tokenizer)
-    return "this engine runs without a tokenizer (--skip-tokenizer-init), which stop strings of a beam search need: use "
-           "stop_token_ids";
+  if (!request.beam_stop.empty() && (!options_.tokenizer || !options_.tokenizer()))
+    return "this engine has no tokenizer for the model, which stop strings of a beam search need: use stop_token_ids";
   for (size_t group = 0; group < cluster_.groups.size(); ++group) {
     const KvGroupInfo& info = cluster_.groups[group];
     const int32_t all = blocks_.most_blocks(group, length);
@@ -42,7 +41,7 @@ std::optional<std::string> Scheduler::why_no_beams(const Request& request, int32
 void Scheduler::accept_beams(AcceptedRequest& accepted, const std::shared_ptr<const Request>& request) {
   const auto is_finished = [](const EmittedChoice& emitted) { return emitted.finished; };
   const SequencePtr first = make_sequence(request, 0);
-  const Tokenizer* tokenizer = request->beam_stop.empty() ? nullptr : &options_.tokenizer();
+  const Tokenizer* tokenizer = request->beam_stop.empty() ? nullptr : options_.tokenizer();
   accepted.beams = std::make_unique<BeamGroup>(
       BeamGroup{.search = BeamSearch(*request, first->max_length - first->prompt_length(), tokenizer),
                 .results = std::vector<std::optional<OutputResult>>(1),

@@ -201,6 +201,11 @@ StepPlan Scheduler::launch(Draft draft) {
   StepPlan& plan = draft.plan;
   CHECK_GE(draft.tokens_left, 0);
   CHECK_GE(draft.outputs_left, 0);
+  // A slot that is forked from is read here, whether or not its beam has a row.
+  for (const SlotOrder& order : queued_orders_) {
+    const auto owner = slot_owners_.find(order.kind == SlotOrderKind::fork ? order.source : order.slot);
+    if (owner != slot_owners_.end()) owner->second->last_row = plan.step;
+  }
   plan.slots.insert(plan.slots.begin(), queued_orders_.begin(), queued_orders_.end());
   queued_orders_.clear();
   // Draws that have retired are on every rank: waiting for them costs nothing, and a slot's late draws can

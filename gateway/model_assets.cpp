@@ -18,9 +18,10 @@ TokenizerSource tokenizer_source(const TokenizerMaterial& material) {
   source.eos_id = material.eos_id;
   source.unknown_id = material.unknown_id;
   source.pad_id = material.pad_id;
-  const bool sentencepiece = material.gguf_model == "llama";  // there absence means yes
-  source.add_bos = material.add_bos.value_or(sentencepiece);
-  source.add_space_prefix = material.add_space_prefix.value_or(sentencepiece);
+  source.scores = material.scores;
+  source.add_bos = material.add_bos;
+  source.add_eos = material.add_eos;
+  source.add_space_prefix = material.add_space_prefix;
   return source;
 }
 

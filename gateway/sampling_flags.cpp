@@ -70,6 +70,8 @@ void check_carried(const SamplingFlags& flags) {
       throw RequestError(std::string(name) + " must be a finite number, got " + number(*value));
   };
   finite(flags.temperature, "temperature");
+  if (flags.temperature && *flags.temperature < 0)  // not seen by validate() where nothing is drawn
+    throw RequestError("temperature must be a finite number >= 0, got " + number(*flags.temperature));
   finite(flags.top_p, "top_p");
   finite(flags.min_p, "min_p");
   finite(flags.typical_p, "typical_p");

@@ -7,10 +7,12 @@
 #include <optional>
 #include <sstream>
 #include <thread>
+#include <utility>
 
 #include "base/backend_traits.h"
 #include "base/log.h"
 #include "coordinator/engine.h"
+#include "gateway/model_assets.h"
 #include "kernels/bandwidth.h"
 #include "kernels/cpu/thread_pool.h"
 #include "protocol/link.h"
@@ -98,6 +100,27 @@ EngineFacts gather_facts(Cluster& cluster, const Checkpoint& checkpoint, const R
   _exit(kExitEngineFailure);
 }
 
+// The front detokenizes; rank 0 does only for stop strings of beam searches, so it reads the tokenizer when one comes.
+class LazyTokenizer {
+ public:
+  explicit LazyTokenizer(std::string model) : model_(std::move(model)) {}
+  const Tokenizer* get() {
+    if (!std::exchange(tried_, true)) {
+      try {
+        tokenizer_ = open_model_assets(model_, true).tokenizer;
+      } catch (const Error& error) {
+        log_warning("no tokenizer for stop strings of beam searches: {}", error.what());
+      }
+    }
+    return tokenizer_.get();
+  }
+
+ private:
+  std::string model_;
+  bool tried_ = false;
+  std::unique_ptr<Tokenizer> tokenizer_;
+};
+
 void run_rank_zero(const EngineOptions& options, Cluster& cluster, RankRuntime& runtime, FrontLink& link,
                    const EngineFacts& facts) {
   DistributedExecutor executor(runtime.worker(), cluster.control(), runtime.info());
@@ -110,6 +133,8 @@ void run_rank_zero(const EngineOptions& options, Cluster& cluster, RankRuntime& 
   scheduling.batching = {.policy = options.batching,
                          .size = options.batch_size,
                          .wait = std::chrono::milliseconds(options.batch_wait_ms)};
+  LazyTokenizer tokenizer(options.model);
+  scheduling.tokenizer = [&tokenizer] { return tokenizer.get(); };
   std::thread engine_thread([&] {
     try {
       Engine(link, executor, clock, scheduling).run();

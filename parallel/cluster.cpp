@@ -6,6 +6,8 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <string>
+#include <string_view>
 
 #include "base/progress.h"
 #include "parallel/make_communicator.h"
@@ -47,6 +49,19 @@ int lowest_rank_sharing_memory(MPI_Comm world, int rank) {
   MPI_CHECK(MPI_Bcast(&lowest, 1, MPI_INT, 0, shared));
   MPI_CHECK(MPI_Comm_free(&shared));
   return lowest;
+}
+
+// TRIREME_SHARE_GPUS=1: several ranks on one GPU, to test worlds for which a machine has too few. NCCL takes them only
+// as if each were on a host of its own, and talks through sockets: correct, and very slow.
+bool gpus_are_shared() {
+  const char* wish = std::getenv("TRIREME_SHARE_GPUS");
+  return wish && std::string_view(wish) == "1";
+}
+
+void share_gpu(RankFacts& own, int rank) {
+  const std::string name = "rank " + std::to_string(rank);
+  own.gpu = name + "'s share of " + own.gpu;
+  setenv("NCCL_HOSTID", name.c_str(), 1);  // before NCCL starts in this process
 }
 
 }  // namespace
@@ -108,6 +123,7 @@ void Cluster::State::gather_facts(const ClusterOptions& options) {
   if (own.on_cuda) own.visible_gpus = cuda_device_count();
   device = own.visible_gpus > 0 ? Device{DeviceKind::cuda, local_rank % own.visible_gpus} : kCpu;
   if (device.is_cuda()) own.gpu = gpu_identity(device.index);
+  if (device.is_cuda() && gpus_are_shared()) share_gpu(own, world.rank());
   exchange_facts(own);
   for (size_t rank = 0; rank < facts.size(); ++rank) hosts.push_back(facts[rank].host);
   num_nodes = 0;

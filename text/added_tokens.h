@@ -3,10 +3,13 @@
 // at each place.
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
+
+#include "text/byte_trie.h"
+#include "text/text_span.h"
 
 namespace trireme {
 
@@ -31,8 +34,10 @@ class AddedTokenFinder {
  public:
   // Neither `tokens` nor a `text` is kept.
   explicit AddedTokenFinder(const std::vector<AddedToken>& tokens);
-  // Appends the segments of `text`, in order, none empty. Without `find_special` special tokens are ordinary text.
-  void split(std::string_view text, bool find_special, std::vector<Segment>& segments) const;
+  // Appends the segments of `text`, in order, none empty. Special tokens are ordinary text where any of their bytes
+  // are in `untrusted` (in order, apart).
+  void split(std::string_view text, std::span<const TextSpan> untrusted, std::vector<Segment>& segments) const;
+  bool has_special() const { return has_special_; }
 
  private:
   struct Match {
@@ -40,12 +45,13 @@ class AddedTokenFinder {
     size_t bytes = 0;
   };
   Match longest_at(std::string_view text, size_t at) const;
+  Match longest_before(std::string_view text, size_t at, size_t special_limit) const;
   bool accepts(const AddedToken& token, std::string_view text, size_t begin, size_t end) const;
 
   std::vector<AddedToken> tokens_;
-  std::vector<int32_t> token_at_node_{-1};           // index into tokens_, or -1
-  std::unordered_map<uint64_t, uint32_t> children_;  // node << 8 | byte -> node; node 0 is the root
-  bool starts_[256] = {};                            // some token starts with this byte
+  ByteTrie trie_;          // content -> index into tokens_
+  bool starts_[256] = {};  // some token starts with this byte
+  bool has_special_ = false;
 };
 
 }  // namespace trireme

@@ -2,11 +2,13 @@
 // Byte-pair encoding: a piece starts as its characters; the adjacent pair of lowest merge rank (leftmost first)
 // becomes one token until no pair has a rank.
 
+#include <array>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "text/merge_table.h"
 #include "text/token_model.h"
 #include "text/vocabulary.h"
 
@@ -21,32 +23,41 @@ struct BpeOptions {
 
 using BpeMerges = std::vector<std::pair<std::string, std::string>>;  // in order of rank
 
+// Throws CheckpointError when a merge names a token that does not exist.
+MergeTable make_merge_table(const Vocabulary& vocabulary, const BpeMerges& merges);
+// SentencePiece's rule: two tokens merge when together they are a token that `is_result` accepts, the one of the
+// greatest score first. One score for each token.
+MergeTable make_scored_merge_table(const Vocabulary& vocabulary, const std::vector<float>& scores,
+                                   const std::vector<bool>& is_result);
+
 class BpeModel final : public TokenModel {
  public:
-  // Throws CheckpointError when a merge names a token that does not exist.
-  BpeModel(std::vector<std::string> tokens, const BpeMerges& merges, const BpeOptions& options);
-  ~BpeModel() override;
+  // `merges` speaks of the ids of `vocabulary`. Throws CheckpointError when the unknown token does not exist.
+  BpeModel(Vocabulary vocabulary, MergeTable merges, const BpeOptions& options);
 
   void encode(std::string_view piece, std::vector<int32_t>& ids) const override;
+  bool takes_raw_bytes() const override { return true; }
+  void take_raw_bytes() override;
   const Vocabulary& vocabulary() const override { return vocabulary_; }
 
  private:
-  struct Merge {
-    int32_t rank = -1, id = -1;
+  struct Unknown {  // characters without a token that still have to be written as one
+    bool waits = false;
   };
-  class MergeTable;
-  class Merger;
 
-  void append_symbols(std::string_view piece, std::vector<int32_t>& symbols) const;
-  void append_unknown(std::string_view character, std::vector<int32_t>& symbols) const;
+  void append_symbols(std::string_view piece, std::vector<int32_t>& ids) const;
+  void append_bytes(std::string_view piece, std::vector<int32_t>& ids) const;
+  void append_unknown(std::string_view character, Unknown& unknown, std::vector<int32_t>& ids) const;
+  void note_whole_tokens();
 
   Vocabulary vocabulary_;
-  std::unique_ptr<MergeTable> merges_;
-  std::vector<int32_t> ascii_ids_;  // of one-byte characters
-  std::vector<bool> stays_whole_;   // by id: encoding the token's own text gives back just that token
-  bool byte_fallback_, fuse_unknown_;
+  std::unique_ptr<const Vocabulary> raw_;  // the tokens as raw bytes; null: pieces are spelled
+  MergeTable merges_;
+  std::array<int32_t, 256> byte_ids_{};  // of characters of one byte, or of raw bytes
+  std::vector<bool> stays_whole_;        // by id: encoding the token's own text gives back just that token
+  BpeOptions options_;
   int32_t unknown_id_ = -1;
-  std::vector<int32_t> byte_ids_;  // of "<0x00>" .. "<0xFF>"
+  std::vector<int32_t> fallback_ids_;  // of "<0x00>" .. "<0xFF>"
 };
 
 std::unique_ptr<TokenModel> make_bpe_model(const PartFields& fields);

@@ -7,16 +7,17 @@
 namespace trireme {
 namespace {
 
-constexpr int64_t kMaxVocabulary = 16 << 20;
+constexpr int64_t kMaxHoles = 1 << 20;  // ids without a token
 
 std::vector<std::string> read_vocabulary(const PartFields& fields) {
   const PartFields vocabulary = fields.object("vocab");
+  const int64_t id_limit = int64_t(vocabulary.raw().size()) + kMaxHoles;
   std::vector<std::string> tokens;
   for (const auto& entry : vocabulary.raw()) {
     const int64_t id = entry.value().is_int64() ? entry.value().get_int64() : -1;
-    if (id < 0 || id >= kMaxVocabulary)
+    if (id < 0 || id >= id_limit)
       vocabulary.fail("the id of \"" + std::string(entry.key()) + "\" must be from 0 to " +
-                      std::to_string(kMaxVocabulary - 1));
+                      std::to_string(id_limit - 1));
     if (size_t(id) >= tokens.size()) tokens.resize(size_t(id) + 1);
     if (!tokens[size_t(id)].empty()) vocabulary.fail("id " + std::to_string(id) + " occurs twice");
     tokens[size_t(id)] = std::string(entry.key());
@@ -34,7 +35,7 @@ BpeMerges read_merges(const PartFields& fields) {
       merges.push_back(split_merge({text->data(), text->size()}, where));
     } else if (const auto* pair = entry.if_array();
                pair && pair->size() == 2 && (*pair)[0].is_string() && (*pair)[1].is_string()) {
-      merges.emplace_back((*pair)[0].get_string().c_str(), (*pair)[1].get_string().c_str());
+      merges.emplace_back(std::string_view((*pair)[0].get_string()), std::string_view((*pair)[1].get_string()));
     } else {
       fields.fail("merge " + std::to_string(merges.size()) + " must be \"a b\" or [\"a\", \"b\"]");
     }
@@ -66,7 +67,9 @@ std::unique_ptr<TokenModel> make_bpe_model(const PartFields& fields) {
   options.byte_fallback = fields.flag_or("byte_fallback", false);
   options.fuse_unknown = fields.flag_or("fuse_unk", false);
   options.unknown_token = fields.text_or("unk_token", "");
-  return std::make_unique<BpeModel>(read_vocabulary(fields), read_merges(fields), options);
+  Vocabulary vocabulary(read_vocabulary(fields));
+  MergeTable merges = make_merge_table(vocabulary, read_merges(fields));
+  return std::make_unique<BpeModel>(std::move(vocabulary), std::move(merges), options);
 }
 
 }  // namespace trireme

@@ -28,6 +28,11 @@ std::array<int16_t, kAlphabetEnd> make_bytes() {
   return bytes;
 }
 
+const std::array<int16_t, kAlphabetEnd>& bytes_of_alphabet() {
+  static const auto bytes = make_bytes();
+  return bytes;
+}
+
 }  // namespace
 
 void append_byte_level(std::string& out, std::string_view bytes) {
@@ -35,13 +40,21 @@ void append_byte_level(std::string& out, std::string_view bytes) {
   for (const char byte : bytes) out += spellings[uint8_t(byte)];
 }
 
+bool is_byte_level(std::string_view token) {
+  for (size_t at = 0; at < token.size();) {
+    const auto [code, length] = decode_char(token, at);
+    if (code >= kAlphabetEnd || bytes_of_alphabet()[code] < 0) return false;
+    at += length;
+  }
+  return true;
+}
+
 std::string byte_level_bytes(std::string_view token) {
-  static const auto bytes = make_bytes();
+  if (!is_byte_level(token)) return std::string(token);
   std::string out;
   for (size_t at = 0; at < token.size();) {
     const auto [code, length] = decode_char(token, at);
-    if (code >= kAlphabetEnd || bytes[code] < 0) return std::string(token);
-    out += char(bytes[code]);
+    out += char(bytes_of_alphabet()[code]);
     at += length;
   }
   return out;

@@ -8,6 +8,8 @@ namespace trireme {
 
 void append_byte_level(std::string& out, std::string_view bytes);
 
+bool is_byte_level(std::string_view token);  // every character is of the alphabet
+
 // The bytes that a token spelled in the alphabet stands for; a token with any other character stands for its
 // own UTF-8 bytes.
 std::string byte_level_bytes(std::string_view token);

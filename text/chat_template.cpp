@@ -1,70 +1,57 @@
 #include "text/chat_template.h"
 
+#include <set>
+
 #include "base/error.h"
+#include "text/chat_input.h"
 #include "text/jinja/evaluator.h"
 #include "text/jinja/parser.h"
-#include "text/unicode.h"
+#include "text/jinja/scope_analysis.h"
+#include "text/jinja/text_functions.h"
 
 namespace trireme {
 namespace {
 
-using jinja::Dict;
-using jinja::Value;
-using jinja::Values;
+using jinja::Text;
 
-constexpr int kMaxInputDepth = 64;
+std::string_view stripped(std::string_view tag) { return tag.substr(0, tag.find_last_not_of(' ') + 1); }
 
-std::string checked_text(const boost::json::string& text) {
-  std::string bytes(text.data(), text.size());
-  if (find_invalid_utf8(bytes) != kValidUtf8) throw RequestError("a text of the conversation is not valid UTF-8");
-  return bytes;
-}
-
-Value to_value(const boost::json::value& json, int depth) {
-  if (depth > kMaxInputDepth)
-    throw RequestError("the conversation or its tools are nested more than " + std::to_string(kMaxInputDepth) +
-                       " deep");
-  if (json.is_bool()) return json.get_bool();
-  if (json.is_int64()) return int64_t(json.get_int64());
-  if (json.is_uint64()) return double(json.get_uint64());
-  if (json.is_double()) return json.get_double();
-  if (const auto* text = json.if_string()) return Value(checked_text(*text));
-  if (const auto* array = json.if_array()) {
-    Values items;
-    for (const auto& item : *array) items.push_back(to_value(item, depth + 1));
-    return Value::list(std::move(items));
-  }
-  if (const auto* object = json.if_object()) {
-    Dict dict;
-    for (const auto& entry : *object)
-      dict.set(Value(checked_text(boost::json::string(entry.key()))), to_value(entry.value(), depth + 1));
-    return Value::dict(std::move(dict));
-  }
-  return nullptr;
+// Cuts the text at the tag that ends the final message; where the template trimmed the message, the tag's own
+// blank is gone and what stands before it is trimmed, too.
+Text cut_at_tag(const Text& text, const std::string& final_text) {
+  const std::string wanted = jinja::strip(Text(final_text), nullptr, true, true).bytes();
+  const size_t at = text.bytes().rfind(stripped(kContinueTag));
+  if (at == std::string::npos || text.bytes().find(wanted) == std::string::npos)
+    throw RequestError(
+        "continue_final_message: the final message does not appear in the chat that the template made of it");
+  const Text before = text.slice(0, at);
+  const bool whole = text.bytes().compare(at, kContinueTag.size(), kContinueTag) == 0;
+  return whole ? before : jinja::strip(before, nullptr, false, true);
 }
 
 }  // namespace
 
 struct ChatTemplate::Program {
+  std::string source;
   jinja::Body body;
+  std::set<std::string> literals, own_names;
 };
 
 ChatTemplate::ChatTemplate(std::string_view source)
-    : program_(std::make_unique<Program>(Program{jinja::parse_template(source)})) {}
+    : program_(std::make_unique<Program>(Program{std::string(source), jinja::parse_template(source), {}, {}})) {
+  program_->own_names = jinja::names_set_before_read(program_->body);
+  jinja::collect_literals(program_->body, program_->literals);
+}
 ChatTemplate::~ChatTemplate() = default;
 ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
 
-std::string ChatTemplate::render(const ChatTemplateInput& input) const {
-  Dict variables;
-  variables.set("tools", to_value(input.tools, 0));
-  variables.set("documents", nullptr);
-  for (const auto& entry : input.variables)
-    variables.set(Value(checked_text(boost::json::string(entry.key()))), to_value(entry.value(), 0));
-  variables.set("messages", to_value(input.messages, 0));
-  variables.set("add_generation_prompt", input.add_generation_prompt);
-  jinja::Evaluator evaluator(variables);
-  return evaluator.render(program_->body).bytes();
+RenderedChat ChatTemplate::render_marked(const ChatTemplateInput& input) const {
+  const ChatInput chat = prepare_chat_input(input, program_->source, program_->literals);
+  jinja::Evaluator evaluator(chat.variables);
+  Text text = evaluator.render(program_->body, program_->own_names);
+  if (!input.continue_final_message.empty()) text = cut_at_tag(text, chat.final_text);
+  return {text.bytes(), text.untrusted_spans()};
 }
 
 }  // namespace trireme

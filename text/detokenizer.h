@@ -4,24 +4,22 @@
 // The concatenation of all add() and finish() equals decode(ids, skip_special).
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "text/tokenizer.h"
-#include "text/unicode.h"
 
 namespace trireme {
 
 class Detokenizer {
  public:
-  explicit Detokenizer(const Tokenizer& tokenizer, bool skip_special = true);
-  std::string add(int32_t id);
-  std::string finish();  // flushes what is held back
+  explicit Detokenizer(const Tokenizer& tokenizer, bool skip_special = true)
+      : stream_(tokenizer.start_decoding(skip_special)) {}
+  std::string add(int32_t id) { return stream_->add(id); }
+  std::string finish() { return stream_->finish(); }  // flushes what is held back
 
  private:
-  const Tokenizer* tokenizer_;
-  bool skip_special_;
-  bool first_ = true;
-  Utf8Repair repair_;
+  std::unique_ptr<DecodeStream> stream_;
 };
 
 }  // namespace trireme

@@ -15,7 +15,8 @@ class Normalizer {
   virtual std::string normalize(std::string_view text) const = 0;
 };
 
-// From a "normalizer" object of tokenizer.json. Throws CheckpointError for an unknown type.
+// From a "normalizer" object of tokenizer.json; null when it changes nothing. Throws CheckpointError for an unknown
+// type.
 std::unique_ptr<Normalizer> make_normalizer(const PartFields& fields);
 
 }  // namespace trireme

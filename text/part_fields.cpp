@@ -54,6 +54,16 @@ const json::array& PartFields::array(std::string_view key) const {
 
 PartFields PartFields::object(std::string_view key) const { return {require(key), where_ + " " + std::string(key)}; }
 
+std::string read_prepend_scheme(const PartFields& fields) {
+  const std::string scheme = fields.text_or("prepend_scheme", "always");
+  if (scheme != "always" && scheme != "first" && scheme != "never")
+    fields.fail("\"prepend_scheme\" is \"" + scheme + "\", not always, first or never");
+  if (fields.flag_or("add_prefix_space", true)) return scheme;
+  if (fields.find("prepend_scheme") && scheme != "never")
+    fields.fail("\"prepend_scheme\" contradicts add_prefix_space = false");
+  return "never";
+}
+
 void fail_unknown_type(const PartFields& fields, std::string_view type, const std::string& supported) {
   fields.fail("type \"" + std::string(type) + "\" is not supported; supported: " + supported);
 }

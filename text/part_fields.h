@@ -34,6 +34,9 @@ class PartFields {
   std::string where_;
 };
 
+// Metaspace's "prepend_scheme": always, first or never; older files say add_prefix_space.
+std::string read_prepend_scheme(const PartFields& fields);
+
 // One row of a table of parts: how "type" spells it and what makes it.
 template <typename Part>
 struct PartFactory {

@@ -4,6 +4,8 @@
 #include <string>
 
 #include "base/error.h"
+#include "text/part_fields.h"
+#include "text/regex.h"
 #include "text/unicode.h"
 
 namespace trireme {
@@ -29,7 +31,9 @@ struct Cursor {
 };
 
 bool is_newline(char32_t code) { return code == '\r' || code == '\n'; }
-bool is_other(char32_t code) { return !is_space(code) && !is_letter(code) && !is_number(code); }  // [^\s\p{L}\p{N}]
+bool is_other(char32_t code) {  // [^\s\p{L}\p{N}]
+  return !is_space(code) && !is_letter(code) && !is_number(code);
+}
 
 // 's 't 're 've 'm 'll 'd, in this order of preference; the position itself when there is none.
 size_t after_contraction(const Cursor& cursor, size_t at, bool any_case) {
@@ -87,23 +91,28 @@ class Gpt2Pattern final : public ScannerPattern {
   }
 };
 
-// (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,D}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
-// with D = 3 for Llama 3 and 1 for Qwen 2.
+// (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?L+|\p{N}{1,D}| ?[^\s L \p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+// with L = \p{L}, or \p{L}\p{M}; D = 3 for Llama 3, 1 for Qwen.
+template <bool marks>
 class WordPattern final : public ScannerPattern {
  public:
   explicit WordPattern(size_t max_digits) : max_digits_(max_digits) {}
 
  private:
+  static bool is_word_char(char32_t code) { return is_letter(code) || (marks && is_mark(code)); }
+  static bool is_sign(char32_t code) { return is_other(code) && !(marks && is_mark(code)); }
+
   size_t match_end(const Cursor& cursor, size_t at) const override {
     if (const size_t end = after_contraction(cursor, at, true); end > at) return end;
     const auto current = cursor.peek(at);
-    if (is_letter(current.code)) return cursor.skip_while(at, is_letter);
+    if (is_letter(current.code)) return cursor.skip_while(at, is_word_char);
     if (is_number(current.code)) return cursor.skip_while(at, is_number, max_digits_);
     const auto next = cursor.peek(at + current.bytes);
-    if (!is_newline(current.code) && next.bytes > 0 && is_letter(next.code))
-      return cursor.skip_while(at + current.bytes, is_letter);
+    if (!is_newline(current.code) && next.bytes > 0 && is_word_char(next.code))
+      return cursor.skip_while(at + current.bytes, is_word_char);
+    if (is_word_char(current.code)) return at + current.bytes;  // a mark alone
     const size_t start = current.code == ' ' ? at + 1 : at;
-    if (const size_t end = cursor.skip_while(start, is_other); end > start) return cursor.skip_while(end, is_newline);
+    if (const size_t end = cursor.skip_while(start, is_sign); end > start) return cursor.skip_while(end, is_newline);
     return after_blanks(cursor, at);
   }
 
@@ -115,6 +124,28 @@ class WordPattern final : public ScannerPattern {
   }
 
   size_t max_digits_;
+};
+
+// \s+$ where $ is the end of a line: a run up to its last newline, or whole at the end of the text. The general
+// matcher would look at a long run again from each of its characters.
+class TrailingSpacePattern final : public Pattern {
+ public:
+  void find_matches(std::string_view text, std::vector<Span>& matches) const override {
+    const Cursor cursor{text};
+    for (size_t at = 0; at < text.size();) {
+      const size_t end = cursor.skip_while(at, is_space);
+      if (end == at) {
+        at += decode_char(text, at).bytes;
+        continue;
+      }
+      const size_t newline = text.substr(at, end - at).rfind('\n');
+      if (end == text.size())
+        matches.push_back({at, end});
+      else if (newline != std::string_view::npos && newline > 0)
+        matches.push_back({at, at + newline});
+      at = end;
+    }
+  }
 };
 
 class LiteralPattern final : public Pattern {
@@ -130,9 +161,9 @@ class LiteralPattern final : public Pattern {
   std::string literal_;
 };
 
-template <size_t max_digits>
+template <size_t max_digits, bool marks>
 std::unique_ptr<Pattern> make_word_pattern() {
-  return std::make_unique<WordPattern>(max_digits);
+  return std::make_unique<WordPattern<marks>>(max_digits);
 }
 
 struct KnownExpression {
@@ -143,9 +174,12 @@ struct KnownExpression {
 constexpr KnownExpression kKnownExpressions[] = {
     {R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)", make_gpt2_pattern},
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-     make_word_pattern<3>},
+     make_word_pattern<3, false>},
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-     make_word_pattern<1>},
+     make_word_pattern<1, false>},
+    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     make_word_pattern<1, true>},
+    {R"(\s+$)", [] { return std::unique_ptr<Pattern>(std::make_unique<TrailingSpacePattern>()); }},
 };
 
 }  // namespace
@@ -159,7 +193,14 @@ std::unique_ptr<Pattern> make_literal_pattern(std::string_view literal) {
 std::unique_ptr<Pattern> make_regex_pattern(std::string_view expression) {
   for (const auto& known : kKnownExpressions)
     if (known.expression == expression) return known.make();
+  if (auto own = make_own_regex_pattern(expression)) return own;
   return make_pcre2_pattern(expression);
+}
+
+std::unique_ptr<Pattern> make_pattern(const PartFields& fields) {
+  if (fields.find("Regex")) return make_regex_pattern(fields.text("Regex"));
+  if (fields.find("String")) return make_literal_pattern(fields.text("String"));
+  fields.fail("needs \"Regex\" or \"String\"");
 }
 
 }  // namespace trireme

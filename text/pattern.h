@@ -1,5 +1,6 @@
 #pragma once
-// What a pre-tokenizer cuts with: a pattern finds its matches from left to right, never empty, never overlapping.
+// What a pre-tokenizer cuts with: a pattern finds its matches from left to right, never
+// overlapping. An empty match is a cut.
 
 #include <cstddef>
 #include <memory>
@@ -13,6 +14,8 @@ struct Span {
   size_t size() const { return end - begin; }
 };
 
+class PartFields;
+
 class Pattern {
  public:
   virtual ~Pattern() = default;
@@ -22,9 +25,11 @@ class Pattern {
 
 std::unique_ptr<Pattern> make_gpt2_pattern();
 std::unique_ptr<Pattern> make_literal_pattern(std::string_view literal);
-// A hand scanner when the regular expression is a known one, else PCRE2; without PCRE2 a CheckpointError that
-// names the expression and the package.
+// A hand scanner when the regular expression is a known one, else the own matcher (regex.h) when it can, else PCRE2;
+// without PCRE2 a CheckpointError that names the expression and the package.
 std::unique_ptr<Pattern> make_regex_pattern(std::string_view expression);
+// From {"String": ...} or {"Regex": ...}.
+std::unique_ptr<Pattern> make_pattern(const PartFields& fields);
 std::unique_ptr<Pattern> make_pcre2_pattern(std::string_view expression);
 
 }  // namespace trireme

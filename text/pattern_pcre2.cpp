@@ -1,4 +1,5 @@
-// Regular expressions that no hand scanner knows. Optional: without PCRE2 only the factory's error remains.
+// Regular expressions that neither a hand scanner nor the own matcher knows. Optional: without PCRE2 only the factory's
+// error remains.
 #include <algorithm>
 #include <string>
 
@@ -50,7 +51,7 @@ class Pcre2Pattern final : public Pattern {
     int error = 0;
     PCRE2_SIZE offset = 0;
     code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expression_.data()), expression_.size(),
-                              PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK, &error, &offset, nullptr));
+                              PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_UTF_CHECK, &error, &offset, nullptr));
     if (!code_)
       throw CheckpointError("the Split pattern `" + expression_ + "` does not compile: " + pcre2_message(error) +
                             " at offset " + std::to_string(offset));

@@ -80,8 +80,11 @@ std::unique_ptr<PostProcessor> make_post_processor(const PartFields& fields) {
   return make_part(std::span<const PartFactory<Part>>(kPostProcessors), fields);
 }
 
-std::unique_ptr<PostProcessor> make_prefix_post_processor(int32_t id) {
-  return std::make_unique<TemplatePostProcessor>(std::vector<int32_t>{id}, std::vector<int32_t>{});
+std::unique_ptr<PostProcessor> make_framing_post_processor(int32_t first, int32_t last) {
+  std::vector<int32_t> before, after;
+  if (first >= 0) before.push_back(first);
+  if (last >= 0) after.push_back(last);
+  return std::make_unique<TemplatePostProcessor>(std::move(before), std::move(after));
 }
 
 }  // namespace trireme

@@ -17,6 +17,6 @@ class PostProcessor {
 
 // From a "post_processor" object of tokenizer.json. Throws CheckpointError for an unknown type.
 std::unique_ptr<PostProcessor> make_post_processor(const PartFields& fields);
-std::unique_ptr<PostProcessor> make_prefix_post_processor(int32_t id);  // GGUF's add_bos_token
+std::unique_ptr<PostProcessor> make_framing_post_processor(int32_t first, int32_t last);  // -1: none there
 
 }  // namespace trireme

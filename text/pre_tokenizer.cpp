@@ -3,104 +3,31 @@
 #include <iterator>
 
 #include "text/byte_level.h"
+#include "text/split.h"
 #include "text/unicode.h"
 
 namespace trireme {
 namespace {
 
-// Cuts every piece with a pattern. The behaviours are those of Hugging Face's Split.
-enum class SplitBehavior { removed, isolated, merged_with_previous, merged_with_next, contiguous };
-
-struct Part {
-  Span span;
-  bool matched;
-};
-
-// All of [0, size) as matched and unmatched parts, in order.
-std::vector<Part> alternate(const std::vector<Span>& matches, size_t size, bool invert) {
-  std::vector<Part> parts;
-  size_t at = 0;
-  for (const Span& match : matches) {
-    if (match.begin > at) parts.push_back({{at, match.begin}, invert});
-    parts.push_back({match, !invert});
-    at = match.end;
-  }
-  if (at < size) parts.push_back({{at, size}, invert});
-  return parts;
-}
-
-void join_parts(const std::vector<Part>& parts, SplitBehavior behavior, size_t offset, std::vector<Span>& pieces) {
-  bool previous_matched = false, open = false;  // open: the last piece may still grow
-  for (const auto& [span, matched] : parts) {
-    bool extend = false;
-    if (behavior == SplitBehavior::removed && matched) continue;
-    if (behavior == SplitBehavior::merged_with_previous) extend = open && matched && !previous_matched;
-    if (behavior == SplitBehavior::merged_with_next) extend = open && !matched && previous_matched;
-    if (behavior == SplitBehavior::contiguous) extend = open && matched == previous_matched;
-    if (extend)
-      pieces.back().end = offset + span.end;
-    else
-      pieces.push_back({offset + span.begin, offset + span.end});
-    previous_matched = matched;
-    open = true;
-  }
-}
-
-void split_pieces(PiecedText& pieced, const Pattern& pattern, SplitBehavior behavior, bool invert) {
-  std::vector<Span> pieces, matches;
-  pieces.reserve(pieced.pieces.size());
-  for (const Span& piece : pieced.pieces) {
-    matches.clear();
-    pattern.find_matches(std::string_view(pieced.text).substr(piece.begin, piece.size()), matches);
-    join_parts(alternate(matches, piece.size(), invert), behavior, piece.begin, pieces);
-  }
-  pieced.pieces = std::move(pieces);
-}
-
 class SplitPreTokenizer final : public PreTokenizer {
  public:
   explicit SplitPreTokenizer(const PartFields& fields)
-      : behavior_(parse_behavior(fields)), invert_(fields.flag_or("invert", false)) {
-    const PartFields pattern = fields.object("pattern");
-    if (pattern.find("Regex"))
-      pattern_ = make_regex_pattern(pattern.text("Regex"));
-    else if (pattern.find("String"))
-      pattern_ = make_literal_pattern(pattern.text("String"));
-    else
-      pattern.fail("needs \"Regex\" or \"String\"");
-  }
+      : behavior_(read_behavior(fields)),
+        invert_(fields.flag_or("invert", false)),
+        pattern_(make_pattern(fields.object("pattern"))) {}
   void apply(PiecedText& pieced) const override { split_pieces(pieced, *pattern_, behavior_, invert_); }
 
  private:
-  static SplitBehavior parse_behavior(const PartFields& fields) {
-    constexpr std::string_view kNames[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
-    const std::string name = fields.text("behavior");
-    for (size_t i = 0; i < std::size(kNames); ++i)
-      if (kNames[i] == name) return SplitBehavior(i);
-    fields.fail("behavior \"" + name +
-                "\" is not one of Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous");
-  }
-
   SplitBehavior behavior_;
   bool invert_;
   std::unique_ptr<Pattern> pattern_;
-};
-
-class NumberPattern final : public Pattern {
-  void find_matches(std::string_view text, std::vector<Span>& matches) const override {
-    for (size_t at = 0; at < text.size();) {
-      const auto [code, bytes] = decode_char(text, at);
-      if (is_number(code)) matches.push_back({at, at + bytes});
-      at += bytes;
-    }
-  }
 };
 
 class DigitsPreTokenizer final : public PreTokenizer {
  public:
   explicit DigitsPreTokenizer(const PartFields& fields)
       : behavior_(fields.flag_or("individual_digits", false) ? SplitBehavior::isolated : SplitBehavior::contiguous) {}
-  void apply(PiecedText& pieced) const override { split_pieces(pieced, NumberPattern(), behavior_, false); }
+  void apply(PiecedText& pieced) const override { split_pieces(pieced, CharPattern(is_rust_number), behavior_, false); }
 
  private:
   SplitBehavior behavior_;
@@ -116,6 +43,7 @@ class ByteLevelPreTokenizer final : public PreTokenizer {
   void apply(PiecedText& pieced) const override {
     if (add_prefix_space_) add_prefix_spaces(pieced);
     if (pattern_) split_pieces(pieced, *pattern_, SplitBehavior::isolated, false);
+    if (!spells_) return;
     std::string spelled;
     spelled.reserve(pieced.text.size() + pieced.text.size() / 4);
     for (Span& piece : pieced.pieces) {
@@ -124,6 +52,10 @@ class ByteLevelPreTokenizer final : public PreTokenizer {
       piece = {begin, spelled.size()};
     }
     pieced.text = std::move(spelled);
+  }
+  bool leave_raw_bytes() override {
+    spells_ = false;
+    return true;
   }
 
  private:
@@ -139,6 +71,7 @@ class ByteLevelPreTokenizer final : public PreTokenizer {
   }
 
   bool add_prefix_space_;
+  bool spells_ = true;
   std::unique_ptr<Pattern> pattern_;
 };
 
@@ -151,6 +84,7 @@ class PreTokenizerSequence final : public PreTokenizer {
   void apply(PiecedText& pieced) const override {
     for (const auto& part : parts_) part->apply(pieced);
   }
+  bool leave_raw_bytes() override { return !parts_.empty() && parts_.back()->leave_raw_bytes(); }
 
  private:
   std::vector<std::unique_ptr<PreTokenizer>> parts_;
@@ -161,7 +95,9 @@ std::unique_ptr<PreTokenizer> make(const PartFields& fields) {
   return std::make_unique<T>(fields);
 }
 
-constexpr PartFactory<std::unique_ptr<PreTokenizer>> kPreTokenizers[] = {
+using Factory = PartFactory<std::unique_ptr<PreTokenizer>>;
+
+constexpr Factory kPreTokenizers[] = {
     {"ByteLevel", make<ByteLevelPreTokenizer>},
     {"Split", make<SplitPreTokenizer>},
     {"Digits", make<DigitsPreTokenizer>},
@@ -171,7 +107,9 @@ constexpr PartFactory<std::unique_ptr<PreTokenizer>> kPreTokenizers[] = {
 }  // namespace
 
 std::unique_ptr<PreTokenizer> make_pre_tokenizer(const PartFields& fields) {
-  return make_part(std::span<const PartFactory<std::unique_ptr<PreTokenizer>>>(kPreTokenizers), fields);
+  std::vector<Factory> table(std::begin(kPreTokenizers), std::end(kPreTokenizers));
+  table.insert(table.end(), word_pre_tokenizers().begin(), word_pre_tokenizers().end());
+  return make_part(std::span<const Factory>(table), fields);
 }
 
 }  // namespace trireme

@@ -14,12 +14,15 @@ namespace trireme {
 struct PiecedText {
   std::string text;
   std::vector<Span> pieces;
+  bool at_start = true;  // `text` begins where the whole text begins
 };
 
 class PreTokenizer {
  public:
   virtual ~PreTokenizer() = default;
   virtual void apply(PiecedText& pieced) const = 0;
+  // When the last thing done is to spell bytes in the GPT-2 alphabet: leaves that out from now on; true.
+  virtual bool leave_raw_bytes() { return false; }
 };
 
 // From a "pre_tokenizer" object of tokenizer.json. Throws CheckpointError for an unknown type or pattern.

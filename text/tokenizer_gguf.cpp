@@ -1,58 +1,18 @@
-// GGUF's tokenizer.ggml.* fields -> parts. The file names its pre-tokenizer; what the name means is in a table,
-// written as tokenizer.json would say it.
+// GGUF's tokenizer.ggml.* fields -> parts: "gpt2" is byte-level BPE with merges, whose pre-tokenizer the file names;
+// "llama" is SentencePiece's BPE with scores.
 #include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
 #include "text/bpe.h"
+#include "text/gguf_pre_tokenizers.h"
 #include "text/tokenizer_readers.h"
 #include "text/unicode.h"
 
 namespace trireme {
 namespace {
 
-struct GgufPreTokenizer {
-  std::string_view name;
-  const char* pre_tokenizer;
-  bool ignore_merges = false;
-  bool add_bos = false;  // converters left add_bos_token out for these
-};
-
-constexpr const char* kGpt2 = R"j({"type":"ByteLevel","add_prefix_space":false,"use_regex":true})j";
-constexpr const char* kSingleDigits =
-    R"j({"type":"Sequence","pretokenizers":[{"type":"Digits","individual_digits":true},)j"
-    R"j({"type":"ByteLevel","add_prefix_space":false,"use_regex":true}]})j";
-constexpr const char* kLlama3 =
-    R"j({"type":"Sequence","pretokenizers":[{"type":"Split","behavior":"Isolated","pattern":{"Regex":)j"
-    R"j("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*)j"
-    R"j(|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}},{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]})j";
-constexpr const char* kQwen2 =
-    R"j({"type":"Sequence","pretokenizers":[{"type":"Split","behavior":"Isolated","pattern":{"Regex":)j"
-    R"j("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*)j"
-    R"j(|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"}},{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]})j";
-
-// "default" and no name at all are what old converters wrote; GPT-2's rule is the likeliest meaning.
-constexpr GgufPreTokenizer kPreTokenizers[] = {
-    {"smollm", kSingleDigits},
-    {"starcoder", kSingleDigits},
-    {"refact", kSingleDigits},
-    {"llama-bpe", kLlama3, true, true},
-    {"llama3", kLlama3, true, true},
-    {"llama-v3", kLlama3, true, true},
-    {"gpt-2", kGpt2},
-    {"default", kGpt2},
-    {"", kGpt2},
-    {"qwen2", kQwen2},
-};
-
-const GgufPreTokenizer& find_pre_tokenizer(const std::string& name) {
-  std::string supported;
-  for (const auto& row : kPreTokenizers) {
-    if (row.name == name) return row;
-    if (!row.name.empty()) supported += (supported.empty() ? "" : ", ") + std::string(row.name);
-  }
-  throw CheckpointError("GGUF tokenizer.ggml.pre \"" + name + "\" is not supported; supported: " + supported);
-}
+constexpr std::string_view kSpace = "\u2581";  // how SentencePiece spells a space
 
 enum TokenType { kNormal = 1, kUnknown, kControl, kUserDefined, kUnused, kByte };
 
@@ -71,8 +31,9 @@ std::vector<AddedToken> added_tokens(const TokenizerSource& source) {
 }
 
 void validate(const TokenizerSource& source) {
-  if (source.gguf_model != "gpt2")
-    throw CheckpointError("GGUF tokenizer.ggml.model \"" + source.gguf_model + "\" is not supported; supported: gpt2");
+  if (source.gguf_model != "gpt2" && source.gguf_model != "llama")
+    throw CheckpointError("GGUF tokenizer.ggml.model \"" + source.gguf_model +
+                          "\" is not supported; supported: gpt2, llama");
   if (source.tokens.empty()) throw CheckpointError("GGUF tokenizer.ggml.tokens is missing or empty");
   if (!source.token_types.empty() && source.token_types.size() != source.tokens.size())
     throw CheckpointError("GGUF tokenizer.ggml.token_type has " + std::to_string(source.token_types.size()) +
@@ -87,29 +48,83 @@ void validate(const TokenizerSource& source) {
   };
   check_id(source.bos_id, "bos_token_id");
   check_id(source.eos_id, "eos_token_id");
+  check_id(source.unknown_id, "unknown_token_id");
+}
+
+std::unique_ptr<Normalizer> normalizer_of(json::value description) {
+  return make_normalizer(PartFields(description, "GGUF normalizer"));
+}
+std::unique_ptr<Decoder> decoder_of(json::value description) {
+  return make_decoder(PartFields(description, "GGUF decoder"));
+}
+
+TokenizerParts byte_level_parts(const TokenizerSource& source) {
+  const GgufPreTokenizer& pre = find_gguf_pre_tokenizer(source.gguf_pre);
+  BpeMerges merges;
+  merges.reserve(source.merges.size());
+  for (const auto& merge : source.merges) merges.push_back(split_merge(merge, "GGUF tokenizer.ggml.merges"));
+  BpeOptions options;
+  options.ignore_merges = pre.ignore_merges;
+  Vocabulary vocabulary(source.tokens);
+  MergeTable table = make_merge_table(vocabulary, merges);
+  TokenizerParts parts;
+  parts.model = std::make_unique<BpeModel>(std::move(vocabulary), std::move(table), options);
+  const json::value description = describe(pre);
+  parts.pre_tokenizer = make_pre_tokenizer(PartFields(description, "GGUF tokenizer.ggml.pre"));
+  if (pre.nfc) parts.normalizer = normalizer_of({{"type", "NFC"}});
+  parts.decoder = decoder_of({{"type", "ByteLevel"}});
+  return parts;
+}
+
+void check_scores(const TokenizerSource& source) {
+  if (source.scores.size() != source.tokens.size())
+    throw CheckpointError("GGUF tokenizer.ggml.scores has " + std::to_string(source.scores.size()) + " entries for " +
+                          std::to_string(source.tokens.size()) +
+                          " tokens: the model \"llama\" needs one for each; convert the model anew");
+  for (const float score : source.scores)
+    if (!std::isfinite(score)) throw CheckpointError("GGUF tokenizer.ggml.scores holds a value that is not finite");
+}
+
+TokenizerParts sentencepiece_parts(const TokenizerSource& source) {
+  check_scores(source);
+  std::vector<bool> is_result(source.tokens.size(), true);
+  for (size_t id = 0; id < source.token_types.size(); ++id)
+    is_result[id] = source.token_types[id] == kNormal || source.token_types[id] == kUserDefined;
+  Vocabulary vocabulary(source.tokens);
+  MergeTable table = make_scored_merge_table(vocabulary, source.scores, is_result);
+  BpeOptions options;
+  options.byte_fallback = true;
+  options.fuse_unknown = true;
+  options.unknown_token = source.tokens[size_t(std::max<int64_t>(source.unknown_id, 0))];  // SentencePiece's is 0
+  TokenizerParts parts;
+  parts.model = std::make_unique<BpeModel>(std::move(vocabulary), std::move(table), options);
+  const bool prefix = source.add_space_prefix.value_or(true);
+  json::array normalizers, decoders;
+  if (prefix) normalizers.push_back({{"type", "Prepend"}, {"prepend", kSpace}});
+  normalizers.push_back({{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpace}});
+  parts.normalizer = normalizer_of({{"type", "Sequence"}, {"normalizers", std::move(normalizers)}});
+  decoders.push_back({{"type", "Replace"}, {"pattern", {{"String", kSpace}}}, {"content", " "}});
+  decoders.push_back(json::object{{"type", "ByteFallback"}});
+  decoders.push_back(json::object{{"type", "Fuse"}});
+  if (prefix) decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+  parts.decoder = decoder_of({{"type", "Sequence"}, {"decoders", std::move(decoders)}});
+  return parts;
 }
 
 }  // namespace
 
 TokenizerParts read_gguf_tokenizer(const TokenizerSource& source) {
   validate(source);
-  const GgufPreTokenizer& pre = find_pre_tokenizer(source.gguf_pre);
-  BpeMerges merges;
-  merges.reserve(source.merges.size());
-  for (const auto& merge : source.merges) merges.push_back(split_merge(merge, "GGUF tokenizer.ggml.merges"));
-  BpeOptions options;
-  options.ignore_merges = pre.ignore_merges;
-  TokenizerParts parts;
-  parts.model = std::make_unique<BpeModel>(source.tokens, merges, options);
+  TokenizerParts parts = source.gguf_model == "gpt2" ? byte_level_parts(source) : sentencepiece_parts(source);
   parts.added_tokens = added_tokens(source);
-  const json::value description = parse_json(pre.pre_tokenizer, "pre-tokenizer table");
-  parts.pre_tokenizer = make_pre_tokenizer(PartFields(description, "GGUF tokenizer.ggml.pre"));
-  const json::value decoder = json::object{{"type", "ByteLevel"}};
-  parts.decoder = make_decoder(PartFields(decoder, "GGUF decoder"));
   parts.bos_id = source.bos_id;
   parts.eos_id = source.eos_id;
-  if ((source.add_bos || pre.add_bos) && source.bos_id >= 0)
-    parts.post_processor = make_prefix_post_processor(int32_t(source.bos_id));
+  const bool default_bos = source.gguf_model == "llama" || find_gguf_pre_tokenizer(source.gguf_pre).add_bos;
+  const bool bos = source.add_bos.value_or(default_bos) && source.bos_id >= 0;
+  const bool eos = source.add_eos.value_or(false) && source.eos_id >= 0;
+  if (bos || eos)
+    parts.post_processor =
+        make_framing_post_processor(bos ? int32_t(source.bos_id) : -1, eos ? int32_t(source.eos_id) : -1);
   return parts;
 }
 

@@ -42,10 +42,9 @@ size_t find_invalid_utf8(std::string_view text) {
   return kValidUtf8;
 }
 
-DecodedChar decode_char(std::string_view text, size_t at) {
+DecodedChar decode_long_char(std::string_view text, size_t at) {
   const auto tail = [&](size_t i) { return char32_t(uint8_t(text[at + i]) & 0x3F); };
   const uint8_t lead = uint8_t(text[at]);
-  if (lead < 0x80) return {lead, 1};
   if (lead < 0xE0) return {char32_t(lead & 0x1F) << 6 | tail(1), 2};
   if (lead < 0xF0) return {char32_t(lead & 0x0F) << 12 | tail(1) << 6 | tail(2), 3};
   return {char32_t(lead & 0x07) << 18 | tail(1) << 12 | tail(2) << 6 | tail(3), 4};

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace trireme {
 
@@ -18,8 +19,18 @@ struct DecodedChar {
   char32_t code;
   uint32_t bytes;
 };
+DecodedChar decode_long_char(std::string_view text, size_t at);  // more than one byte
 // The character at `at`; `text` is valid UTF-8 and at < text.size().
-DecodedChar decode_char(std::string_view text, size_t at);
+inline DecodedChar decode_char(std::string_view text, size_t at) {
+  const auto lead = uint8_t(text[at]);
+  return lead < 0x80 ? DecodedChar{lead, 1} : decode_long_char(text, at);
+}
+// Where the character begins that ends right before `at`; at > 0.
+inline size_t previous_char(std::string_view text, size_t at) {
+  do --at;
+  while (at > 0 && (uint8_t(text[at]) & 0xC0) == 0x80);
+  return at;
+}
 void append_utf8(std::string& out, char32_t code);
 
 // Code points in valid UTF-8, and the byte offset of the index-th (text.size() past the end).
@@ -64,7 +75,21 @@ bool is_mark(char32_t code);          // \p{M}
 bool is_punctuation(char32_t code);   // \p{P}
 bool is_space(char32_t code);         // \s as Oniguruma has it: the White_Space property
 bool is_python_space(char32_t code);  // str.isspace: also U+001C..1F
-bool is_word(char32_t code);          // \w
+bool is_word(char32_t code);          // \w as Python has it
+
+// Sorted ranges of code points. Names of properties as in expressions: a general category ("Lu", "L", "P"), "Han",
+// "space" (\s), "word" (\w as Oniguruma has it); empty when unknown.
+struct CodePointRange {
+  char32_t first, last;
+};
+std::vector<CodePointRange> property_ranges(std::string_view name);
+
+// What single stages of `tokenizers` ask, each with the Unicode version that it follows.
+bool is_rust_number(char32_t code);                // Digits
+bool is_rust_word(char32_t code);                  // Whitespace, and the single_word of added tokens
+bool is_split_punctuation(char32_t code);          // Punctuation
+bool is_accent(char32_t code);                     // StripAccents
+std::string to_rust_lower(std::string_view text);  // Lowercase: each character alone
 
 // Full case mappings without locale, as Python's str methods make them.
 std::string to_lower(std::string_view text);
@@ -72,8 +97,11 @@ std::string to_upper(std::string_view text);
 std::string to_title(std::string_view text);        // every word
 std::string to_capitalized(std::string_view text);  // first character titled, the rest lower
 
-// Canonical composition (normalization form C).
+// The normalization forms with the Unicode version of `tokenizers`.
 std::string to_nfc(std::string_view text);
+std::string to_nfd(std::string_view text);
+std::string to_nfkc(std::string_view text);
+std::string to_nfkd(std::string_view text);
 
 // Bytes that arrive in pieces -> valid UTF-8; what can never become a character is U+FFFD, one for each
 // maximal prefix of one, as Rust's from_utf8_lossy and Python's errors="replace" do it.

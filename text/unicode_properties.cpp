@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
-#include <unordered_map>
+#include <map>
 #include <vector>
 
 #include "text/unicode.h"
@@ -14,9 +14,6 @@ struct CategoryRange {
   char32_t first, last;
   Category category;
 };
-struct CodePointRange {
-  char32_t first, last;
-};
 struct CaseRun {  // code points first, first + step, ..., last map to themselves + delta
   char32_t first, last;
   uint32_t step;
@@ -26,16 +23,15 @@ struct SpecialCase {  // one code point to several; zero ends
   char32_t code;
   char32_t mapped[3];
 };
-struct Decomposition {  // one canonical step; second may be 0
-  char32_t code, first, second;
-  bool composes;
-};
-struct CombiningRange {
-  char32_t first, last;
-  uint8_t combining_class;
+struct LaterCase {  // lower case that a later Unicode version brought
+  char32_t code, lower;
 };
 
 #include "text/unicode_tables.inc"
+
+constexpr std::string_view kCategoryNames[] = {"Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd",
+                                               "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm",
+                                               "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Co"};
 
 // The range that holds `code`, or null; ranges are sorted and do not overlap.
 template <typename Range, size_t n>
@@ -108,79 +104,43 @@ void append_lower(std::string& out, const std::vector<char32_t>& text, size_t at
   append_mapped(out, kLowerRuns, kLowerSpecial, text[at]);
 }
 
-std::array<Category, 128> make_ascii_categories() {
-  std::array<Category, 128> table{};
-  for (char32_t c = 0; c < 128; ++c) {
-    const auto* range = find_range(kCategories, c);
-    table[c] = range ? range->category : Category::Cn;
-  }
-  return table;
-}
-
-uint8_t combining_class(char32_t code) {
-  if (code < 0x300) return 0;
-  const auto* range = find_range(kCombining, code);
-  return range ? range->combining_class : 0;
-}
-
-constexpr char32_t kHangulBase = 0xAC00, kLeadBase = 0x1100, kVowelBase = 0x1161, kTailBase = 0x11A7;
-constexpr char32_t kLeads = 19, kVowels = 21, kTails = 28;
-
-// Recursion is bounded by the Unicode data: no canonical decomposition is longer than four steps.
-void append_decomposed(std::vector<char32_t>& out, char32_t code) {
-  if (code < 0xC0) return out.push_back(code);
-  if (code >= kHangulBase && code < kHangulBase + kLeads * kVowels * kTails) {
-    const char32_t index = code - kHangulBase;
-    out.push_back(kLeadBase + index / (kVowels * kTails));
-    out.push_back(kVowelBase + index % (kVowels * kTails) / kTails);
-    if (index % kTails != 0) out.push_back(kTailBase + index % kTails);
-    return;
-  }
-  const auto* found = std::lower_bound(std::begin(kDecompositions), std::end(kDecompositions), code,
-                                       [](const Decomposition& d, char32_t value) { return d.code < value; });
-  if (found == std::end(kDecompositions) || found->code != code) return out.push_back(code);
-  append_decomposed(out, found->first);
-  if (found->second != 0) append_decomposed(out, found->second);
-}
-
-// Zero when the two do not compose.
-char32_t compose(char32_t first, char32_t second) {
-  static const auto pairs = [] {
-    std::unordered_map<uint64_t, char32_t> map;
-    for (const auto& d : kDecompositions)
-      if (d.composes) map.emplace(uint64_t(d.first) << 32 | d.second, d.code);
-    return map;
-  }();
-  if (first >= kLeadBase && first < kLeadBase + kLeads && second >= kVowelBase && second < kVowelBase + kVowels)
-    return kHangulBase + ((first - kLeadBase) * kVowels + (second - kVowelBase)) * kTails;
-  const bool open_syllable =
-      first >= kHangulBase && first < kHangulBase + kLeads * kVowels * kTails && (first - kHangulBase) % kTails == 0;
-  if (open_syllable && second > kTailBase && second < kTailBase + kTails) return first + (second - kTailBase);
-  const auto found = pairs.find(uint64_t(first) << 32 | second);
-  return found == pairs.end() ? 0 : found->second;
-}
-
-void sort_marks(std::vector<char32_t>& codes) {
-  for (size_t begin = 0; begin < codes.size();) {
-    if (combining_class(codes[begin]) == 0) {
-      ++begin;
-      continue;
+// The category of every code point: blocks of 256, equal ones stored once.
+class CategoryTable {
+ public:
+  CategoryTable() {
+    std::map<std::array<Category, 256>, uint16_t> known;
+    for (char32_t block = 0; block < blocks_.size(); ++block) {
+      std::array<Category, 256> categories{};
+      for (char32_t i = 0; i < 256;) i = fill(categories, block << 8, i);
+      const auto [found, is_new] = known.try_emplace(categories, uint16_t(stored_.size()));
+      if (is_new) stored_.push_back(categories);
+      blocks_[block] = found->second;
     }
-    size_t end = begin;
-    while (end < codes.size() && combining_class(codes[end]) != 0) ++end;
-    std::stable_sort(codes.begin() + std::ptrdiff_t(begin), codes.begin() + std::ptrdiff_t(end),
-                     [](char32_t a, char32_t b) { return combining_class(a) < combining_class(b); });
-    begin = end;
   }
-}
+  Category operator[](char32_t code) const { return stored_[blocks_[code >> 8]][code & 0xFF]; }
+
+ private:
+  // Fills from index i to the end of the range or gap that holds it; returns the next index.
+  static char32_t fill(std::array<Category, 256>& categories, char32_t base, char32_t i) {
+    const auto* after =
+        std::upper_bound(std::begin(kCategories), std::end(kCategories), base + i,
+                         [](char32_t value, const CategoryRange& range) { return value < range.first; });
+    const bool inside = after != std::begin(kCategories) && base + i <= after[-1].last;
+    const char32_t next = inside ? after[-1].last + 1 : after == std::end(kCategories) ? 0x110000 : after->first;
+    const char32_t end = std::min<char32_t>(next - base, 256);
+    std::fill(categories.begin() + i, categories.begin() + end, inside ? after[-1].category : Category::Cn);
+    return end;
+  }
+
+  std::array<uint16_t, 0x1100> blocks_{};
+  std::vector<std::array<Category, 256>> stored_;
+};
 
 }  // namespace
 
 Category category(char32_t code) {
-  static const auto ascii = make_ascii_categories();
-  if (code < 128) return ascii[code];
-  const auto* range = find_range(kCategories, code);
-  return range ? range->category : Category::Cn;
+  static const CategoryTable table;
+  return code < 0x110000 ? table[code] : Category::Cn;
 }
 
 bool is_letter(char32_t code) {
@@ -207,6 +167,41 @@ bool is_python_space(char32_t code) { return is_space(code) || (code >= 0x1C && 
 bool is_word(char32_t code) {
   const Category c = category(code);
   return is_letter(code) || is_mark(code) || c == Category::Nd || c == Category::Nl || c == Category::Pc;
+}
+
+std::vector<CodePointRange> property_ranges(std::string_view name) {
+  if (name == "space") return {std::begin(kSpaces), std::end(kSpaces)};
+  if (name == "word") return {std::begin(kExpressionWord), std::end(kExpressionWord)};
+  if (name == "Han") return {std::begin(kHan), std::end(kHan)};
+  const auto* begin = std::begin(kCategoryNames);
+  std::vector<CodePointRange> ranges;
+  for (const auto& [first, last, category] : kCategories) {
+    const std::string_view own = begin[size_t(category)];
+    if (own != name && own.substr(0, 1) != name) continue;
+    if (!ranges.empty() && ranges.back().last + 1 == first)
+      ranges.back().last = last;
+    else
+      ranges.push_back({first, last});
+  }
+  return ranges;
+}
+
+bool is_rust_number(char32_t code) { return is_number(code) || (code > 0x10FFF && find_range(kLaterNumbers, code)); }
+bool is_rust_word(char32_t code) { return find_range(kRustWord, code) != nullptr; }
+bool is_split_punctuation(char32_t code) { return find_range(kPunctuation, code) != nullptr; }
+bool is_accent(char32_t code) { return code >= 0x300 && find_range(kAccents, code) != nullptr; }
+
+std::string to_rust_lower(std::string_view text) {
+  std::string out;
+  for (const char32_t code : to_code_points(text)) {
+    const auto* later = std::find_if(std::begin(kLaterLower), std::end(kLaterLower),
+                                     [&](const LaterCase& entry) { return entry.code == code; });
+    if (code >= 0x1C89 && later != std::end(kLaterLower))
+      append_utf8(out, later->lower);
+    else
+      append_mapped(out, kLowerRuns, kLowerSpecial, code);
+  }
+  return out;
 }
 
 std::string to_lower(std::string_view text) {
@@ -245,32 +240,6 @@ std::string to_capitalized(std::string_view text) {
     else
       append_lower(out, codes, i);
   }
-  return out;
-}
-
-std::string to_nfc(std::string_view text) {
-  // Nothing below U+0300 combines or decomposes to something that does not compose again.
-  const auto is_low = [](char c) { return uint8_t(c) < 0xCC; };
-  if (std::all_of(text.begin(), text.end(), is_low)) return std::string(text);
-  std::vector<char32_t> codes;
-  for (const char32_t code : to_code_points(text)) append_decomposed(codes, code);
-  sort_marks(codes);
-  size_t length = 0, starter = codes.size();
-  int last_class = -1;  // of the character kept before; -1: the starter itself
-  for (const char32_t code : codes) {
-    const int own_class = combining_class(code);
-    const bool blocked = last_class >= own_class && last_class != -1;
-    const char32_t composed = starter < length && !blocked ? compose(codes[starter], code) : 0;
-    if (composed != 0) {
-      codes[starter] = composed;
-      continue;
-    }
-    if (own_class == 0) starter = length;
-    last_class = own_class == 0 ? -1 : own_class;
-    codes[length++] = code;
-  }
-  std::string out;
-  for (size_t i = 0; i < length; ++i) append_utf8(out, codes[i]);
   return out;
 }
 

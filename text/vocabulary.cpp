@@ -2,15 +2,12 @@
 
 namespace trireme {
 
-Vocabulary::Vocabulary(std::vector<std::string> tokens) : tokens_(std::move(tokens)) {
-  ids_.reserve(tokens_.size());
-  for (size_t id = 0; id < tokens_.size(); ++id)
-    if (!tokens_[id].empty()) ids_.emplace(tokens_[id], int32_t(id));
-}
-
-int32_t Vocabulary::find(std::string_view token) const {
-  const auto found = ids_.find(token);
-  return found == ids_.end() ? -1 : found->second;
+std::vector<int32_t> byte_token_ids(const Vocabulary& vocabulary) {
+  constexpr char kHex[] = "0123456789ABCDEF";
+  std::vector<int32_t> ids;
+  for (int byte = 0; byte < 256; ++byte)
+    ids.push_back(vocabulary.find(std::string{'<', '0', 'x', kHex[byte / 16], kHex[byte % 16], '>'}));
+  return ids;
 }
 
 }  // namespace trireme

@@ -2,7 +2,7 @@
 """Writes tests/text/golden: small byte-level BPE tokenizers with what `tokenizers` makes of many texts, SmolLM2's
 ids, and chat templates rendered as Transformers renders them.
 
-    pip install tokenizers transformers jinja2 gguf
+    pip install tokenizers transformers jinja2 gguf sentencepiece
     python scripts/goldens/make_text_goldens.py [--smollm2 SmolLM2-135M-Instruct.Q4_1.gguf]
 """
 import argparse
@@ -15,12 +15,14 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import chat_template_cases  # noqa: E402
+from tokenizer_texts import Mixer, texts as comparison_texts  # noqa: E402
+from tokenizer_variants import variants  # noqa: E402
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[2] / "tests" / "text" / "golden"
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
 QWEN2 = LLAMA3.replace("{1,3}", "")
-UNKNOWN = r"[\p{Lu}\p{Lt}]?[\p{Ll}\p{M}]+|\p{N}{1,2}|[^\s\p{L}\p{N}]+|\s+"  # for PCRE2
+UNKNOWN = r"(?:\p{Lu}\p{Ll})+|(?<=\p{L})[\p{Ll}\p{M}]+|\p{N}{1,2}|[^\s\p{L}\p{N}]+|\s+$|\s+"  # only PCRE2 can
 
 TRAINING_TEXT = """
 The quick brown fox jumps over the lazy dog. A ship with three banks of oars moves when all the rowers pull in the
@@ -216,6 +218,58 @@ def write_tokenizers():
     write_json(GOLDEN / "tokenizer_goldens.json", out)
 
 
+def variant_case(name, tokenizer, models_by_text, texts):
+    content = json.loads(tokenizer.to_str())
+    model = json.dumps(content["model"], sort_keys=True)
+    models_by_text.setdefault(model, f"model{len(models_by_text)}")
+    plain = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+    full = [tokenizer.encode(text).ids for text in texts]
+    generator = random.Random(name)
+    size = tokenizer.get_vocab_size()
+    noise = [[generator.randrange(generator.choice([300, size])) for _ in range(generator.randint(1, 12))] for _ in range(6)]
+    case = {"name": name, "model": models_by_text[model], "ids": plain, "noise": noise, "noise_decoded": [[tokenizer.decode(ids, False), tokenizer.decode(ids, True)] for ids in noise],
+            "parts": {k: content[k] for k in ("added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder")}}
+    if full != plain:
+        case["full"] = full
+    if not name.startswith(("pre_", "expression_", "norm_")):  # the decoder is not what these are about
+        case["decoded"] = [tokenizer.decode(ids, False) for ids in full]
+    return case
+
+
+def write_variants():
+    mixer = Mixer(5, ["<|im_end|>", "MASK", "[SEP]", "<s>"])
+    texts = comparison_texts(300)[1:30:5] + comparison_texts(300)[30:300:16] + [mixer.text() for _ in range(12)]
+    models_by_text = {}
+    cases = [variant_case(name, tokenizer, models_by_text, texts) for name, tokenizer in variants()]
+    write_json(GOLDEN / "variant_goldens.json", {"texts": texts, "cases": cases, "models": {name: json.loads(model) for model, name in models_by_text.items()}})
+
+
+def sentencepiece_case(prefix):
+    """A SentencePiece BPE model as GGUF's "llama" fields hold it, and the library's own ids."""
+    import io
+
+    import sentencepiece
+
+    from tokenizer_texts import CODE, LANGUAGES
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([line for text in (LANGUAGES + CODE) * 2 for line in text.split("\n") if line]), model_writer=model, model_type="bpe",
+        vocab_size=1100, byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=prefix,
+        character_coverage=0.98, user_defined_symbols=["<tool>"], control_symbols=["<turn>"], minloglevel=2, num_threads=1)
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    count = processor.get_piece_size()
+    kinds = [6 if processor.is_byte(i) else 2 if processor.is_unknown(i) else 3 if processor.is_control(i) else 4 if processor.id_to_piece(i) == "<tool>" else 1
+             for i in range(count)]
+    texts = [t for t in comparison_texts(300)[1:300:6] + random_texts(20) if "\x00" not in t and (not prefix or "<tool>" not in t)]
+    return {"prefix": prefix, "tokens": [processor.id_to_piece(i) for i in range(count)], "scores": [processor.get_score(i) for i in range(count)],
+            "types": kinds, "encode": [{"text": t, "ids": processor.encode(t), "decoded": processor.decode(processor.encode(t))} for t in texts]}
+
+
+def write_sentencepiece():
+    write_json(GOLDEN / "sentencepiece_goldens.json", [sentencepiece_case(True), sentencepiece_case(False)])
+
+
 def write_smollm2(path):
     from gguf import GGUFReader
 
@@ -241,6 +295,8 @@ def main():
     arguments.add_argument("--smollm2", help="the GGUF file; without it SmolLM2's goldens stay as they are")
     options = arguments.parse_args()
     write_tokenizers()
+    write_variants()
+    write_sentencepiece()
     if options.smollm2:
         write_smollm2(options.smollm2)
     write_json(GOLDEN / "chat_template_goldens.json", chat_template_cases.render_all(GOLDEN / "templates"))

@@ -111,6 +111,9 @@ TEST(SamplingFlags, BeamsIgnoreWhatTheModelSaysAboutDrawing) {
   EXPECT_NE(refusal(flags).find("beam search draws nothing"), std::string::npos);
   flags.do_sample = false;
   EXPECT_EQ(refusal(flags, defaults), "accepted");
+  flags.temperature = -1;
+  EXPECT_NE(refusal(flags).find("temperature must be"), std::string::npos);
+  flags.temperature.reset();
   flags.n = 5;
   EXPECT_NE(refusal(flags).find("at most beam_width"), std::string::npos);
   flags.n = 1;

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "tests/text/golden.h"
+#include "text/chat_template_set.h"
 
 namespace trireme {
 namespace {
@@ -22,6 +23,8 @@ const json::value& goldens() {
   return value;
 }
 
+const json::array& conversations() { return goldens().at("conversations").as_array(); }
+
 ChatTemplateInput input_of(const json::object& variables) {
   ChatTemplateInput input;
   input.add_generation_prompt = false;
@@ -30,6 +33,10 @@ ChatTemplateInput input_of(const json::object& variables) {
       input.messages = variable.value();
     else if (variable.key() == "tools")
       input.tools = variable.value();
+    else if (variable.key() == "documents")
+      input.documents = variable.value();
+    else if (variable.key() == "continue_final_message")
+      input.continue_final_message = text_of(variable.value());
     else if (variable.key() == "add_generation_prompt")
       input.add_generation_prompt = variable.value().as_bool();
     else
@@ -57,18 +64,18 @@ TEST(ChatTemplate, RendersTheTemplatesOfModelFamiliesAsTransformersDoes) {
   int rendered = 0;
   for (const auto& file : goldens().at("files").as_object()) {
     const ChatTemplate chat(read_text_file(golden_path("templates/" + std::string(file.key()))));
-    for (const auto& golden : file.value().as_array()) {
-      const ChatTemplateInput input = input_of(golden.at("variables").as_object());
-      const auto* output = golden.as_object().if_contains("output");
+    for (size_t i = 0; i < conversations().size(); ++i) {
+      const ChatTemplateInput input = input_of(conversations()[i].as_object());
+      const auto* output = file.value().at(i).as_object().if_contains("output");
       if (output)
-        EXPECT_EQ(chat.render(input), text_of(*output)) << file.key() << json::serialize(golden.at("variables"));
+        EXPECT_EQ(chat.render(input), text_of(*output)) << file.key() << json::serialize(conversations()[i]);
       else
         EXPECT_NE(error_of<RequestError>([&] { chat.render(input); }), "")
-            << file.key() << json::serialize(golden.at("variables"));
+            << file.key() << json::serialize(conversations()[i]);
       rendered += output != nullptr;
     }
   }
-  EXPECT_GT(rendered, 20);
+  EXPECT_GT(rendered, 250);
 }
 
 TEST(ChatTemplate, RendersEverySnippetAsJinjaDoes) {
@@ -106,6 +113,15 @@ TEST(ChatTemplate, SyntaxErrorsNameLineAndColumn) {
   }
   EXPECT_EQ(error_of<CheckpointError>([] { ChatTemplate unused("one\n  {{ a b }}"); }),
             "the chat template does not parse: expected }} at line 2, column 8");
+}
+
+// As Jinja compiles it: a name that the template sets before it reads it is never the variable given.
+TEST(ChatTemplate, NamesThatATemplateSetsFirstAreItsOwn) {
+  const json::object x = {{"x", 7}};
+  EXPECT_EQ(render("{% for i in [1] %}<{{ x }}>{% endfor %}{% set x = 2 %}{{ x }}", x), "<>2");
+  EXPECT_EQ(render("{% macro m() %}<{{ x }}>{% endmacro %}{{ m() }}{% set x = 2 %}{{ m() }}", x), "<><2>");
+  EXPECT_EQ(render("{% for i in [1] %}<{{ x }}>{% endfor %}{% set x = x %}{{ x }}", x), "<7>7");
+  EXPECT_EQ(render("{% for i in [1] %}<{{ x }}>{% endfor %}{% if i %}{% set x = 2 %}{% endif %}{{ x }}", x), "<7>7");
 }
 
 TEST(ChatTemplate, StrftimeNowTellsTheDate) {
@@ -175,6 +191,111 @@ TEST(ChatTemplate, DeepNestingIsRefusedWhenItIsParsed) {
   EXPECT_EQ(render("{{ 0" + repeat(" + 1", 150) + " }}"), "150");
   EXPECT_EQ(render(repeat("{% if 1 %}", 50) + "x" + repeat("{% endif %}", 50)), "x");
   EXPECT_EQ(render("{% if 0 %}" + repeat("{% elif 0 %}", 5000) + "{% else %}x{% endif %}"), "x");
+}
+
+// The output with brackets around what is marked.
+std::string marked(const std::string& source, json::object variables) {
+  const RenderedChat chat = ChatTemplate(source).render_marked(input_of(variables));
+  std::string out = chat.text;
+  for (auto span = chat.untrusted.rbegin(); span != chat.untrusted.rend(); ++span) {
+    out.insert(span->end, "]");
+    out.insert(span->begin, "[");
+  }
+  return out;
+}
+
+TEST(ChatTemplate, MarksWhatAClientWrote) {
+  const json::object chat = {{"messages", json::parse(R"([{"role": "user", "content": " a,é<b> "}])")}};
+  const auto with = [&](const std::string& expression) {
+    return marked("{% set c = messages[0].content %}{% set role = messages[0].role %}" + expression, chat);
+  };
+  EXPECT_EQ(with("<{{ c }}>"), "<[ a,é<b> ]>");
+  EXPECT_EQ(with("{{ '<' ~ c ~ '>' }}{{ '<' + c | trim + '>' }}"), "<[ a,é<b> ]><[a,é<b>]>");
+  EXPECT_EQ(with("{{ c[1:4] }}|{{ c.split(',')[0] }}|{{ c[::-1] }}|{{ c[3] }}"), "[a,é]|[ a]|[ >b<é,a ]|[é]");
+  EXPECT_EQ(with("{{ c.replace('a', 'x') }}{{ 'x-y' | replace('-', c) }}"), "[ ]x[,é<b> ]x[ a,é<b> ]y");
+  EXPECT_EQ(with("{{ ['x', c.strip()] | join('-') }}|{{ c.strip() | list | join(' ') }}"),
+            "x-[a,é<b>]|[a] [,] [é] [<] [b] [>]");
+  EXPECT_EQ(with("{{ [c, 'x'] }}{{ c | tojson }}{{ {c: c} | tojson }}"),
+            "['[ a,é<b> ]', 'x']\"[ a,é<b> ]\"{\"[ a,é<b> ]\": \"[ a,é<b> ]\"}");
+  EXPECT_EQ(with("{{ 'x' ~ c | upper }}{{ ('x' ~ c[:3]) | upper }}|{{ ('x' ~ c) | title }}"),
+            "x[ A,É<B> ]X[ A,]|[X A,é<B> ]");
+  EXPECT_EQ(with("{{ '%s:%d' % (c, 3) }}{{ '{}:{}'.format('x', c) }}"), "[ a,é<b> ]:3x:[ a,é<b> ]");
+  EXPECT_EQ(with("{{ c | e }}|{{ c | indent }}|{{ c | center(12) }}"), "[ a,é&lt;b&gt; ]|[ a,é<b> ]|  [ a,é<b> ]  ");
+  EXPECT_EQ(with("{% set k %}<{{ c }}>{% endset %}{{ k }}{% macro m(t) %}({{ t }}){% endmacro %}{{ m(c) }}"),
+            "<[ a,é<b> ]>([ a,é<b> ])");
+  EXPECT_EQ(with("{{ c | length }}{{ c == 'x' }}{{ 'x' if 'a' in c }}"), "8Falsex");
+}
+
+TEST(ChatTemplate, MarksEverythingButTheModelsOwnWords) {
+  json::object chat = {{"messages", json::parse(R"([{"role": "user", "name": "n"}])")},
+                       {"tools", json::parse(R"([{"name": "f", "n": 1.5, "on": true}])")},
+                       {"documents", json::parse(R"([{"title": "t"}])")},
+                       {"bos_token", "<s>"}};
+  const std::string all = "{{ bos_token }}{{ messages[0].name }}{{ tools[0] | tojson }}{{ documents[0].title }}";
+  EXPECT_EQ(marked(all, chat), "<s>[n]{\"[name]\": \"[f]\", \"[n]\": 1.5, \"[on]\": true}[t]");
+  ChatTemplateInput input = input_of(chat);
+  input.template_kwargs = {{"bos_token", "mine"}};
+  const RenderedChat own = ChatTemplate("{{ bos_token }}").render_marked(input);
+  EXPECT_EQ(own.text, "mine");
+  EXPECT_EQ(own.untrusted, (std::vector<TextSpan>{{0, 4}}));
+}
+
+// "<|" ~ role ~ "|>" is the template's own special token only for a role that cannot be any other's name.
+TEST(ChatTemplate, TrustsTheRolesThatATemplateOrEveryoneSpells) {
+  const auto role = [](const std::string& name, const std::string& extra = "") {
+    return marked("<|{{ messages[0].role }}|>" + extra, {{"messages", json::array{json::object{{"role", name}}}}});
+  };
+  EXPECT_EQ(role("user"), "<|user|>");
+  EXPECT_EQ(role("end"), "<|[end]|>");
+  EXPECT_EQ(role("critic"), "<|[critic]|>");
+  EXPECT_EQ(role("critic", "{% if x == 'critic' %}{% endif %}"), "<|critic|>");
+  EXPECT_EQ(role("<|end|>", "{{ '' if '<|end|>' }}"), "<|[<|end|>]|>");
+}
+
+TEST(ChatTemplate, MarksSurviveContinuation) {
+  ChatTemplateInput input;
+  input.messages = json::parse(R"([{"role": "assistant", "content": " so far \n"}])");
+  input.add_generation_prompt = false;
+  input.continue_final_message = "content";
+  const RenderedChat trimmed = ChatTemplate("<a>{{ messages[0].content | trim }}<e>").render_marked(input);
+  EXPECT_EQ(trimmed.text, "<a>so far");
+  EXPECT_EQ(trimmed.untrusted, (std::vector<TextSpan>{{3, 9}}));
+  EXPECT_EQ(ChatTemplate("<a>{{ messages[0].content }}<e>").render(input), "<a> so far \n");
+  const auto error = [&](const std::string& source) {
+    return error_of<RequestError>([&] { ChatTemplate(source).render(input); });
+  };
+  EXPECT_NE(error("{{ messages[0].content | upper }}").find("does not appear"), std::string::npos);
+  EXPECT_NE(error("{{ messages | length }}").find("does not use the field"), std::string::npos);
+  input.add_generation_prompt = true;
+  EXPECT_NE(error("{{ messages[0].content }}").find("exclude each other"), std::string::npos);
+}
+
+TEST(ChatTemplate, RefusesConversationsOfTheWrongForm) {
+  const auto error = [](const char* name, json::value value) {
+    return error_of<RequestError>([&] { render("x", {{name, std::move(value)}}); });
+  };
+  EXPECT_EQ(error("messages", json::array{}), "messages is empty: a chat needs at least one message");
+  EXPECT_EQ(error("messages", json::array{"x"}), "messages must be an array of objects");
+  EXPECT_EQ(error("messages", json::object{}), "messages must be an array of objects");
+  EXPECT_EQ(error("tools", json::array{1}), "tools must be an array of objects");
+  EXPECT_EQ(error("documents", "x"), "documents must be an array of objects");
+  ChatTemplateInput input;
+  input.template_kwargs = {{"messages", nullptr}};
+  EXPECT_NE(error_of<RequestError>([&] { ChatTemplate("x").render(input); }).find("chat_template_kwargs"),
+            std::string::npos);
+}
+
+TEST(ChatTemplateSet, SelectsByToolsAndByName) {
+  const ChatTemplateSet set("usual", {{"default", "usual"}, {"tool_use", "with tools"}, {"rag", "{{ documents }}"}});
+  EXPECT_EQ(set.select(false).render({}), "usual");
+  EXPECT_EQ(set.select(true).render({}), "with tools");
+  EXPECT_EQ(set.select(true, "rag").render({}), "None");
+  EXPECT_EQ(error_of<RequestError>([&] { set.select(false, "x"); }),
+            "the model has no chat template named 'x'; it has: default, rag, tool_use");
+  EXPECT_EQ(ChatTemplateSet("only", {}).select(true).render({}), "only");
+  EXPECT_NE(error_of<RequestError>([] { ChatTemplateSet("", {}).select(false); }).find("no chat template"),
+            std::string::npos);
+  EXPECT_NE(error_of<CheckpointError>([] { ChatTemplateSet("x", {{"rag", "{{"}}); }).find("'rag'"), std::string::npos);
 }
 
 TEST(ChatTemplate, RefusesBadInput) {
@@ -291,7 +412,6 @@ TEST(ChatTemplate, DamagedTemplatesNeverCrash) {
   std::mt19937 random(4);
   for (const char* name : {"llama3.1.jinja", "chatml_tools.jinja", "alternating.jinja"}) {
     const std::string whole = read_text_file(golden_path(std::string("templates/") + name));
-    const auto& file = goldens().at("files").at(name).as_array();
     for (int round = 0; round < 700; ++round) {
       std::string source = whole;
       const size_t at = random() % source.size(), length = random() % 30;
@@ -302,7 +422,7 @@ TEST(ChatTemplate, DamagedTemplatesNeverCrash) {
       else
         source[at] = char(random() % 128);
       try {
-        ChatTemplate(source).render(input_of(file[random() % file.size()].at("variables").as_object()));
+        ChatTemplate(source).render(input_of(conversations()[random() % conversations().size()].as_object()));
       } catch (const Error&) {
       }
     }
@@ -311,8 +431,8 @@ TEST(ChatTemplate, DamagedTemplatesNeverCrash) {
 
 TEST(ChatTemplate, OneTemplateRendersInSeveralThreads) {
   const ChatTemplate chat(read_text_file(golden_path("templates/chatml_tools.jinja")));
-  const auto& golden = goldens().at("files").at("chatml_tools.jinja").as_array()[5];
-  const ChatTemplateInput input = input_of(golden.at("variables").as_object());
+  const auto& golden = goldens().at("files").at("chatml_tools.jinja").as_array()[4];
+  const ChatTemplateInput input = input_of(conversations()[4].as_object());
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i)
     threads.emplace_back([&] {

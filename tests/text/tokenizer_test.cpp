@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <algorithm>
 #include <random>
 
 #include "base/error.h"
@@ -119,9 +119,9 @@ TEST(Tokenizer, NamesWhatAGgufFileHasThatIsNotSupported) {
     return std::string("accepted");
   };
   EXPECT_EQ(message([](auto&) {}), "accepted");
-  EXPECT_NE(message([](auto& s) { s.gguf_pre = "tekken"; }).find("\"tekken\" is not supported; supported: smollm"),
+  EXPECT_NE(message([](auto& s) { s.gguf_pre = "nonsense"; }).find("\"nonsense\" is not supported; supported: gpt-2"),
             std::string::npos);
-  EXPECT_NE(message([](auto& s) { s.gguf_model = "llama"; }).find("supported: gpt2"), std::string::npos);
+  EXPECT_NE(message([](auto& s) { s.gguf_model = "t5"; }).find("supported: gpt2, llama"), std::string::npos);
   EXPECT_NE(message([](auto& s) { s.merges.push_back("nospace"); }).find("nospace"), std::string::npos);
   EXPECT_NE(message([](auto& s) { s.merges.push_back("not inside"); }).find("not in the vocabulary"),
             std::string::npos);
@@ -141,12 +141,20 @@ TEST(Tokenizer, NamesUnknownPartsOfTokenizerJson) {
   };
   EXPECT_EQ(message("normalizer", nullptr), "accepted");
   EXPECT_EQ(message("normalizer", {{"type", "Precompiled"}}),
-            "tokenizer.json normalizer: type \"Precompiled\" is not supported; supported: NFC, Sequence");
-  EXPECT_EQ(message("pre_tokenizer", {{"type", "Metaspace"}}),
-            "tokenizer.json pre_tokenizer: type \"Metaspace\" is not supported; supported: ByteLevel, Split, Digits, "
-            "Sequence");
-  EXPECT_NE(message("model", {{"type", "Unigram"}}).find("supported: BPE"), std::string::npos);
-  EXPECT_NE(message("decoder", {{"type", "WordPiece"}}).find("supported: ByteLevel, Sequence"), std::string::npos);
+            "tokenizer.json normalizer: type \"Precompiled\" is not supported; supported: NFC, NFD, NFKC, NFKD, "
+            "Lowercase, StripAccents, ByteLevel, Strip, Prepend, Replace, Sequence");
+  EXPECT_EQ(message("pre_tokenizer", {{"type", "UnicodeScripts"}}),
+            "tokenizer.json pre_tokenizer: type \"UnicodeScripts\" is not supported; supported: ByteLevel, Split, "
+            "Digits, Sequence, Metaspace, Whitespace, WhitespaceSplit, Punctuation, CharDelimiterSplit");
+  EXPECT_NE(message("model", {{"type", "WordPiece"}}).find("BERT"), std::string::npos);
+  EXPECT_NE(message("model", {{"type", "Other"}}).find("supported: BPE, Unigram"), std::string::npos);
+  EXPECT_NE(message("decoder", {{"type", "WordPiece"}}).find("supported: ByteLevel, ByteFallback"), std::string::npos);
+  EXPECT_NE(message("decoder", {{"type", "Metaspace"}, {"replacement", "ab"}}).find("one character"),
+            std::string::npos);
+  EXPECT_NE(message("decoder", {{"type", "Metaspace"}, {"prepend_scheme", "often"}}).find("\"often\""),
+            std::string::npos);
+  EXPECT_NE(message("decoder", {{"type", "Strip"}, {"content", " "}, {"start", -1}, {"stop", 0}}).find("\"start\""),
+            std::string::npos);
   EXPECT_NE(message("post_processor", {{"type", "BertProcessing"}}).find("TemplateProcessing"), std::string::npos);
   EXPECT_NE(message("pre_tokenizer", {{"type", "Sequence"}}).find("\"pretokenizers\" is missing"), std::string::npos);
   EXPECT_NE(message("decoder", "ByteLevel").find("must be an object"), std::string::npos);
@@ -157,6 +165,32 @@ TEST(Tokenizer, NamesUnknownPartsOfTokenizerJson) {
       message("pre_tokenizer", {{"type", "Split"}, {"behavior", "Isolated"}, {"pattern", {{"Regex", "(unclosed"}}}})
           .find("(unclosed"),
       std::string::npos);
+}
+
+TEST(Tokenizer, PartsThatMakeTextGrowWithoutBoundAreErrors) {
+  const json::object doubling = {
+      {"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", std::string(60, 'a')}};
+  const json::array many(8, doubling);
+  const auto normalizing = golden_tokenizer("gpt2", {{"normalizer", {{"type", "Sequence"}, {"normalizers", many}}}});
+  EXPECT_THROW(normalizing->encode("a"), RequestError);
+  const auto decoding = golden_tokenizer("gpt2", {{"decoder", {{"type", "Sequence"}, {"decoders", many}}}});
+  EXPECT_THROW(decoding->decode({decoding->token_id("a")}), CheckpointError);
+  const json::object huge = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", std::string(5000, 'a')}};
+  EXPECT_THROW(golden_tokenizer("gpt2", {{"normalizer", huge}}), CheckpointError);
+  EXPECT_THROW(golden_tokenizer("gpt2", {{"decoder", huge}}), CheckpointError);
+}
+
+TEST(Tokenizer, UnigramWithoutAnUnknownTokenRefusesWhatItCannotSpell) {
+  const json::array vocabulary = {json::array{"a", -1.5}, json::array{"ab", -2}};
+  const auto tokenizer = golden_tokenizer("gpt2", {{"model", {{"type", "Unigram"}, {"vocab", vocabulary}}},
+                                                   {"pre_tokenizer", nullptr},
+                                                   {"added_tokens", json::array{}}});
+  EXPECT_EQ(tokenizer->encode("aab"), (std::vector<int32_t>{0, 1}));
+  EXPECT_THROW(tokenizer->encode("ac"), RequestError);
+  EXPECT_THROW(golden_tokenizer("gpt2", {{"model", {{"type", "Unigram"}, {"vocab", vocabulary}, {"unk_id", 2}}}}),
+               CheckpointError);
+  EXPECT_THROW(golden_tokenizer("gpt2", {{"model", {{"type", "Unigram"}, {"vocab", json::array{json::array{"a"}}}}}}),
+               CheckpointError);
 }
 
 TEST(Tokenizer, NamesMalformedModels) {
@@ -209,28 +243,79 @@ TEST(Tokenizer, RandomTextComesBackAsItWas) {
   }
 }
 
-TEST(Tokenizer, LongPiecesTakeNearlyLinearTime) {
+TEST(Tokenizer, LongPiecesComeToAnEnd) {
   const auto tokenizer = golden_tokenizer("gpt2");
   std::string piece;
   for (int i = 0; i < 500'000; ++i) piece += "thinkingstreingaou"[i * 7 % 18];
-  const auto start = std::chrono::steady_clock::now();
-  const auto ids = tokenizer->encode(piece);
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  EXPECT_EQ(tokenizer->decode(ids), piece);
-  EXPECT_LT(seconds.count(), 10.0);  // quadratic merging takes minutes
+  EXPECT_EQ(tokenizer->decode(tokenizer->encode(piece)), piece);  // quadratic merging would take minutes
 }
 
-TEST(Tokenizer, MegabytesOfTextEncodeQuickly) {
+// What encode() gives when the stretches of `text` between '{' and '}' (left out) are a client's words.
+std::vector<int32_t> encode_marked(const Tokenizer& tokenizer, std::string_view text) {
+  std::string plain;
+  std::vector<TextSpan> spans;
+  for (const char c : text) {
+    if (c == '{')
+      spans.push_back({plain.size(), 0});
+    else if (c == '}')
+      spans.back().end = plain.size();
+    else
+      plain += c;
+  }
+  return tokenizer.encode(plain, {.add_special_tokens = false, .untrusted = spans});
+}
+
+TEST(Tokenizer, SpecialTokensInAClientsWordsArePlainText) {
+  const auto tokenizer = golden_tokenizer("gpt2");
+  const auto ids = [&](std::string_view text, bool parse) {
+    return tokenizer->encode(text, {.add_special_tokens = false, .parse_special = parse});
+  };
+  const int32_t start = tokenizer->token_id("<|im_start|>"), end = tokenizer->token_id("<|im_end|>");
+  const auto joined = [](std::vector<std::vector<int32_t>> parts) {
+    std::vector<int32_t> all;
+    for (const auto& part : parts) all.insert(all.end(), part.begin(), part.end());
+    return all;
+  };
+  EXPECT_EQ(encode_marked(*tokenizer, "<|im_start|>{Hi<|im_end|>there}<|im_end|>"),
+            joined({{start}, ids("Hi<|im_end|>there", false), {end}}));
+  EXPECT_EQ(encode_marked(*tokenizer, "{<|im_start|>}"), ids("<|im_start|>", false));
+  EXPECT_EQ(encode_marked(*tokenizer, "{}<|im_start|>{}x{}"), joined({{start}, ids("x", true)}));
+  // A token that a client begins or ends is none; one that begins within such an attempt is one.
+  EXPECT_EQ(encode_marked(*tokenizer, "{<|im_}end|>"), ids("<|im_end|>", false));
+  EXPECT_EQ(encode_marked(*tokenizer, "<|im_{end|>}"), ids("<|im_end|>", false));
+  EXPECT_EQ(encode_marked(*tokenizer, "{<|im_end|}<|im_end|>"), joined({ids("<|im_end|", true), {end}}));
+  // Without special tokens in it marking changes nothing, also where the mark cuts a word.
+  EXPECT_EQ(encode_marked(*tokenizer, "The th{ing ring}ing strings, {12}34"),
+            ids("The thing ringing strings, 1234", true));
+}
+
+TEST(Tokenizer, MarkingAllOfATextIsNotParsingSpecialTokens) {
   const auto tokenizer = golden_tokenizer("llama3");
-  std::string text;
-  for (int i = 0; text.size() < 4'000'000; ++i)
-    text += "The quick brown fox number " + std::to_string(i * 7919) +
-            " isn't lazy; \u4f60\u597d \u043c\u0438\u0440!\n    indented\n";
-  const auto start = std::chrono::steady_clock::now();
-  const auto ids = tokenizer->encode(text, {.add_special_tokens = false});
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  EXPECT_EQ(tokenizer->decode(ids), text);
-  std::printf("encode: %.1f MB/s, %zu ids\n", double(text.size()) / 1e6 / seconds.count(), ids.size());
+  std::mt19937 random(9);
+  const std::vector<std::string> parts = {"<|eot_id|>", "<|begin_of_text|>", " a", "the ",
+                                          "<|",         "eot_id|>",          "\n", "\u00e9"};
+  for (int round = 0; round < 300; ++round) {
+    std::string text;
+    for (int i = 0; i < 8; ++i) text += parts[random() % parts.size()];
+    const TextSpan all[] = {{0, text.size()}};
+    EXPECT_EQ(tokenizer->encode(text, {.untrusted = all}), tokenizer->encode(text, {.parse_special = false}));
+    EXPECT_EQ(tokenizer->encode(text, {.untrusted = {}}), tokenizer->encode(text));
+  }
+}
+
+TEST(Tokenizer, MarksFollowTheTextThroughTheNormalizer) {
+  const json::object special = {{"id", 1250},          {"content", "<\u00e9nd>"}, {"special", true},
+                                {"normalized", true},  {"lstrip", false},         {"rstrip", false},
+                                {"single_word", false}};
+  const auto tokenizer =
+      golden_tokenizer("gpt2", {{"added_tokens", json::array{special}}, {"normalizer", {{"type", "NFD"}}}});
+  const auto count = [&](std::string_view text) {
+    const auto ids = encode_marked(*tokenizer, text);
+    return std::count(ids.begin(), ids.end(), 1250);
+  };
+  EXPECT_EQ(count("\u00e9\u00e9<\u00e9nd> <\u00e9nd>"), 2);
+  EXPECT_EQ(count("\u00e9{\u00e9<\u00e9nd>} <e\u0301nd>"), 1);
+  EXPECT_EQ(count("{\u00e9}<\u00e9nd>{\u00e9<\u00e9}nd>"), 1);
 }
 
 TEST(Tokenizer, AnswersQuestionsAboutItsVocabulary) {

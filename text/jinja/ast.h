@@ -2,6 +2,7 @@
 // A parsed template. Plain trees; their depth is limited by the parser, so recursion over them is bounded.
 
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -83,5 +84,8 @@ struct Statement {
   Signature signature;
   bool recursive = false;
 };
+
+// Every string constant.
+void collect_literals(const Body& body, std::set<std::string>& literals);
 
 }  // namespace trireme::jinja

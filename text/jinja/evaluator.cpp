@@ -17,10 +17,12 @@ void Scope::set(const std::string& name, Value value) {
   variables.emplace_back(name, std::move(value));
 }
 
-const Value* Scope::find(const std::string& name) const {
-  for (const Scope* scope = this; scope; scope = scope->parent.get())
+const Value* Scope::find(const std::string& name, size_t& visited) const {
+  for (const Scope* scope = this; scope; scope = scope->parent.get()) {
+    visited += scope->variables.size();
     for (const auto& variable : scope->variables)
       if (variable.first == name) return &variable.second;
+  }
   return nullptr;
 }
 
@@ -54,7 +56,7 @@ Value Evaluator::evaluate(const Expression& expression) {
     case ExpressionKind::negative:
       return negate(child(0));
     case ExpressionKind::positive:
-      return arithmetic(budget_, "+", int64_t(0), child(0));
+      return negate(negate(child(0)));
     case ExpressionKind::concatenate:
       return evaluate_concatenate(expression);
     case ExpressionKind::compare:
@@ -77,7 +79,10 @@ Value Evaluator::evaluate(const Expression& expression) {
 }
 
 Value Evaluator::evaluate_name(const Expression& expression) {
-  if (const Value* value = scope_->find(expression.name)) return *value;
+  size_t visited = 0;
+  const Value* value = scope_->find(expression.name, visited);
+  budget_.spend_look_up(visited);
+  if (value) return *value;
   if (const Function* function = find_function(expression.name)) return make_function_value(*function);
   return Value::undefined("'" + expression.name + "' is undefined");
 }
@@ -164,7 +169,7 @@ Value Evaluator::evaluate_call(const Expression& expression) {
     const Method* method = find_method(self, callee.name);
     const Arguments arguments = evaluate_arguments(expression, 1);
     if (!method) return call(attribute_of(self, callee.name), arguments);
-    budget_.spend_value(self);
+    if (const Text* text = self.if_text()) budget_.spend_bytes(text->size());
     return method->call(*this, self, arguments);
   }
   const Value function = evaluate(callee);
@@ -206,7 +211,7 @@ Value Evaluator::apply_filter(const std::string& name, const Value& input, const
   const Filter* filter = find_filter(name);
   if (!filter) fail("the filter '" + name + "' is unknown or not supported");
   budget_.step();
-  budget_.spend_value(input);
+  if (const Text* text = input.if_text()) budget_.spend_bytes(text->size());
   return filter->apply(*this, input, arguments);
 }
 
@@ -220,6 +225,8 @@ bool Evaluator::apply_test(const std::string& name, const Value& input, const Ar
 Value Evaluator::attribute_of(const Value& object, const std::string& name) {
   if (object.is_undefined()) fail(object.undefined_reason());
   if (Object* own = object.if_object()) return own->attribute(name);
+  if (const List* list = object.if_list(); list && list->is_tuple() && list->name == "group")
+    if (name == "grouper" || name == "list") return list->items[name == "list"];
   if (const Method* method = find_method(object, name)) return make_method_value(object, *method);
   if (is_refused_method(object, name))
     return Value::undefined("access to attribute '" + name + "' of '" + object.type_name() + "' object is unsafe");

@@ -2,6 +2,7 @@
 // Runs a parsed template once. One thread; the tree is shared and constant.
 
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,7 +20,8 @@ struct Scope {
   bool kept = false;  // some object refers to it; see Evaluator::keep
 
   void set(const std::string& name, Value value);
-  const Value* find(const std::string& name) const;  // here or in the scopes around
+  // Here or in the scopes around; adds the variables it compared to `visited`.
+  const Value* find(const std::string& name, size_t& visited) const;
 };
 using ScopePtr = std::shared_ptr<Scope>;
 
@@ -28,7 +30,8 @@ class Evaluator {
   explicit Evaluator(const Dict& variables);
   ~Evaluator();
 
-  Text render(const Body& body);
+  // `own`: names that are the template's from the start; see scope_analysis.h.
+  Text render(const Body& body, const std::set<std::string>& own);
 
   // For filters, tests, methods and objects.
   Budget& budget() { return budget_; }

@@ -28,7 +28,8 @@ void Evaluator::keep(const ScopePtr& scope) {
   if (!std::exchange(scope->kept, true)) kept_scopes_.push_back(scope);
 }
 
-Text Evaluator::render(const Body& body) {
+Text Evaluator::render(const Body& body, const std::set<std::string>& own) {
+  for (const std::string& name : own) scope_->set(name, Value::undefined("'" + name + "' is undefined"));
   Text out;
   output_ = &out;
   run_body(body);
@@ -162,6 +163,7 @@ void Evaluator::run_loop(const Statement& statement, const Value& iterable, int 
   if (statement.recursive) keep(outer);
   const auto loop = std::make_shared<Loop>(statement, items, outer, depth);
   const Value loop_value(adopt(loop));
+  bool completed = false;  // as Jinja has it, a loop of nothing but `continue` runs its else
   for (size_t i = 0; i < items.size(); ++i) {
     budget_.step();
     scope_ = outer;
@@ -169,9 +171,12 @@ void Evaluator::run_loop(const Statement& statement, const Value& iterable, int 
     loop->set_index(i);
     scope_->set("loop", loop_value);
     assign(*statement.target, items[i]);
-    if (run_body(statement.bodies[0]) == Flow::break_loop) break;
+    const Flow flow = run_body(statement.bodies[0]);
+    if (flow == Flow::break_loop) break;
+    completed |= flow == Flow::normal;
   }
   scope_ = outer;
+  if (!completed) run_in(statement.bodies[1], inner_scope());
 }
 
 // Both {% set x | filters %}body{% endset %} and {% filter filters %}body{% endfilter %}.
@@ -184,7 +189,7 @@ void Evaluator::run_set_block(const Statement& statement) {
   if (statement.target)
     assign(*statement.target, value);
   else
-    write(to_text(budget_, value));
+    write(require_text(value, "what a filter block makes"));
 }
 
 void Evaluator::run_call_block(const Statement& statement) {
@@ -208,7 +213,10 @@ Evaluator::Flow Evaluator::run_with(const Statement& statement) {
 }
 
 void Evaluator::assign(const Expression& target, const Value& value) {
-  if (target.kind == ExpressionKind::name) return scope_->set(target.name, value);
+  if (target.kind == ExpressionKind::name) {
+    budget_.spend_look_up(scope_->variables.size());
+    return scope_->set(target.name, value);
+  }
   if (target.kind == ExpressionKind::attribute) {
     const Value object = evaluate(*target.children[0]);
     if (object.is_undefined()) fail(object.undefined_reason());
@@ -232,6 +240,7 @@ void Evaluator::bind_parameters(const Signature& signature, const std::string& n
   };
   for (size_t i = 0; i < count; ++i) {
     const std::string& parameter = signature.parameters[i];
+    budget_.spend_look_up(arguments.named.size() + scope->variables.size());
     const auto named = std::find_if(arguments.named.begin(), arguments.named.end(),
                                     [&](const auto& n) { return n.first == parameter; });
     if (i < arguments.positional.size())
@@ -250,6 +259,7 @@ void Evaluator::bind_parameters(const Signature& signature, const std::string& n
                  arguments.positional.end());
   Dict kwargs;
   for (const auto& [key, value] : arguments.named) {
+    budget_.spend_look_up(count);
     if (key == "caller")
       scope->set(key, value);
     else if (!in_parameters(key) && !signature.uses_kwargs)

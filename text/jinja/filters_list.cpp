@@ -14,6 +14,7 @@ namespace {
 // way becomes `fallback` when there is one.
 Value dotted(Evaluator& evaluator, Value item, const Value& path, const Value* fallback = nullptr) {
   const auto look_up = [&](const Value& key) {
+    evaluator.budget().step();
     const Value found = evaluator.subscript_of(item, key);
     return found.is_undefined() && fallback ? *fallback : found;
   };
@@ -33,14 +34,28 @@ Value dotted(Evaluator& evaluator, Value item, const Value& path, const Value* f
 
 Value fold_case(const Value& value) { return value.if_text() ? Value(to_lower(value.if_text()->bytes())) : value; }
 
+Value generator(Values items) { return Value::iterable(ListKind::generator, std::move(items), "generator"); }
+
+bool is_plain_list(const Value& value) { return value.if_list() && value.if_list()->has_length() && value.truthy(); }
+
 Value first_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
+  if (is_plain_list(input)) return input.if_list()->items.front();
+  if (const List* list = input.if_list(); list && list->kind == ListKind::generator) {
+    if (list->consumed < list->items.size()) return list->items[list->consumed++];
+    return Value::undefined("no first item, sequence was empty");
+  }
   Values items = items_of(evaluator.budget(), input);
   return items.empty() ? Value::undefined("no first item, sequence was empty") : items.front();
 }
 
 Value last_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
+  if (is_plain_list(input)) return input.if_list()->items.back();
+  if (const List* list = input.if_list(); list && list->kind == ListKind::generator)
+    fail("'generator' object is not reversible");
   Values items = items_of(evaluator.budget(), input);
-  return items.empty() ? Value::undefined("no last item, sequence was empty") : items.back();
+  if (items.empty()) return Value::undefined("no last item, sequence was empty");
+  const bool markup = input.if_text() && input.if_text()->is_markup();
+  return markup ? Value(items.back().if_text()->as_markup()) : items.back();
 }
 
 Value list_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
@@ -66,16 +81,17 @@ Value join_filter(Evaluator& evaluator, const Value& input, const Arguments& arg
 // map("upper"), map("default", x), map(attribute="name", default=x)
 Value map_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
   Values out;
+  if (!input.truthy()) return generator({});
   if (arguments.positional.empty()) {
     const BoundArguments bound("map", arguments, {"attribute", "default"});
     for (const Value& item : items_of(evaluator.budget(), input))
       out.push_back(dotted(evaluator, item, bound.required(0), bound[1]));
-    return Value::list(std::move(out));
+    return generator(std::move(out));
   }
   Arguments rest{Values(arguments.positional.begin() + 1, arguments.positional.end()), arguments.named};
   const std::string name = require_text(arguments.positional[0], "the name of the filter that map applies").bytes();
   for (const Value& item : items_of(evaluator.budget(), input)) out.push_back(evaluator.apply_filter(name, item, rest));
-  return Value::list(std::move(out));
+  return generator(std::move(out));
 }
 
 // select(test, ...), reject(test, ...), selectattr(attribute, test, ...), rejectattr(attribute, test, ...)
@@ -89,22 +105,23 @@ Value select_filter(Evaluator& evaluator, const Value& input, const Arguments& a
   const Arguments rest{Values(arguments.positional.begin() + std::ptrdiff_t(rest_at), arguments.positional.end()),
                        arguments.named};
   Values out;
+  if (!input.truthy()) return generator({});  // of none and 0, too
   for (const Value& item : items_of(evaluator.budget(), input)) {
     const Value subject = by_attribute ? dotted(evaluator, item, arguments.positional[0]) : item;
     evaluator.budget().step();
     const bool holds = has_test ? evaluator.apply_test(test, subject, rest) : subject.truthy();
     if (holds == wanted) out.push_back(item);
   }
-  return Value::list(std::move(out));
+  return generator(std::move(out));
 }
 
 Value reverse_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
   Values items = items_of(evaluator.budget(), input);
   std::reverse(items.begin(), items.end());
-  if (!input.if_text()) return Value::list(std::move(items));
+  if (!input.if_text()) return Value::iterable(ListKind::generator, std::move(items), "list_reverseiterator");
   Text out;
   for (const Value& item : items) out.append(*item.if_text());
-  return out;
+  return out.as_markup(input.if_text()->is_markup());
 }
 
 // Stable; `key` makes what is compared of an item.
@@ -118,19 +135,35 @@ void sort_items(Evaluator& evaluator, Values& items, bool reverse, Key key) {
   for (size_t i = 0; i < items.size(); ++i) items[i] = keyed[i].second;
 }
 
+// "a,b": two things to sort by.
+Values attributes_of(const Value& names) {
+  if (!names.if_text()) return {names};
+  const Text& text = *names.if_text();
+  Values out;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t end = std::min(text.bytes().find(',', at), text.size());
+    out.emplace_back(text.slice(at, end));
+    at = end + 1;
+  }
+  return out;
+}
+
 Value sort_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
   const BoundArguments bound("sort", arguments, {"reverse", "case_sensitive", "attribute"});
   Values items = items_of(evaluator.budget(), input);
   const bool by_attribute = bound[2] && !bound[2]->is_none();
+  const Values attributes = by_attribute ? attributes_of(*bound[2]) : Values();
   sort_items(evaluator, items, bound.flag(0, false), [&](const Value& item) {
-    const Value key = by_attribute ? dotted(evaluator, item, *bound[2]) : item;
-    return bound.flag(1, false) ? key : fold_case(key);
+    const auto folded = [&](const Value& key) { return bound.flag(1, false) ? key : fold_case(key); };
+    if (!by_attribute) return Value::list({folded(item)});  // in a list undefined ones are equal
+    Values keys;
+    for (const Value& attribute : attributes) keys.push_back(folded(dotted(evaluator, item, attribute)));
+    return Value::list(std::move(keys));
   });
   return Value::list(std::move(items));
 }
 
 Values pairs_of(Evaluator& evaluator, const Value& input) {
-  if (input.is_undefined()) return {};
   if (!input.if_dict()) fail("Can only get item pairs from a mapping.");
   Values pairs;
   evaluator.budget().spend_value(input);
@@ -139,7 +172,7 @@ Values pairs_of(Evaluator& evaluator, const Value& input) {
 }
 
 Value items_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
-  return Value::list(pairs_of(evaluator, input));
+  return generator(input.is_undefined() ? Values() : pairs_of(evaluator, input));
 }
 
 Value dictsort_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
@@ -167,7 +200,7 @@ Value unique_filter(Evaluator& evaluator, const Value& input, const Arguments& a
     seen.set(folded, Value(true));
     out.push_back(item);
   }
-  return Value::list(std::move(out));
+  return generator(std::move(out));
 }
 
 template <bool largest>
@@ -175,10 +208,11 @@ Value extreme_filter(Evaluator& evaluator, const Value& input, const Arguments& 
   const BoundArguments bound("min and max", arguments, {"case_sensitive", "attribute"});
   Value best = Value::undefined("no item, sequence was empty"), best_key;
   const bool by_attribute = bound[1] && !bound[1]->is_none();
+  bool first = true;
   for (const Value& item : items_of(evaluator.budget(), input)) {
     Value key = by_attribute ? dotted(evaluator, item, *bound[1]) : item;
     if (!bound.flag(0, false)) key = fold_case(key);
-    const bool better = best.is_undefined() ||
+    const bool better = std::exchange(first, false) ||
                         (largest ? less(evaluator.budget(), best_key, key) : less(evaluator.budget(), key, best_key));
     if (!better) continue;
     best = item;
@@ -206,10 +240,51 @@ Value batch_filter(Evaluator& evaluator, const Value& input, const Arguments& ar
     if (int64_t(batch.size()) == size) flush();
     batch.push_back(std::move(item));
   }
-  if (batch.empty()) return Value::list(std::move(batches));
+  if (batch.empty()) return generator(std::move(batches));
   if (bound[1] && !bound[1]->is_none()) batch.resize(size_t(size), *bound[1]);
   flush();
-  return Value::list(std::move(batches));
+  return generator(std::move(batches));
+}
+
+// Columns instead of rows: the first ones are longer when it does not come out even.
+Value slice_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
+  const BoundArguments bound("slice", arguments, {"slices", "fill_with"});
+  const int64_t slices = require_int(bound.required(0), "slice's count");
+  if (slices < 1 || slices > kMaxRange) fail("slice's count must be from 1 to " + std::to_string(kMaxRange));
+  const Values items = items_of(evaluator.budget(), input);
+  evaluator.budget().spend_items(size_t(slices));
+  const size_t each = items.size() / size_t(slices), longer = items.size() % size_t(slices);
+  const bool fill = bound[1] && !bound[1]->is_none();
+  Values columns;
+  size_t at = 0;
+  for (size_t i = 0; i < size_t(slices); ++i) {
+    const size_t end = at + each + (i < longer);
+    Values column(items.begin() + std::ptrdiff_t(at), items.begin() + std::ptrdiff_t(end));
+    if (fill && i >= longer) column.push_back(*bound[1]);
+    columns.push_back(Value::list(std::move(column)));
+    at = end;
+  }
+  return generator(std::move(columns));
+}
+
+// Tuples (key, items), sorted by the key; also .grouper and .list.
+Value groupby_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
+  const BoundArguments bound("groupby", arguments, {"attribute", "default", "case_sensitive"});
+  const Value* fallback = bound[1] && !bound[1]->is_none() ? bound[1] : nullptr;
+  const auto key_of = [&](const Value& item) { return dotted(evaluator, item, bound.required(0), fallback); };
+  const auto compared = [&](const Value& key) { return bound.flag(2, false) ? key : fold_case(key); };
+  Values items = items_of(evaluator.budget(), input), groups, group;
+  sort_items(evaluator, items, false, [&](const Value& item) { return compared(key_of(item)); });
+  const auto flush = [&] {
+    const Value key = key_of(group[0]);
+    groups.push_back(Value::iterable(ListKind::tuple, {key, Value::list(std::exchange(group, {}))}, "group"));
+  };
+  for (const Value& item : items) {
+    if (!group.empty() && !equal(evaluator.budget(), compared(key_of(group[0])), compared(key_of(item)))) flush();
+    group.push_back(item);
+  }
+  if (!group.empty()) flush();
+  return Value::list(std::move(groups));
 }
 
 constexpr Filter kFilters[] = {
@@ -231,6 +306,8 @@ constexpr Filter kFilters[] = {
     {"max", extreme_filter<true>},
     {"sum", sum_filter},
     {"batch", batch_filter},
+    {"slice", slice_filter},
+    {"groupby", groupby_filter},
 };
 
 }  // namespace

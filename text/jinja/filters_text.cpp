@@ -16,12 +16,17 @@ Value trim(Evaluator& evaluator, const Value& input, const Arguments& arguments)
   const BoundArguments bound("trim", arguments, {"chars"});
   const bool has_set = bound[0] && !bound[0]->is_none();
   const std::string set = has_set ? bound.text(0, "") : "";
-  return strip(to_text(evaluator.budget(), input), has_set ? &set : nullptr, true, true);
+  const Text text = to_text(evaluator.budget(), input);
+  Text stripped = strip(text, has_set ? &set : nullptr, true, true);
+  evaluator.budget().spend_chars(text.size() - stripped.size() + set.size() * 4);
+  return stripped;
 }
 
 template <std::string (*map)(std::string_view)>
 Value map_case(Evaluator& evaluator, const Value& input, const Arguments&) {
-  return Value(map(to_text(evaluator.budget(), input).bytes()));
+  const Text text = to_text(evaluator.budget(), input);
+  evaluator.budget().spend_chars(text.size());
+  return text.mapped(map(text.bytes()));
 }
 
 // Jinja's own rule, unlike str.title: words begin after blanks, hyphens and opening brackets only.
@@ -65,8 +70,8 @@ Value indent_filter(Evaluator& evaluator, const Value& input, const Arguments& a
   Budget& budget = evaluator.budget();
   const bool by_text = bound[0] && bound[0]->if_text();
   const int64_t width = by_text ? 0 : std::clamp<int64_t>(bound.integer(0, 4), 0, 10'000);
-  const std::string indention = by_text ? bound.text(0, "") : std::string(size_t(width), ' ');
-  Text source = to_text(budget, input);
+  const Text indention = by_text ? *bound[0]->if_text() : Text(std::string(size_t(width), ' '));
+  Text source = require_text(input, "what indent is given");
   source.append("\n");
   const Values lines = split_lines(budget, source, false);
   Text out;
@@ -87,30 +92,15 @@ Value center_filter(Evaluator& evaluator, const Value& input, const Arguments& a
 
 Value escape_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
   const Text source = to_text(evaluator.budget(), input);
-  Text out;
-  for (size_t at = 0; at < source.size(); ++at) {
-    switch (source.bytes()[at]) {
-      case '&':
-        out.append("&amp;");
-        break;
-      case '<':
-        out.append("&lt;");
-        break;
-      case '>':
-        out.append("&gt;");
-        break;
-      case '"':
-        out.append("&#34;");
-        break;
-      case '\'':
-        out.append("&#39;");
-        break;
-      default:
-        out.append(source.bytes().substr(at, 1));
-    }
-  }
-  evaluator.budget().check_text(out.size());
-  return out;
+  return source.is_markup() ? source : escape_html(evaluator.budget(), source).as_markup();
+}
+
+Value forced_escape_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
+  return escape_html(evaluator.budget(), to_text(evaluator.budget(), input)).as_markup();
+}
+
+Value safe_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
+  return to_text(evaluator.budget(), input).as_markup();
 }
 
 Value format_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
@@ -172,6 +162,7 @@ Value int_filter(Evaluator&, const Value& input, const Arguments& arguments) {
   const BoundArguments bound("int", arguments, {"default", "base"});
   const int64_t base = bound.integer(1, 10);
   if (base < 2 || base > 36) fail("int's base must be from 2 to 36");
+  if (input.is_undefined()) fail(input.undefined_reason());
   std::optional<int64_t> number = as_int(input);
   if (!number && input.if_real()) number = truncate_real(*input.if_real());
   if (!number && input.if_text()) number = parse_int(*input.if_text(), int(base));
@@ -181,9 +172,23 @@ Value int_filter(Evaluator&, const Value& input, const Arguments& arguments) {
 
 Value float_filter(Evaluator&, const Value& input, const Arguments& arguments) {
   const BoundArguments bound("float", arguments, {"default"});
+  if (input.is_undefined()) fail(input.undefined_reason());
   std::optional<double> real = as_real(input);
   if (!real && input.if_text()) real = parse_real(*input.if_text());
   return real ? Value(*real) : bound[0] ? *bound[0] : Value(0.0);
+}
+
+// To a multiple of 10 to the power of -precision; half-way to the even one.
+Value round_integer(int64_t value, int64_t precision) {
+  if (precision >= 0) return value;
+  if (precision < -18) return int64_t(0);
+  int64_t unit = 1;
+  for (int64_t i = precision; i < 0; ++i) unit *= 10;
+  int64_t quotient = value / unit, rest = value % unit;
+  if (rest < 0) rest += unit, --quotient;
+  if (rest > unit / 2 || (rest == unit / 2 && quotient % 2 != 0)) ++quotient;
+  if (__builtin_mul_overflow(quotient, unit, &quotient)) fail("a number is outside the range of 64 bits");
+  return quotient;
 }
 
 Value round_filter(Evaluator&, const Value& input, const Arguments& arguments) {
@@ -193,10 +198,10 @@ Value round_filter(Evaluator&, const Value& input, const Arguments& arguments) {
   const int64_t precision = std::clamp<int64_t>(bound.integer(0, 0), -300, 300);
   const std::string method = bound.text(1, "common");
   const double scale = std::pow(10.0, double(precision));
-  if (method == "ceil") return std::ceil(*value * scale) / scale;
-  if (method == "floor") return std::floor(*value * scale) / scale;
+  if (method == "ceil") return std::ceil(*value * scale) / scale + 0.0;  // no negative zero
+  if (method == "floor") return std::floor(*value * scale) / scale + 0.0;
   if (method != "common") fail("round's method must be common, ceil or floor");
-  if (input.if_int() && precision >= 0) return input;
+  if (const auto whole = as_int(input)) return round_integer(*whole, precision);
   if (precision < 0) return std::nearbyint(*value * scale) / scale;
   char buffer[768];
   std::snprintf(buffer, sizeof(buffer), "%.*f", int(precision), *value);  // exact decimal, half to even
@@ -224,6 +229,7 @@ Value length_filter(Evaluator&, const Value& input, const Arguments&) {
 Value wordcount_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
   const Text text = to_text(evaluator.budget(), input);
   int64_t words = 0;
+  evaluator.budget().spend_chars(text.size());
   bool in_word = false;
   for (size_t at = 0; at < text.size(); at += decode_char(text.bytes(), at).bytes) {
     const bool word = is_word(decode_char(text.bytes(), at).code);
@@ -236,12 +242,69 @@ Value wordcount_filter(Evaluator& evaluator, const Value& input, const Arguments
 Value attr_filter(Evaluator& evaluator, const Value& input, const Arguments& arguments) {
   const BoundArguments bound("attr", arguments, {"name"});
   const std::string name = bound.text(0, "");
+  if (input.is_undefined()) fail(input.undefined_reason());
+  if (is_refused_method(input, name)) return evaluator.attribute_of(input, name);
   if (const Method* method = find_method(input, name)) return make_method_value(input, *method);
   return input.if_object() ? evaluator.attribute_of(input, name)
                            : Value::undefined("there is no attribute '" + name + "'");
 }
 
-Value same(Evaluator&, const Value& input, const Arguments&) { return input; }
+// What is longer than length and leeway ends with `end`, at a blank unless words may be cut.
+Value truncate_filter(Evaluator&, const Value& input, const Arguments& arguments) {
+  const BoundArguments bound("truncate", arguments, {"length", "killwords", "end", "leeway"});
+  const int64_t length = bound.integer(0, 255), leeway = bound[3] && !bound[3]->is_none() ? bound.integer(3, 5) : 5;
+  const Text end = bound[2] ? require_text(*bound[2], "truncate's end") : Text("...");
+  const int64_t kept = length - int64_t(count_chars(end.bytes()));
+  if (kept < 0) fail("truncate's length is shorter than what it ends with");
+  if (leeway < 0) fail("truncate's leeway must not be negative");
+  const auto input_length = length_of(input);
+  if (!input_length) fail(std::string("object of type '") + input.type_name() + "' has no len()");
+  if (*input_length <= length + leeway) return input;
+  const Text text = require_text(input, "what is truncated");
+  Text out = text.slice(0, char_offset(text.bytes(), size_t(kept)));
+  if (!bound.flag(1, false)) out = out.slice(0, std::min(out.bytes().rfind(' '), out.size()));
+  out.append(end);
+  return out;
+}
+
+Text url_quoted(const Text& text, bool is_pair) {  // in a pair a blank is "+" and "/" is quoted
+  Text out;
+  text.visit_runs([&](std::string_view run, bool untrusted) {
+    std::string quoted;
+    for (const char c : run) {
+      char buffer[8];
+      const bool kept = std::isalnum(uint8_t(c)) || std::string_view("_.-~").find(c) != std::string_view::npos ||
+                        (c == '/' && !is_pair);
+      std::snprintf(buffer, sizeof(buffer), kept ? "%c" : "%%%02X", uint8_t(c));
+      quoted += c == ' ' && is_pair ? "+" : buffer;
+    }
+    out.append(quoted, untrusted);
+  });
+  return out;
+}
+
+Value urlencode_filter(Evaluator& evaluator, const Value& input, const Arguments&) {
+  Budget& budget = evaluator.budget();
+  if (!input.if_dict() && !input.if_list()) return url_quoted(to_text(budget, input), false);
+  Text out;
+  const auto write_pair = [&](const Value& key, const Value& value) {
+    if (out.size() > 0) out.append("&");
+    out.append(url_quoted(to_text(budget, key), true));
+    out.append("=");
+    out.append(url_quoted(to_text(budget, value), true));
+    budget.check_text(out.size() > kMaxTextBytes ? out.size() : 0);
+  };
+  if (const Dict* dict = input.if_dict()) {
+    for (const auto& [key, value] : dict->entries()) write_pair(key, value);
+    return out;
+  }
+  for (const Value& item : items_of(budget, input)) {
+    const Values pair = items_of(budget, item);
+    if (pair.size() != 2) fail("urlencode takes a string, a mapping or pairs");
+    write_pair(pair[0], pair[1]);
+  }
+  return out;
+}
 
 constexpr Filter kFilters[] = {
     {"trim", trim},
@@ -255,7 +318,10 @@ constexpr Filter kFilters[] = {
     {"center", center_filter},
     {"escape", escape_filter},
     {"e", escape_filter},
-    {"safe", same},
+    {"forceescape", forced_escape_filter},
+    {"safe", safe_filter},
+    {"truncate", truncate_filter},
+    {"urlencode", urlencode_filter},
     {"format", format_filter},
     {"tojson", tojson_filter},
     {"int", int_filter},

@@ -34,12 +34,10 @@ bool is_printable(char32_t code) {
   }
 }
 
-void append_text_repr(std::string& out, const std::string& text) {
-  const bool double_quotes = text.find('\'') != std::string::npos && text.find('"') == std::string::npos;
-  const char quote = double_quotes ? '"' : '\'';
-  out += quote;
-  for (size_t at = 0; at < text.size();) {
-    const auto [code, bytes] = decode_char(text, at);
+std::string repr_of_run(std::string_view run, char quote) {
+  std::string out;
+  for (size_t at = 0; at < run.size();) {
+    const auto [code, bytes] = decode_char(run, at);
     if (code == '\\' || code == char32_t(quote))
       out += {'\\', char(code)};
     else if (code == '\n')
@@ -51,46 +49,65 @@ void append_text_repr(std::string& out, const std::string& text) {
     else if (!is_printable(code))
       append_hex_escape(out, code);
     else
-      out.append(text, at, bytes);
+      out.append(run, at, bytes);
     at += bytes;
   }
-  out += quote;
+  return out;
+}
+
+void append_text_repr(Text& out, const Text& text) {
+  const std::string& bytes = text.bytes();
+  const bool double_quotes = bytes.find('\'') != std::string::npos && bytes.find('"') == std::string::npos;
+  const std::string quote = double_quotes ? "\"" : "'";
+  out.append(text.is_markup() ? "Markup(" + quote : quote);
+  text.visit_runs([&](std::string_view run, bool untrusted) { out.append(repr_of_run(run, quote[0]), untrusted); });
+  out.append(text.is_markup() ? quote + ")" : quote);
 }
 
 // Recursion is bounded by the nesting limit of values.
-void append_repr(Budget& budget, std::string& out, const Value& value) {
+void append_repr(Budget& budget, Text& out, const Value& value);
+
+void append_list_repr(Budget& budget, Text& out, const List& list) {
+  if (list.kind == ListKind::range) return out.append(list.name);
+  if (list.kind == ListKind::generator) return out.append("<" + list.name + " object>");
+  if (list.kind == ListKind::view) out.append(list.name + "(");
+  out.append(list.is_tuple() ? "(" : "[");
+  for (size_t i = 0; i < list.items.size(); ++i) {
+    if (i > 0) out.append(", ");
+    append_repr(budget, out, list.items[i]);
+  }
+  out.append(list.is_tuple() ? (list.items.size() == 1 ? ",)" : ")") : "]");
+  if (list.kind == ListKind::view) out.append(")");
+}
+
+void append_repr(Budget& budget, Text& out, const Value& value) {
   budget.step();
   if (const Text* text = value.if_text()) {
-    budget.spend_bytes(text->size());
-    append_text_repr(out, text->bytes());
+    budget.spend_chars(text->size());
+    append_text_repr(out, *text);
   } else if (const List* list = value.if_list()) {
-    out += list->is_tuple ? "(" : "[";
-    for (size_t i = 0; i < list->items.size(); ++i) {
-      if (i > 0) out += ", ";
-      append_repr(budget, out, list->items[i]);
-    }
-    out += list->is_tuple ? (list->items.size() == 1 ? ",)" : ")") : "]";
+    append_list_repr(budget, out, *list);
   } else if (const Dict* dict = value.if_dict()) {
     const char* separator = "";
-    out += "{";
+    out.append("{");
     for (const auto& [key, item] : dict->entries()) {
-      out += separator;
+      out.append(separator);
       append_repr(budget, out, key);
-      out += ": ";
+      out.append(": ");
       append_repr(budget, out, item);
       separator = ", ";
     }
-    out += "}";
+    out.append("}");
   } else if (value.is_undefined()) {
-    out += "Undefined";
+    out.append("Undefined");
   } else {
-    out += to_text(budget, value).bytes();
+    out.append(to_text(budget, value));
   }
   budget.check_text(out.size() > kMaxTextBytes ? out.size() : 0);
 }
 
-void append_json_text(std::string& out, const std::string& text, bool ensure_ascii) {
-  out += '"';
+std::string json_of_run(std::string_view text, bool ensure_ascii) {
+  std::string out;
   for (size_t at = 0; at < text.size();) {
     const auto [code, bytes] = decode_char(text, at);
     char buffer[16];
@@ -118,7 +135,7 @@ void append_json_text(std::string& out, const std::string& text, bool ensure_asc
     }
     at += bytes;
   }
-  out += '"';
+  return out;
 }
 
 class JsonWriter {
@@ -129,20 +146,34 @@ class JsonWriter {
     budget_.step();
     budget_.check_text(out.size() > kMaxTextBytes ? out.size() : 0);
     if (const Text* text = value.if_text()) {
-      budget_.spend_bytes(text->size());
-      append_json_text(out, text->bytes(), style_.ensure_ascii);
-    } else if (const List* list = value.if_list()) {
+      budget_.spend_chars(text->size());
+      write_text(*text);
+    } else if (const List* list = value.if_list(); list && (list->kind == ListKind::list || list->is_tuple())) {
       write_list(*list, level);
     } else if (const Dict* dict = value.if_dict()) {
       write_dict(*dict, level);
     } else {
-      out += scalar(value);
+      out.append(scalar(value));
     }
   }
 
-  std::string out;
+  Text out;
 
  private:
+  void write_text(const Text& text) {
+    out.append("\"");
+    text.visit_runs(
+        [&](std::string_view run, bool untrusted) { out.append(json_of_run(run, style_.ensure_ascii), untrusted); });
+    out.append("\"");
+  }
+
+  void write_key(const Value& key) {
+    if (const Text* text = key.if_text()) return write_text(*text);
+    out.append("\"");
+    out.append(scalar(key));
+    out.append("\"");
+  }
+
   static std::string scalar(const Value& value) {
     if (value.is_none()) return "null";
     if (const bool* flag = value.if_bool()) return *flag ? "true" : "false";
@@ -157,28 +188,28 @@ class JsonWriter {
   void new_line(int level) {
     if (!style_.indent) return;
     budget_.check_text(style_.indent->size() * size_t(level));
-    out += '\n';
-    for (int i = 0; i < level; ++i) out += *style_.indent;
+    out.append("\n");
+    for (int i = 0; i < level; ++i) out.append(*style_.indent);
   }
 
   void write_list(const List& list, int level) {
     if (list.items.empty()) {
-      out += "[]";
+      out.append("[]");
       return;
     }
-    out += '[';
+    out.append("[");
     for (size_t i = 0; i < list.items.size(); ++i) {
-      if (i > 0) out += style_.item_separator;
+      if (i > 0) out.append(style_.item_separator);
       new_line(level + 1);
       write(list.items[i], level + 1);
     }
     new_line(level);
-    out += ']';
+    out.append("]");
   }
 
   void write_dict(const Dict& dict, int level) {
     if (dict.size() == 0) {
-      out += "{}";
+      out.append("{}");
       return;
     }
     std::vector<Dict::Entry> entries = dict.entries();
@@ -186,72 +217,21 @@ class JsonWriter {
     if (style_.sort_keys)
       std::stable_sort(entries.begin(), entries.end(),
                        [&](const auto& a, const auto& b) { return less(budget_, a.first, b.first); });
-    out += '{';
+    out.append("{");
     for (size_t i = 0; i < entries.size(); ++i) {
-      if (i > 0) out += style_.item_separator;
+      if (i > 0) out.append(style_.item_separator);
       new_line(level + 1);
-      const Text* key = entries[i].first.if_text();
-      append_json_text(out, key ? key->bytes() : scalar(entries[i].first), style_.ensure_ascii);
-      out += style_.key_separator;
+      write_key(entries[i].first);
+      out.append(style_.key_separator);
       write(entries[i].second, level + 1);
     }
     new_line(level);
-    out += '}';
+    out.append("}");
   }
 
   Budget& budget_;
   const JsonStyle& style_;
 };
-
-// One conversion of a % format: flags, width and precision as C has them, the type among s r d i f x.
-struct Conversion {
-  std::string flags;
-  int width = 0, precision = -1;
-  char type = 0;
-};
-
-Conversion parse_conversion(const std::string& format, size_t& at) {
-  Conversion conversion;
-  const auto number = [&] {
-    int value = 0;
-    for (; at < format.size() && std::isdigit(uint8_t(format[at])); ++at)
-      value = std::min(value * 10 + (format[at] - '0'), 10000);
-    return value;
-  };
-  while (at < format.size() && std::string_view("-+ 0#").find(format[at]) != std::string_view::npos)
-    conversion.flags += format[at++];
-  conversion.width = number();
-  if (at < format.size() && format[at] == '.') conversion.precision = (++at, number());
-  if (at == format.size()) fail("incomplete format");
-  conversion.type = format[at++];
-  return conversion;
-}
-
-std::string convert(Budget& budget, const Conversion& conversion, const Value& value) {
-  const bool is_number = std::string_view("dixXfFeEgG").find(conversion.type) != std::string_view::npos;
-  if (!is_number && conversion.type != 's' && conversion.type != 'r')
-    fail(std::string("unsupported format character '") + conversion.type + "'");
-  if (is_number) {
-    const auto real = as_real(value);
-    if (!real) fail(std::string("%") + conversion.type + " format: a number is required, not " + value.type_name());
-    const bool whole = std::string_view("dixX").find(conversion.type) != std::string_view::npos;
-    const std::string precision =
-        conversion.precision < 0 ? "" : "." + std::to_string(std::min(conversion.precision, 100));
-    const std::string format = "%" + conversion.flags + std::to_string(std::max(conversion.width, 1)) + precision;
-    std::string out(size_t(std::max(conversion.width, 0)) + 512, '\0');
-    const int length = whole ? std::snprintf(out.data(), out.size(), (format + "ll" + conversion.type).c_str(),
-                                             static_cast<long long>(as_int(value).value_or(int64_t(*real))))
-                             : std::snprintf(out.data(), out.size(), (format + conversion.type).c_str(), *real);
-    out.resize(size_t(std::clamp<int>(length, 0, int(out.size()) - 1)));
-    return out;
-  }
-  std::string text = conversion.type == 'r' ? to_repr(budget, value) : to_text(budget, value).bytes();
-  if (conversion.precision >= 0) text.resize(char_offset(text, size_t(conversion.precision)));
-  const size_t length = count_chars(text), width = size_t(conversion.width);
-  if (length >= width) return text;
-  const std::string padding(width - length, ' ');
-  return conversion.flags.find('-') != std::string::npos ? text + padding : padding + text;
-}
 
 }  // namespace
 
@@ -277,59 +257,49 @@ Text to_text(Budget& budget, const Value& value) {
   if (const int64_t* number = value.if_int()) return Text(std::to_string(*number));
   if (const double* real = value.if_real()) return Text(real_repr(*real));
   if (value.if_object()) return Text(std::string("<") + value.type_name() + ">");
-  return Text(to_repr(budget, value));
+  return to_repr(budget, value);
 }
 
-std::string to_repr(Budget& budget, const Value& value) {
-  std::string out;
+Text to_repr(Budget& budget, const Value& value) {
+  Text out;
   append_repr(budget, out, value);
+  return out;
+}
+
+Text escape_non_ascii(const Text& text) {
+  Text out;
+  text.visit_runs([&](std::string_view run, bool untrusted) {
+    std::string escaped;
+    for (size_t at = 0; at < run.size();) {
+      const auto [code, bytes] = decode_char(run, at);
+      if (code < 0x80)
+        escaped += char(code);
+      else
+        append_hex_escape(escaped, code);
+      at += bytes;
+    }
+    out.append(escaped, untrusted);
+  });
   return out;
 }
 
 std::string short_repr(const Value& value) {
   if (!value.if_text())
-    return value.if_list() || value.if_dict() ? value.type_name() : [&] {
+    return value.if_list() || value.if_dict() ? std::string(value.type_name()) : [&] {
       Budget unused;
-      return to_repr(unused, value);
+      return to_repr(unused, value).bytes();
     }();
   const std::string& bytes = value.if_text()->bytes();
-  std::string out;
-  append_text_repr(out, bytes.substr(0, char_offset(bytes, 40)));
-  return out;
+  Text out;
+  append_text_repr(out, Text(bytes.substr(0, char_offset(bytes, 40))));
+  return out.bytes();
 }
 
-std::string to_json(Budget& budget, const Value& value, const JsonStyle& style) {
+Text to_json(Budget& budget, const Value& value, const JsonStyle& style) {
   JsonWriter writer(budget, style);
   writer.write(value, 0);
   budget.check_text(writer.out.size());
   return std::move(writer.out);
-}
-
-Value percent_format(Budget& budget, const Text& format, const Value& arguments) {
-  const List* tuple = arguments.if_list() && arguments.if_list()->is_tuple ? arguments.if_list() : nullptr;
-  size_t used = 0, at = 0;
-  const auto next_argument = [&]() -> const Value& {
-    if (used >= (tuple ? tuple->items.size() : 1)) fail("not enough arguments for format string");
-    return tuple ? tuple->items[used++] : (++used, arguments);
-  };
-  const std::string& bytes = format.bytes();
-  Text out;
-  while (at < bytes.size()) {
-    const size_t percent = std::min(bytes.find('%', at), bytes.size());
-    out.append(format.slice(at, percent));
-    if (percent == bytes.size()) break;
-    at = percent + 1;
-    if (at < bytes.size() && bytes[at] == '%') {
-      out.append("%");
-      ++at;
-      continue;
-    }
-    const Conversion conversion = parse_conversion(bytes, at);
-    out.append(convert(budget, conversion, next_argument()));
-    budget.check_text(out.size());
-  }
-  if (tuple && used < tuple->items.size()) fail("not all arguments converted during string formatting");
-  return out;
 }
 
 }  // namespace trireme::jinja

@@ -10,8 +10,9 @@
 namespace trireme::jinja {
 
 Text to_text(Budget& budget, const Value& value);  // str(); undefined is empty
-std::string to_repr(Budget& budget, const Value& value);
+Text to_repr(Budget& budget, const Value& value);
 std::string short_repr(const Value& value);  // for error messages: at most some 80 bytes
+Text escape_non_ascii(const Text& text);     // as \x, \u and \U escapes
 std::string real_repr(double value);
 
 struct JsonStyle {
@@ -20,8 +21,10 @@ struct JsonStyle {
   std::string item_separator = ", ", key_separator = ": ";
   bool sort_keys = false;
 };
-std::string to_json(Budget& budget, const Value& value, const JsonStyle& style);
+Text to_json(Budget& budget, const Value& value, const JsonStyle& style);
 
+// "..." % arguments and "...".format(arguments), in format_strings.cpp.
 Value percent_format(Budget& budget, const Text& format, const Value& arguments);
+Value brace_format(Evaluator& evaluator, const Text& format, const Arguments& arguments);
 
 }  // namespace trireme::jinja

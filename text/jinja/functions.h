@@ -49,6 +49,7 @@ const Filter* find_text_filter(std::string_view name);
 const Filter* find_list_filter(std::string_view name);
 const Test* find_test(std::string_view name);
 const Method* find_method(const Value& self, std::string_view name);
+const Method* find_text_method(std::string_view name);
 bool is_refused_method(const Value& self, std::string_view name);  // would change the value: list.append, dict.update
 const Function* find_function(std::string_view name);              // range, namespace, raise_exception ...
 

@@ -25,7 +25,9 @@ Value range_function(Evaluator& evaluator, const Arguments& arguments) {
     if (__builtin_add_overflow(i, step, &i)) break;
   }
   evaluator.budget().spend_items(items.size());
-  return Value::list(std::move(items));
+  std::string name = "range(" + std::to_string(start) + ", " + std::to_string(stop);
+  name += step == 1 ? ")" : ", " + std::to_string(step) + ")";
+  return Value::iterable(ListKind::range, std::move(items), std::move(name));
 }
 
 Dict merge_arguments(Evaluator& evaluator, const Arguments& arguments) {

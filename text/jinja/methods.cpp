@@ -1,4 +1,4 @@
-// Methods of strings, dicts and lists.
+// Methods of strings; those of dicts and lists are in methods_container.cpp.
 #include <algorithm>
 
 #include "text/jinja/format.h"
@@ -12,24 +12,33 @@ namespace {
 
 const Text& self_text(const Value& self) { return *self.if_text(); }
 
+// Of strip() only what it took away is work.
+Text charged(Budget& budget, const Text& before, const std::string* set, Text after) {
+  budget.spend_chars(before.size() - after.size() + (set ? set->size() * 4 : 0));
+  return after;
+}
+
 template <bool left, bool right>
-Value strip_method(Evaluator&, const Value& self, const Arguments& arguments) {
+Value strip_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
+  Budget& budget = evaluator.budget();
   const BoundArguments bound("strip()", arguments, {"chars"});
   const bool has_set = bound[0] && !bound[0]->is_none();
-  return strip(self_text(self), has_set ? &require_text(*bound[0], "strip()'s argument").bytes() : nullptr, left,
-               right);
+  const std::string* set = has_set ? &require_text(*bound[0], "strip()'s argument").bytes() : nullptr;
+  return charged(budget, self_text(self), set, strip(self_text(self), set, left, right));
 }
 
 template <std::string (*map)(std::string_view)>
-Value map_method(Evaluator&, const Value& self, const Arguments& arguments) {
+Value map_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
   const BoundArguments bound("this method", arguments, {});
-  return Value(map(self_text(self).bytes()));
+  evaluator.budget().spend_chars(self_text(self).size());
+  return self_text(self).mapped(map(self_text(self).bytes()));
 }
 
 Values split_on_blanks(Evaluator& evaluator, const Text& text, int64_t limit) {
   const std::string& bytes = text.bytes();
   Values parts;
   size_t at = 0;
+  evaluator.budget().spend_chars(bytes.size());
   const auto skip = [&](bool blanks) {
     while (at < bytes.size() && is_python_space(decode_char(bytes, at).code) == blanks)
       at += decode_char(bytes, at).bytes;
@@ -38,7 +47,7 @@ Values split_on_blanks(Evaluator& evaluator, const Text& text, int64_t limit) {
     const size_t begin = at;
     evaluator.budget().step();
     if (limit >= 0 && int64_t(parts.size()) == limit) {
-      parts.emplace_back(strip(text.slice(begin, bytes.size()), nullptr, false, true));
+      parts.emplace_back(text.slice(begin, bytes.size()));
       break;
     }
     skip(false);
@@ -47,11 +56,24 @@ Values split_on_blanks(Evaluator& evaluator, const Text& text, int64_t limit) {
   return parts;
 }
 
+// The last `limit` words, and before them the rest without the blanks at its end.
+Values rsplit_on_blanks(Evaluator& evaluator, const Text& text, int64_t limit) {
+  Values words = split_on_blanks(evaluator, text, -1);
+  if (int64_t(words.size()) <= limit) return words;
+  Values parts(words.end() - std::ptrdiff_t(limit), words.end());
+  Text rest = strip(text, nullptr, false, true);
+  for (auto word = parts.rbegin(); word != parts.rend(); ++word)
+    rest = strip(rest.slice(0, rest.size() - word->if_text()->size()), nullptr, false, true);
+  evaluator.budget().spend_bytes(text.size() * parts.size());
+  parts.insert(parts.begin(), rest);
+  return parts;
+}
+
 Values split_on(Evaluator& evaluator, const Text& text, const std::string& separator, int64_t limit) {
   Values parts;
   size_t at = 0;
-  for (size_t found = text.bytes().find(separator); found != std::string::npos && limit != 0;
-       found = text.bytes().find(separator, at), --limit) {
+  for (size_t found = find_bytes(text.bytes(), separator); found != std::string::npos && limit != 0;
+       found = find_bytes(text.bytes(), separator, at), --limit) {
     evaluator.budget().step();
     parts.emplace_back(text.slice(at, found));
     at = found + separator.size();
@@ -64,7 +86,7 @@ Values split_from_right(Evaluator& evaluator, const Text& text, const std::strin
   Values parts;
   size_t end = text.size();
   while (limit-- != 0 && end >= separator.size()) {
-    const size_t found = text.bytes().rfind(separator, end - separator.size());
+    const size_t found = find_last_bytes(std::string_view(text.bytes()).substr(0, end), separator);
     if (found == std::string::npos) break;
     evaluator.budget().step();
     parts.emplace_back(text.slice(found + separator.size(), end));
@@ -79,10 +101,9 @@ template <bool from_right>
 Value split_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
   const BoundArguments bound("split()", arguments, {"sep", "maxsplit"});
   const int64_t limit = bound.integer(1, -1);
-  if (!bound[0] || bound[0]->is_none()) {
-    if (from_right && limit >= 0) fail("rsplit() on white space with a limit is not supported");
-    return Value::list(split_on_blanks(evaluator, self_text(self), limit));
-  }
+  if (!bound[0] || bound[0]->is_none())
+    return Value::list(from_right && limit >= 0 ? rsplit_on_blanks(evaluator, self_text(self), limit)
+                                                : split_on_blanks(evaluator, self_text(self), limit));
   const std::string separator = bound.text(0, "");
   if (separator.empty()) fail("empty separator");
   return Value::list((from_right ? split_from_right : split_on)(evaluator, self_text(self), separator, limit));
@@ -94,9 +115,11 @@ Value partition_method(Evaluator&, const Value& self, const Arguments& arguments
   const std::string separator = require_text(bound.required(0), "the separator").bytes();
   if (separator.empty()) fail("empty separator");
   const Text& text = self_text(self);
-  const size_t found = from_right ? text.bytes().rfind(separator) : text.bytes().find(separator);
-  if (found == std::string::npos)
-    return from_right ? Value::tuple({Value(""), Value(""), self}) : Value::tuple({self, Value(""), Value("")});
+  const size_t found = from_right ? find_last_bytes(text.bytes(), separator) : find_bytes(text.bytes(), separator);
+  if (found == std::string::npos) {
+    const Value nothing(text.slice(0, 0));
+    return from_right ? Value::tuple({nothing, nothing, self}) : Value::tuple({self, nothing, nothing});
+  }
   return Value::tuple({text.slice(0, found), text.slice(found, found + separator.size()),
                        text.slice(found + separator.size(), text.size())});
 }
@@ -119,14 +142,17 @@ Value affix_method(Evaluator& evaluator, const Value& self, const Arguments& arg
 
 template <bool from_right, bool must_exist>
 Value find_method_of_text(Evaluator&, const Value& self, const Arguments& arguments) {
-  const BoundArguments bound("find()", arguments, {"sub", "start"});
+  const BoundArguments bound("find()", arguments, {"sub", "start", "end"});
+  if (bound[2]) fail("find() with an end is not supported");
   const std::string& bytes = self_text(self).bytes();
   const std::string& wanted = require_text(bound.required(0), "find()'s argument").bytes();
   const int64_t length = int64_t(count_chars(bytes));
   const int64_t start =
       bound.integer(1, 0) < 0 ? std::max<int64_t>(0, bound.integer(1, 0) + length) : bound.integer(1, 0);
   const size_t from = char_offset(bytes, size_t(start));
-  size_t found = start > length ? std::string::npos : from_right ? bytes.rfind(wanted) : bytes.find(wanted, from);
+  size_t found = start > length ? std::string::npos
+                 : from_right   ? find_last_bytes(bytes, wanted)
+                                : find_bytes(bytes, wanted, from);
   if (found != std::string::npos && found < from) found = std::string::npos;
   if (found == std::string::npos && must_exist) fail("substring not found");
   return found == std::string::npos ? int64_t(-1) : int64_t(count_chars(std::string_view(bytes).substr(0, found)));
@@ -142,23 +168,28 @@ Value join_method(Evaluator& evaluator, const Value& self, const Arguments& argu
   const BoundArguments bound("join()", arguments, {"iterable"});
   Text out;
   bool first = true;
+  const bool markup = self_text(self).is_markup();
   for (const Value& item : items_of(evaluator.budget(), bound.required(0))) {
     if (!std::exchange(first, false)) out.append(self_text(self));
-    out.append(require_text(item, "every item that join() joins"));
+    const Text& part = require_text(item, "every item that join() joins");
+    out.append(markup && !part.is_markup() ? escape_html(evaluator.budget(), part) : part);
     evaluator.budget().step();
     evaluator.budget().check_text(out.size() > kMaxTextBytes ? out.size() : 0);
   }
   evaluator.budget().check_text(out.size());
-  return out;
+  return out.as_markup(markup);
 }
 
-Value count_method(Evaluator&, const Value& self, const Arguments& arguments) {
+Value count_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
   const BoundArguments bound("count()", arguments, {"sub"});
   const std::string& bytes = self_text(self).bytes();
   const std::string& wanted = require_text(bound.required(0), "count()'s argument").bytes();
   if (wanted.empty()) return int64_t(count_chars(bytes)) + 1;
   int64_t count = 0;
-  for (size_t at = bytes.find(wanted); at != std::string::npos; at = bytes.find(wanted, at + wanted.size())) ++count;
+  for (size_t at = find_bytes(bytes, wanted); at != std::string::npos;
+       at = find_bytes(bytes, wanted, at + wanted.size()))
+    ++count;
+  evaluator.budget().spend_items(size_t(count));
   return count;
 }
 
@@ -187,7 +218,8 @@ Value pad_method(Evaluator& evaluator, const Value& self, const Arguments& argum
 
 // Every character satisfies the predicate, and there is one.
 template <bool (*predicate)(char32_t)>
-Value all_method(Evaluator&, const Value& self, const Arguments&) {
+Value all_method(Evaluator& evaluator, const Value& self, const Arguments&) {
+  evaluator.budget().spend_chars(self_text(self).size());
   const std::string& bytes = self_text(self).bytes();
   for (size_t at = 0; at < bytes.size(); at += decode_char(bytes, at).bytes)
     if (!predicate(decode_char(bytes, at).code)) return false;
@@ -198,79 +230,63 @@ bool is_digit_char(char32_t code) { return category(code) == Category::Nd; }
 bool is_alphanumeric(char32_t code) { return is_letter(code) || is_number(code); }
 
 template <std::string (*own)(std::string_view), std::string (*other)(std::string_view)>
-Value case_test_method(Evaluator&, const Value& self, const Arguments&) {
+Value case_test_method(Evaluator& evaluator, const Value& self, const Arguments&) {
+  evaluator.budget().spend_chars(self_text(self).size() * 2);
   const std::string& bytes = self_text(self).bytes();
   return own(bytes) == bytes && other(bytes) != bytes;
 }
 
-// "{} {0} {name}" without format specifications.
 Value format_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
+  return brace_format(evaluator, self_text(self), arguments);
+}
+
+Value zfill_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
+  const BoundArguments bound("zfill()", arguments, {"width"});
   const Text& text = self_text(self);
-  const std::string& bytes = text.bytes();
-  Text out;
-  size_t automatic = 0;
-  for (size_t at = 0; at < bytes.size();) {
-    const size_t brace = std::min(bytes.find_first_of("{}", at), bytes.size());
-    out.append(text.slice(at, brace));
-    if (brace == bytes.size()) break;
-    at = brace + 1;
-    if (at < bytes.size() && bytes[at] == bytes[brace]) {
-      out.append(text.slice(brace, at++));
-      continue;
-    }
-    const size_t end = bytes.find('}', at);
-    if (bytes[brace] == '}' || end == std::string::npos) fail("format(): a single brace in the format string");
-    const std::string field = bytes.substr(at, end - at);
-    at = end + 1;
-    const bool numbered = field.find_first_not_of("0123456789") == std::string::npos && field.size() < 6;
-    const auto named =
-        std::find_if(arguments.named.begin(), arguments.named.end(), [&](const auto& n) { return n.first == field; });
-    const size_t index = !numbered ? 0 : field.empty() ? automatic++ : size_t(std::stoul(field));
-    if (numbered ? index >= arguments.positional.size() : named == arguments.named.end())
-      fail("format(): the field '" + field + "' is missing or has a form that is not supported");
-    out.append(to_text(evaluator.budget(), numbered ? arguments.positional[index] : named->second));
-    evaluator.budget().check_text(out.size());
+  const bool has_sign = text.bytes().starts_with('-') || text.bytes().starts_with('+');
+  Text out = text.slice(0, has_sign);
+  out.append(pad(evaluator.budget(), text.slice(has_sign, text.size()),
+                 require_int(bound.required(0), "the width") - has_sign, U'0', true, false));
+  return out;
+}
+
+std::string swap_case(std::string_view text) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const auto [code, bytes] = decode_char(text, at);
+    const std::string_view one = text.substr(at, bytes);
+    out += category(code) == Category::Lu ? to_lower(one) : to_upper(one);
+    at += bytes;
   }
   return out;
 }
 
-Value items_method(Evaluator&, const Value& self, const Arguments&) {
-  Values pairs;
-  for (const auto& [key, value] : self.if_dict()->entries()) pairs.push_back(Value::tuple({key, value}));
-  return Value::list(std::move(pairs));
+Value expandtabs_method(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
+  const BoundArguments bound("expandtabs()", arguments, {"tabsize"});
+  const int64_t size = std::clamp<int64_t>(bound.integer(0, 8), 0, 1000);
+  const Text& text = self_text(self);
+  Text out;
+  int64_t column = 0;
+  evaluator.budget().spend_chars(text.size());
+  for (size_t at = 0; at < text.size();) {
+    const auto [code, bytes] = decode_char(text.bytes(), at);
+    if (code == '\t') {
+      const int64_t blanks = size > 0 ? size - column % size : 0;
+      out.append(std::string(size_t(blanks), ' '));
+      column += blanks;
+    } else {
+      out.append(text.slice(at, at + bytes));
+      column = code == '\n' || code == '\r' ? 0 : column + 1;
+    }
+    at += bytes;
+    evaluator.budget().check_text(out.size() > kMaxTextBytes ? out.size() : 0);
+  }
+  return out;
 }
 
-Value keys_method(Evaluator& evaluator, const Value& self, const Arguments&) {
-  return Value::list(items_of(evaluator.budget(), self));
-}
-
-Value values_method(Evaluator&, const Value& self, const Arguments&) {
-  Values values;
-  for (const auto& entry : self.if_dict()->entries()) values.push_back(entry.second);
-  return Value::list(std::move(values));
-}
-
-Value get_method(Evaluator&, const Value& self, const Arguments& arguments) {
-  const BoundArguments bound("get()", arguments, {"key", "default"});
-  const Value* found = self.if_dict()->find(bound.required(0));
-  return found ? *found : bound[1] ? *bound[1] : Value(nullptr);
-}
-
-Value copy_method(Evaluator&, const Value& self, const Arguments&) { return self; }
-
-Value index_of_item(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
-  const BoundArguments bound("index()", arguments, {"value"});
-  const Values& items = self.if_list()->items;
-  for (size_t i = 0; i < items.size(); ++i)
-    if (equal(evaluator.budget(), items[i], bound.required(0))) return int64_t(i);
-  fail("index(): the value is not in the list");
-}
-
-Value count_of_item(Evaluator& evaluator, const Value& self, const Arguments& arguments) {
-  const BoundArguments bound("count()", arguments, {"value"});
-  int64_t count = 0;
-  for (const Value& item : self.if_list()->items) count += equal(evaluator.budget(), item, bound.required(0));
-  return count;
+Value is_ascii_method(Evaluator&, const Value& self, const Arguments&) {
+  const std::string& bytes = self_text(self).bytes();
+  return std::all_of(bytes.begin(), bytes.end(), [](char c) { return uint8_t(c) < 0x80; });
 }
 
 constexpr Method kTextMethods[] = {
@@ -301,6 +317,10 @@ constexpr Method kTextMethods[] = {
     {"ljust", pad_method<false, true>},
     {"rjust", pad_method<true, false>},
     {"center", pad_method<true, true>},
+    {"zfill", zfill_method},
+    {"swapcase", map_method<swap_case>},
+    {"expandtabs", expandtabs_method},
+    {"isascii", is_ascii_method},
     {"isdigit", all_method<is_digit_char>},
     {"isdecimal", all_method<is_digit_char>},
     {"isnumeric", all_method<is_number>},
@@ -310,19 +330,6 @@ constexpr Method kTextMethods[] = {
     {"islower", case_test_method<to_lower, to_upper>},
     {"isupper", case_test_method<to_upper, to_lower>},
 };
-constexpr Method kDictMethods[] = {
-    {"items", items_method}, {"keys", keys_method}, {"values", values_method},
-    {"get", get_method},     {"copy", copy_method},
-};
-constexpr Method kListMethods[] = {{"index", index_of_item}, {"count", count_of_item}, {"copy", copy_method}};
-
-template <size_t n>
-const Method* find_in(const Method (&table)[n], std::string_view name) {
-  for (const Method& method : table)
-    if (method.name == name) return &method;
-  return nullptr;
-}
-
 // A method taken as a value: {% set f = "x".upper %}{{ f() }}.
 class MethodValue final : public Object {
  public:
@@ -330,7 +337,7 @@ class MethodValue final : public Object {
   const char* type_name() const override { return "builtin_function_or_method"; }
   bool callable() const override { return true; }
   Value call(Evaluator& evaluator, const Arguments& arguments) override {
-    evaluator.budget().spend_value(self_);
+    if (const Text* text = self_.if_text()) evaluator.budget().spend_bytes(text->size());
     return method_.call(evaluator, self_, arguments);
   }
 
@@ -341,24 +348,10 @@ class MethodValue final : public Object {
 
 }  // namespace
 
-const Method* find_method(const Value& self, std::string_view name) {
-  if (self.if_text()) return find_in(kTextMethods, name);
-  if (self.if_dict()) return find_in(kDictMethods, name);
-  if (const List* list = self.if_list()) {
-    const Method* method = find_in(kListMethods, name);
-    return method && list->is_tuple && name == "copy" ? nullptr : method;
-  }
-  return nullptr;
-}
-
-bool is_refused_method(const Value& self, std::string_view name) {
-  constexpr std::string_view kOfLists[] = {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"};
-  constexpr std::string_view kOfDicts[] = {"clear", "pop", "popitem", "setdefault", "update", "fromkeys"};
-  const auto is_in = [&](const auto& names) {
-    return std::find(std::begin(names), std::end(names), name) != std::end(names);
-  };
-  if (const List* list = self.if_list()) return !list->is_tuple && is_in(kOfLists);
-  return self.if_dict() && is_in(kOfDicts);
+const Method* find_text_method(std::string_view name) {
+  const auto found = std::find_if(std::begin(kTextMethods), std::end(kTextMethods),
+                                  [&](const Method& method) { return method.name == name; });
+  return found == std::end(kTextMethods) ? nullptr : found;
 }
 
 // Holds values that never change, so that it cannot be part of a circle; the nesting of `self` stays countable

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "text/jinja/format.h"
+#include "text/jinja/text_functions.h"
 #include "text/unicode.h"
 
 namespace trireme::jinja {
@@ -52,23 +53,60 @@ Value integer_arithmetic(const std::string& op, int64_t a, int64_t b) {
   fail_overflow();
 }
 
+// Python's divmod of floats: the quotient belongs to the exact remainder, so 1.0 // 0.1 is 9.
+Value real_division(const std::string& op, double a, double b) {
+  double remainder = std::fmod(a, b);
+  double quotient = (a - remainder) / b;
+  if (remainder == 0) {
+    remainder = std::copysign(0.0, b);
+  } else if ((remainder < 0) != (b < 0)) {
+    remainder += b;
+    quotient -= 1;
+  }
+  if (op == "%") return remainder;
+  if (quotient == 0) return std::copysign(0.0, a / b);
+  const double whole = std::floor(quotient);
+  return quotient - whole > 0.5 ? whole + 1 : whole;
+}
+
+Value real_power(double base, double exponent) {
+  if (base == 0 && exponent < 0) fail("0.0 cannot be raised to a negative power");
+  const double power = std::pow(base, exponent);
+  if (std::isnan(power) && !std::isnan(base) && !std::isnan(exponent)) fail("a power would be a complex number");
+  if (std::isinf(power) && std::isfinite(base) && std::isfinite(exponent)) fail_overflow();
+  return power;
+}
+
 Value real_arithmetic(const std::string& op, double a, double b) {
   if (op == "+") return a + b;
   if (op == "-") return a - b;
   if (op == "*") return a * b;
-  if (op == "**") return std::pow(a, b);
+  if (op == "**") return real_power(a, b);
   if (b == 0) fail("float division by zero");
-  if (op == "/") return a / b;
-  if (op == "//") return std::floor(a / b);
-  const double remainder = std::fmod(a, b);
-  return remainder != 0 && (remainder < 0) != (b < 0) ? remainder + b : remainder;
+  return op == "/" ? Value(a / b) : real_division(op, a, b);
 }
 
 Value concatenate_lists(Budget& budget, const List& a, const List& b) {
   budget.spend_items(a.items.size() + b.items.size());
   Values items = a.items;
   items.insert(items.end(), b.items.begin(), b.items.end());
-  return a.is_tuple ? Value::tuple(std::move(items)) : Value::list(std::move(items));
+  return Value::iterable(a.kind, std::move(items), a.name);
+}
+
+Text concatenate_texts(Budget& budget, const Text& a, const Text& b) {
+  budget.check_text(a.size() + b.size());
+  const bool markup = a.is_markup() || b.is_markup();
+  const auto part = [&](const Text& text) { return markup && !text.is_markup() ? escape_html(budget, text) : text; };
+  Text text = part(a);
+  text.append(part(b));
+  return text.as_markup(markup);
+}
+
+bool has_items(const Value& value) { return value.if_list() && value.if_list()->has_items(); }
+
+bool is_list_or_tuple(const Value& value) {
+  const List* list = value.if_list();
+  return list && (list->kind == ListKind::list || list->is_tuple());
 }
 
 Value repeat(Budget& budget, const Value& sequence, int64_t times) {
@@ -78,7 +116,7 @@ Value repeat(Budget& budget, const Value& sequence, int64_t times) {
     budget.check_text(text->size() * size_t(text->size() > 0 ? times : 0));
     Text result;
     for (int64_t i = 0; i < times && text->size() > 0; ++i) result.append(*text);
-    return result;
+    return result.as_markup(text->is_markup());
   }
   const List& list = *sequence.if_list();
   if (list.items.empty()) return sequence;
@@ -86,7 +124,7 @@ Value repeat(Budget& budget, const Value& sequence, int64_t times) {
   budget.spend_items(list.items.size() * size_t(times));
   Values items;
   for (int64_t i = 0; i < times; ++i) items.insert(items.end(), list.items.begin(), list.items.end());
-  return list.is_tuple ? Value::tuple(std::move(items)) : Value::list(std::move(items));
+  return Value::iterable(list.kind, std::move(items), list.name);
 }
 
 // Python's slice.indices: start, stop and step clipped to a sequence of this length.
@@ -152,9 +190,9 @@ bool equal(Budget& budget, const Value& a, const Value& b) {
     return x->bytes() == y->bytes();
   }
   if (const List* x = a.if_list(), *y = b.if_list(); x && y) {
-    return x->is_tuple == y->is_tuple &&
-           std::equal(x->items.begin(), x->items.end(), y->items.begin(), y->items.end(),
-                      [&](const Value& p, const Value& q) { return equal(budget, p, q); });
+    if (x->kind == ListKind::generator || y->kind == ListKind::generator) return x == y;
+    return x->kind == y->kind && std::equal(x->items.begin(), x->items.end(), y->items.begin(), y->items.end(),
+                                            [&](const Value& p, const Value& q) { return equal(budget, p, q); });
   }
   if (const Dict* x = a.if_dict(), *y = b.if_dict(); x && y) {
     return x->size() == y->size() &&
@@ -174,7 +212,7 @@ bool less(Budget& budget, const Value& a, const Value& b) {
     budget.spend_bytes(std::min(x->size(), y->size()));
     return x->bytes() < y->bytes();  // UTF-8 sorts as code points do
   }
-  if (const List* x = a.if_list(), *y = b.if_list(); x && y && x->is_tuple == y->is_tuple) {
+  if (const List* x = a.if_list(), *y = b.if_list(); x && y && is_list_or_tuple(a) && x->kind == y->kind) {
     for (size_t i = 0; i < std::min(x->items.size(), y->items.size()); ++i)
       if (!equal(budget, x->items[i], y->items[i])) return less(budget, x->items[i], y->items[i]);
     return x->items.size() < y->items.size();
@@ -191,11 +229,20 @@ bool contains(Budget& budget, const Value& container, const Value& item) {
     const Text* wanted = item.if_text();
     if (!wanted) fail(std::string("'in <string>' requires string as left operand, not ") + item.type_name());
     budget.spend_bytes(text->size());
-    return text->bytes().find(wanted->bytes()) != std::string::npos;
+    return find_bytes(text->bytes(), wanted->bytes()) != std::string::npos;
   }
-  if (const Dict* dict = container.if_dict()) return dict->find(item) != nullptr;
-  if (const List* list = container.if_list())
-    return std::any_of(list->items.begin(), list->items.end(), [&](const Value& v) { return equal(budget, v, item); });
+  if (const Dict* dict = container.if_dict()) {
+    if ((item.if_list() && item.if_list()->kind == ListKind::list) || item.if_dict())
+      fail(std::string("unhashable type: '") + item.type_name() + "'");
+    return dict->find(item) != nullptr;
+  }
+  if (const List* list = container.if_list()) {
+    const auto found = std::find_if(list->items.begin() + std::ptrdiff_t(list->consumed), list->items.end(),
+                                    [&](const Value& v) { return equal(budget, v, item); });
+    const bool is_found = found != list->items.end();
+    if (!list->has_length()) list->consumed = size_t(found - list->items.begin()) + is_found;
+    return is_found;
+  }
   fail(std::string("argument of type '") + container.type_name() + "' is not iterable");
 }
 
@@ -204,18 +251,13 @@ Value arithmetic(Budget& budget, const std::string& op, const Value& a, const Va
   if (const auto x = as_int(a), y = as_int(b); x && y) return integer_arithmetic(op, *x, *y);
   if (const auto x = as_real(a), y = as_real(b); x && y) return real_arithmetic(op, *x, *y);
   if (op == "+") {
-    if (const Text* x = a.if_text(), *y = b.if_text(); x && y) {
-      budget.check_text(x->size() + y->size());
-      Text text = *x;
-      text.append(*y);
-      return text;
-    }
-    if (const List* x = a.if_list(), *y = b.if_list(); x && y && x->is_tuple == y->is_tuple)
-      return concatenate_lists(budget, *x, *y);
+    if (a.if_text() && b.if_text()) return concatenate_texts(budget, *a.if_text(), *b.if_text());
+    if (is_list_or_tuple(a) && b.if_list() && a.if_list()->kind == b.if_list()->kind)
+      return concatenate_lists(budget, *a.if_list(), *b.if_list());
   }
   if (op == "*") {
-    if ((a.if_text() || a.if_list()) && as_int(b)) return repeat(budget, a, *as_int(b));
-    if ((b.if_text() || b.if_list()) && as_int(a)) return repeat(budget, b, *as_int(a));
+    if ((a.if_text() || is_list_or_tuple(a)) && as_int(b)) return repeat(budget, a, *as_int(b));
+    if ((b.if_text() || is_list_or_tuple(b)) && as_int(a)) return repeat(budget, b, *as_int(a));
   }
   fail_operands(op, a, b);
 }
@@ -230,15 +272,19 @@ Value negate(const Value& value) {
 Values items_of(Budget& budget, const Value& value) {
   budget.spend_value(value);
   if (value.is_undefined()) return {};
-  if (const List* list = value.if_list()) return list->items;
+  if (const List* list = value.if_list()) {
+    if (list->has_length()) return list->items;
+    const size_t from = std::exchange(list->consumed, list->items.size());
+    return Values(list->items.begin() + std::ptrdiff_t(from), list->items.end());
+  }
   Values items;
   if (const Dict* dict = value.if_dict()) {
     for (const auto& entry : dict->entries()) items.push_back(entry.first);
   } else if (const Text* text = value.if_text()) {
-    budget.spend_items(text->size());
+    budget.spend_items(text->size() * 2);  // each becomes a value
     for (size_t at = 0; at < text->size();) {
       const size_t end = at + decode_char(text->bytes(), at).bytes;
-      items.emplace_back(text->slice(at, end));
+      items.emplace_back(text->slice(at, end).as_markup(false));
       at = end;
     }
   } else {
@@ -250,7 +296,7 @@ Values items_of(Budget& budget, const Value& value) {
 std::optional<int64_t> length_of(const Value& value) {
   if (value.is_undefined()) return 0;
   if (const Text* text = value.if_text()) return int64_t(count_chars(text->bytes()));
-  if (const List* list = value.if_list()) return int64_t(list->items.size());
+  if (const List* list = value.if_list(); list && list->has_length()) return int64_t(list->items.size());
   if (const Dict* dict = value.if_dict()) return int64_t(dict->size());
   return std::nullopt;
 }
@@ -259,7 +305,7 @@ Value item_of(const Value& container, const Value& key) {
   if (container.is_undefined()) fail(container.undefined_reason());
   if (const Dict* dict = container.if_dict()) {
     if (const Value* found = dict->find(key)) return *found;
-  } else if (const auto index = as_int(key); index && (container.if_list() || container.if_text())) {
+  } else if (const auto index = as_int(key); index && (has_items(container) || container.if_text())) {
     const int64_t length = *length_of(container);
     const int64_t at = *index < 0 ? *index + length : *index;
     if (at >= 0 && at < length) {
@@ -286,16 +332,17 @@ Value slice_of(Budget& budget, const Value& container, const Value& start, const
     if (range.step == 1)
       return text->slice(offset(size_t(range.start)), offset(size_t(std::max(range.start, range.stop))));
     Text result;
+    budget.spend_chars(text->size());
     range.visit([&](size_t i) { result.append(text->slice(offset(i), offset(i + 1))); });
-    return result;
+    return result.as_markup(text->is_markup());
   }
   const List* list = container.if_list();
-  if (!list) fail(std::string("'") + container.type_name() + "' object cannot be sliced");
+  if (!has_items(container)) fail(std::string("'") + container.type_name() + "' object is not subscriptable");
   Values items;
   resolve_slice(int64_t(list->items.size()), start, stop, step).visit([&](size_t i) {
     items.push_back(list->items[i]);
   });
-  return list->is_tuple ? Value::tuple(std::move(items)) : Value::list(std::move(items));
+  return Value::iterable(list->kind, std::move(items), list->name);
 }
 
 }  // namespace trireme::jinja

@@ -1,4 +1,5 @@
 // What can stand after "is".
+#include "text/jinja/format.h"
 #include "text/jinja/functions.h"
 #include "text/jinja/operations.h"
 #include "text/unicode.h"
@@ -25,28 +26,43 @@ bool is_mapping(Evaluator&, const Value& v, const Arguments&) { return v.if_dict
 bool is_iterable(Evaluator&, const Value& v, const Arguments&) {
   return v.is_undefined() || v.if_text() || v.if_list() || v.if_dict();
 }
-bool is_callable(Evaluator&, const Value& v, const Arguments&) { return v.if_object() && v.if_object()->callable(); }
+bool is_sequence(Evaluator&, const Value& v, const Arguments&) {
+  return v.if_text() || v.if_dict() || (v.if_list() && v.if_list()->has_items()) || v.is_undefined();
+}
+bool is_escaped(Evaluator&, const Value& v, const Arguments&) { return v.if_text() && v.if_text()->is_markup(); }
+bool is_callable(Evaluator&, const Value& v, const Arguments&) {
+  return v.is_undefined() || (v.if_object() && v.if_object()->callable());  // calling what is undefined only fails
+}
+void check_name(const Value& v) {
+  const List* list = v.if_list();
+  const bool hashable_list =
+      !list || (list->kind != ListKind::list && (list->kind != ListKind::view || list->name == "dict_values"));
+  if (!hashable_list || (list && list->is_tuple() && list->nesting > 1) || v.if_dict())
+    fail(std::string("unhashable type: '") + v.type_name() + "'");
+}
 bool is_filter(Evaluator&, const Value& v, const Arguments&) {
+  check_name(v);
   return v.if_text() && find_filter(v.if_text()->bytes());
 }
-bool is_test(Evaluator&, const Value& v, const Arguments&) { return v.if_text() && find_test(v.if_text()->bytes()); }
+bool is_test(Evaluator&, const Value& v, const Arguments&) {
+  check_name(v);
+  return v.if_text() && find_test(v.if_text()->bytes());
+}
 
-bool is_odd(Evaluator&, const Value& v, const Arguments&) {
-  return require_int(v, "what is tested with 'odd'") % 2 != 0;
+bool has_remainder(Evaluator& evaluator, const Value& v, const Value& divisor, int64_t remainder) {
+  return equal(evaluator.budget(), arithmetic(evaluator.budget(), "%", v, divisor), remainder);
 }
-bool is_even(Evaluator&, const Value& v, const Arguments&) {
-  return require_int(v, "what is tested with 'even'") % 2 == 0;
-}
+bool is_odd(Evaluator& e, const Value& v, const Arguments&) { return has_remainder(e, v, int64_t(2), 1); }
+bool is_even(Evaluator& e, const Value& v, const Arguments&) { return has_remainder(e, v, int64_t(2), 0); }
 bool is_divisible(Evaluator& evaluator, const Value& v, const Arguments& arguments) {
-  return !arithmetic(evaluator.budget(), "%", require_int(v, "what is divided"),
-                     require_int(operand(arguments), "the divisor"))
-              .truthy();
+  return has_remainder(evaluator, v, operand(arguments), 0);
 }
 
 template <std::string (*own)(std::string_view), std::string (*other)(std::string_view)>
-bool has_case(Evaluator&, const Value& v, const Arguments&) {
-  return v.if_text() && own(v.if_text()->bytes()) == v.if_text()->bytes() &&
-         other(v.if_text()->bytes()) != v.if_text()->bytes();
+bool has_case(Evaluator& evaluator, const Value& v, const Arguments&) {
+  const std::string text = to_text(evaluator.budget(), v).bytes();
+  evaluator.budget().spend_chars(text.size() * 2);
+  return own(text) == text && other(text) != text;
 }
 
 bool is_equal(Evaluator& e, const Value& v, const Arguments& a) { return equal(e.budget(), v, operand(a)); }
@@ -79,7 +95,8 @@ constexpr Test kTests[] = {
     {"number", is_any_number},
     {"mapping", is_mapping},
     {"iterable", is_iterable},
-    {"sequence", is_iterable},
+    {"sequence", is_sequence},
+    {"escaped", is_escaped},
     {"callable", is_callable},
     {"filter", is_filter},
     {"test", is_test},

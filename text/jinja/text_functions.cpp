@@ -1,19 +1,47 @@
 #include "text/jinja/text_functions.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "text/jinja/operations.h"
 #include "text/unicode.h"
 
 namespace trireme::jinja {
 
+size_t find_bytes(std::string_view bytes, std::string_view wanted, size_t from) {
+  if (from > bytes.size()) return std::string::npos;
+  if (wanted.empty()) return from;
+  const void* found = memmem(bytes.data() + from, bytes.size() - from, wanted.data(), wanted.size());
+  return found ? size_t(static_cast<const char*>(found) - bytes.data()) : std::string::npos;
+}
+
+// Knuth, Morris and Pratt from the right.
+size_t find_last_bytes(std::string_view bytes, std::string_view wanted) {
+  if (wanted.size() <= 1 || wanted.size() > bytes.size()) return bytes.rfind(wanted);
+  const size_t length = wanted.size();
+  const auto wanted_at = [&](size_t i) { return wanted[length - 1 - i]; };
+  std::vector<uint32_t> border(length + 1, 0);  // of the first i characters: the longest that also ends them
+  for (size_t i = 1, k = 0; i < length; ++i) {
+    while (k > 0 && wanted_at(i) != wanted_at(k)) k = border[k];
+    k += wanted_at(i) == wanted_at(k);
+    border[i + 1] = uint32_t(k);
+  }
+  for (size_t at = bytes.size(), k = 0; at-- > 0;) {
+    while (k > 0 && bytes[at] != wanted_at(k)) k = border[k];
+    k += bytes[at] == wanted_at(k);
+    if (k == length) return at;
+  }
+  return std::string::npos;
+}
+
 Text strip(const Text& text, const std::string* set, bool left, bool right) {
   const std::string& bytes = text.bytes();
   std::vector<char32_t> codes;
   for (size_t at = 0; set && at < set->size(); at += decode_char(*set, at).bytes)
     codes.push_back(decode_char(*set, at).code);
+  std::sort(codes.begin(), codes.end());
   const auto goes = [&](char32_t code) {
-    return set ? std::find(codes.begin(), codes.end(), code) != codes.end() : is_python_space(code);
+    return set ? std::binary_search(codes.begin(), codes.end(), code) : is_python_space(code);
   };
   size_t begin = 0, end = bytes.size();
   while (left && begin < end && goes(decode_char(bytes, begin).code)) begin += decode_char(bytes, begin).bytes;
@@ -31,7 +59,7 @@ Text replace_all(Budget& budget, const Text& text, const Text& old, const Text& 
   Text out;
   size_t at = 0;
   for (size_t from = 0; count != 0; --count) {
-    const size_t found = bytes.find(old.bytes(), from);
+    const size_t found = find_bytes(bytes, old.bytes(), from);
     if (found == std::string::npos) break;
     out.append(text.slice(at, found));
     out.append(replacement);
@@ -45,7 +73,7 @@ Text replace_all(Budget& budget, const Text& text, const Text& old, const Text& 
   }
   out.append(text.slice(at, bytes.size()));
   budget.check_text(out.size());
-  return out;
+  return out.as_markup(text.is_markup());
 }
 
 Values split_lines(Budget& budget, const Text& text, bool keep_ends) {
@@ -69,6 +97,22 @@ Values split_lines(Budget& budget, const Text& text, bool keep_ends) {
   return lines;
 }
 
+Text escape_html(Budget& budget, const Text& text) {
+  Text out;
+  size_t kept = 0;
+  for (size_t at = text.bytes().find_first_of("&<>\"'"); at != std::string::npos;
+       at = text.bytes().find_first_of("&<>\"'", at + 1)) {
+    out.append(text.slice(kept, at));
+    const char c = text.bytes()[at];
+    const char* escaped = c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '"' ? "&#34;" : "&#39;";
+    out.append(escaped, text.slice(at, at + 1).is_marked());
+    kept = at + 1;
+  }
+  out.append(text.slice(kept, text.size()));
+  budget.check_text(out.size());
+  return out;
+}
+
 Text pad(Budget& budget, const Text& text, int64_t width, char32_t fill, bool left, bool right) {
   const int64_t missing = width - int64_t(count_chars(text.bytes()));
   if (missing <= 0) return text;
@@ -82,7 +126,7 @@ Text pad(Budget& budget, const Text& text, int64_t width, char32_t fill, bool le
   out.append(before);
   out.append(text);
   out.append(after);
-  return out;
+  return out.as_markup(text.is_markup());
 }
 
 }  // namespace trireme::jinja

@@ -9,16 +9,23 @@ namespace trireme::jinja {
 namespace {
 
 constexpr int kMaxNesting = 96;
+constexpr size_t kMaxKeyItems = 64;  // of a tuple; and what it holds are no tuples
 
 int nesting_above(int inner) {
   if (inner >= kMaxNesting) fail("values are nested more than " + std::to_string(kMaxNesting) + " deep");
   return inner + 1;
 }
 
-List make_list(Values items, bool is_tuple) {
+List make_list(ListKind kind, Values items, std::string name = "") {
   int inner = 0;
   for (const Value& item : items) inner = std::max(inner, item.nesting());
-  return {std::move(items), is_tuple, nesting_above(inner)};
+  return {std::move(items), kind, nesting_above(inner), std::move(name)};
+}
+
+bool is_hashable(const Value& key) {
+  if (key.if_dict() || key.if_object()) return false;
+  const List* list = key.if_list();
+  return !list || (list->is_tuple() && list->nesting == 1 && list->items.size() <= kMaxKeyItems);
 }
 
 // Equal keys have equal spellings: 1, 1.0 and true are one key.
@@ -31,6 +38,15 @@ std::string key_spelling(const Value& key) {
     return whole ? "i" + std::to_string(int64_t(*real)) : "f" + std::to_string(*real);
   }
   if (key.is_none()) return "n";
+  if (key.is_undefined()) return "u";
+  if (const List* tuple = key.if_list(); tuple && is_hashable(key)) {
+    std::string spelling = "t";
+    for (const Value& item : tuple->items) {
+      const std::string inner = key_spelling(item);
+      spelling += std::to_string(inner.size()) + ":" + inner;
+    }
+    return spelling;
+  }
   fail(std::string("unhashable type: '") + key.type_name() + "'");
 }
 
@@ -50,17 +66,14 @@ Value Value::undefined(std::string reason) {
   return value;
 }
 
-Value Value::list(Values items) {
+Value Value::iterable(ListKind kind, Values items, std::string name) {
   Value value;
-  value.storage_ = std::make_shared<const List>(make_list(std::move(items), false));
+  value.storage_ = std::make_shared<const List>(make_list(kind, std::move(items), std::move(name)));
   return value;
 }
 
-Value Value::tuple(Values items) {
-  Value value;
-  value.storage_ = std::make_shared<const List>(make_list(std::move(items), true));
-  return value;
-}
+Value Value::list(Values items) { return iterable(ListKind::list, std::move(items), ""); }
+Value Value::tuple(Values items) { return iterable(ListKind::tuple, std::move(items), ""); }
 
 Value Value::dict(Dict dict) { return Value(std::make_shared<const Dict>(std::move(dict))); }
 
@@ -72,7 +85,10 @@ std::string Value::undefined_reason() const {
 const char* Value::type_name() const {
   constexpr const char* kNames[] = {"Undefined", "NoneType", "bool", "int", "float", "str"};
   if (storage_.index() < std::size(kNames)) return kNames[storage_.index()];
-  if (const List* list = if_list()) return list->is_tuple ? "tuple" : "list";
+  if (const List* list = if_list()) {
+    if (list->kind == ListKind::list || list->is_tuple()) return list->is_tuple() ? "tuple" : "list";
+    return list->kind == ListKind::range ? "range" : list->name.c_str();
+  }
   return if_dict() ? "dict" : if_object()->type_name();
 }
 
@@ -82,7 +98,7 @@ bool Value::truthy() const {
   if (const int64_t* number = if_int()) return *number != 0;
   if (const double* real = if_real()) return *real != 0;
   if (const Text* text = if_text()) return text->size() > 0;
-  if (const List* list = if_list()) return !list->items.empty();
+  if (const List* list = if_list()) return !list->items.empty() || !list->has_length();
   if (const Dict* dict = if_dict()) return dict->size() > 0;
   return true;
 }
@@ -103,7 +119,7 @@ void Dict::set(const Value& key, Value value) {
 }
 
 const Value* Dict::find(const Value& key) const {
-  if (key.is_undefined() || key.if_list() || key.if_dict() || key.if_object()) return nullptr;
+  if (!is_hashable(key)) return nullptr;
   const auto slot = index_.find(key_spelling(key));
   return slot == index_.end() ? nullptr : &entries_[slot->second].second;
 }

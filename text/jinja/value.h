@@ -39,6 +39,9 @@ class Object {
   virtual void clear() {}  // drops every value, to break cycles
 };
 
+// What Python keeps apart among things with items. Ours hold their items from the start; a generator gives each once.
+enum class ListKind { list, tuple, range, view, generator };
+
 struct Undefined {
   std::shared_ptr<const std::string> reason;  // "'x' is undefined"; may be null
 };
@@ -60,6 +63,7 @@ class Value {
   static Value undefined(std::string reason);
   static Value list(Values items);  // throws RequestError past the nesting limit
   static Value tuple(Values items);
+  static Value iterable(ListKind kind, Values items, std::string name);
   static Value dict(Dict dict);
 
   bool is_undefined() const { return std::holds_alternative<Undefined>(storage_); }
@@ -89,8 +93,14 @@ class Value {
 
 struct List {
   Values items;
-  bool is_tuple = false;
+  ListKind kind = ListKind::list;
   int nesting = 1;
+  std::string name;             // range: as it is printed; view: "dict_keys"; generator: its type
+  mutable size_t consumed = 0;  // generator: items that something has read
+
+  bool is_tuple() const { return kind == ListKind::tuple; }
+  bool has_length() const { return kind != ListKind::generator; }
+  bool has_items() const { return kind != ListKind::generator && kind != ListKind::view; }  // list[0]
 };
 
 // Insertion-ordered. Keys are text, numbers, booleans or none.

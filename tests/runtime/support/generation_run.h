@@ -73,7 +73,7 @@ class GenerationDriver {
 
  private:
   static SchedulerOptions with_tokenizer(SchedulerOptions options, const Tokenizer* tokenizer) {
-    if (tokenizer) options.tokenizer = [tokenizer]() -> const Tokenizer& { return *tokenizer; };
+    if (tokenizer) options.tokenizer = [tokenizer] { return tokenizer; };
     return options;
   }
 
