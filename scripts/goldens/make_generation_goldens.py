@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/models/generation/{tiny-llama,tiny-gpt2}.json: what transformers' generate gives for beam search and for
+"""Makes tests/models/generation/NAME.json for tiny-llama, tiny-gpt2 and their -bf16 models: what transformers' generate gives for beam search and for
 everything that changes which ids may be drawn.
 
     python scripts/goldens/make_generation_goldens.py [name ...]      (needs torch, transformers 5, tokenizers)
@@ -18,6 +18,7 @@ Without "beam_width" a case is greedy. A case's prompt and its ids are drawn ane
 is far above float32's rounding of these scores (about 0.00001), and until what it is about matters: its outputs differ
 from those of the same case without the feature; of the three ways of early stopping at least two differ in one of all their
 beam_width beams (not always with penalty 0 and width 2, where that hardly ever happens).
+The -bf16 models are for GPUs, whose rounding is coarser: a few short cases with gaps of at least 0.1 (beams: 0.005).
 """
 
 import json
@@ -32,7 +33,7 @@ from golden_file import compact_json
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2] / "tests" / "models"
 _MIN_GAP = 0.0005
-_TRIES = 600
+_TRIES = 600  # of a case
 _PROMPT_LENGTHS = [1, 2, 3, 5, 8, 13, 15, 16, 17, 21, 31, 32, 33, 40, 47]
 _BEAMS = {"beam_width": 4, "n": 2}
 _FEATURES = ["repetition_penalty", "no_repeat_ngram_size", "bad_words", "min_new_tokens", "logit_bias",
@@ -40,7 +41,8 @@ _FEATURES = ["repetition_penalty", "no_repeat_ngram_size", "bad_words", "min_new
 
 
 class CaseMaker:
-    def __init__(self, name, seed):
+    def __init__(self, name, seed, min_gap=_MIN_GAP):
+        self.min_gap = min_gap
         folder = _ROOT / name
         model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32,
                                                                   attn_implementation="eager")
@@ -129,7 +131,7 @@ class CaseMaker:
             if not all(full.get(feature) for feature in features) or not self.valid(full, prompt):
                 continue
             result = self.oracle.run(prompt, full)
-            if result["gap"] < _MIN_GAP:
+            if result["gap"] < self.min_gap:
                 continue
             without = [{key: value for key, value in full.items() if key != feature} for feature in features]
             if matters(result, [self.oracle.run(prompt, other) for other in without]):
@@ -152,7 +154,7 @@ class CaseMaker:
                 case["logit_bias"] = [[token, self.random.choice((2.0, 4.0, 6.0, 8.0))] for token in eos]
             full = [case | {"eos": eos, "early_stopping": stopping} for stopping in (False, True, "never")]
             every = [self.oracle.run(prompt, one | {"n": width}) for one in full]
-            if min(result["gap"] for result in every) < _MIN_GAP:
+            if min(result["gap"] for result in every) < self.min_gap:
                 continue
             differ = len({json.dumps(result["outputs"]) for result in every}) > 1
             if not differ and attempt < _TRIES // 4:
@@ -185,6 +187,15 @@ class CaseMaker:
                           lambda result, others: True)
         self.make_mixed()
 
+    def make_coarse(self):
+        """For GPUs: greedy and beams alone, and with each feature that does not need another one."""
+        matters = lambda result, others: all(result["outputs"] != other["outputs"] for other in others)
+        for features in ([], ["repetition_penalty"], ["bad_words"], ["logit_bias"], ["allowed_token_ids"]):
+            for kind, base, gap in (("greedy", {}, 0.1), ("beams", {"beam_width": 3, "n": 2}, 0.005)):
+                self.min_gap = gap
+                for count in (4, 6):
+                    self.draw(" ".join([kind, *features]), {"max_new_tokens": count} | base, features, matters)
+
     def make_mixed(self):
         """Two or three features and all of them at once; at least one of them matters."""
         some = lambda result, others: any(result["outputs"] != other["outputs"] for other in others)
@@ -201,11 +212,11 @@ class CaseMaker:
 def main():
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
-    for seed, name in enumerate(("tiny-llama", "tiny-gpt2")):
+    for seed, name in enumerate(("tiny-llama", "tiny-gpt2", "tiny-llama-bf16", "tiny-gpt2-bf16")):
         if sys.argv[1:] and name not in sys.argv[1:]:
             continue
         maker = CaseMaker(name, 4000 + seed)
-        maker.make()
+        (maker.make_coarse if name.endswith("bf16") else maker.make)()
         path = _ROOT / "generation" / f"{name}.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(compact_json({"model": name, "prompts": maker.prompts, "cases": maker.cases}) + "\n")

@@ -11,7 +11,8 @@
 namespace trireme::testing {
 
 enum class Feature : uint8_t {
-  beam, choices, prefix_cache, chunked_prefill, preemption, logprobs, prompt_logprobs, penalties, stop_strings, min_length
+  beam, choices, prefix_cache, chunked_prefill, preemption, logprobs, prompt_logprobs, penalties, stop_strings,
+  min_length
 };
 inline constexpr int kNumFeatures = 10;
 inline constexpr std::array<const char*, kNumFeatures> kFeatureNames = {
