@@ -16,6 +16,13 @@ struct RankProgress {
   std::atomic<uint64_t> counter{0};                  // moves while the rank moves: ops, bytes read, peers joined
   std::atomic<const char*> operation{"starting"};    // a string literal: the last op begun
 
+  std::atomic<const volatile uint64_t*> device_counter{nullptr};  // counted by the device itself; null: none
+
+  uint64_t moved() const {
+    const volatile uint64_t* device = device_counter.load(std::memory_order_acquire);
+    return counter.load(std::memory_order_relaxed) + (device ? *device : 0);
+  }
+
   void tick(const char* name) {
     operation.store(name, std::memory_order_relaxed);
     counter.fetch_add(1, std::memory_order_relaxed);

@@ -12,7 +12,7 @@ namespace trireme {
 namespace {
 
 constexpr Duration kDrainOnSignal = std::chrono::seconds(2), kDrainAtEnd = std::chrono::seconds(10);
-constexpr std::chrono::milliseconds kTick{50}, kFaultGrace{300}, kHostGrace{50};
+constexpr std::chrono::milliseconds kTick{50}, kFaultGrace{300}, kHostGrace{200};
 constexpr int kWarning = 3;  // spdlog's level
 
 TimePoint now() { return std::chrono::steady_clock::now(); }

@@ -34,7 +34,7 @@ SteadyTime now() { return std::chrono::steady_clock::now(); }
 Beat current_beat() {
   const RankProgress& progress = rank_progress();
   return {progress.phase.load(std::memory_order_relaxed), progress.step.load(std::memory_order_relaxed),
-          progress.counter.load(std::memory_order_relaxed), progress.operation.load(std::memory_order_relaxed)};
+          progress.moved(), progress.operation.load(std::memory_order_relaxed)};
 }
 
 size_t command_bytes(const EngineCommand& command) {
@@ -43,6 +43,9 @@ size_t command_bytes(const EngineCommand& command) {
   if (submit) {
     ids = submit->request.prompt.size();
     for (const EmittedChoice& choice : submit->request.emitted) ids += choice.ids.size();
+    const SamplingParams& sampling = submit->request.sampling;
+    ids += sampling.allowed_token_ids.size() + sampling.stop_token_ids.size() + 2 * sampling.logit_bias.size();
+    for (const std::vector<int32_t>& word : sampling.bad_words) ids += 1 + word.size();
   }
   return 64 + ids * sizeof(int32_t);
 }

@@ -69,6 +69,8 @@ void validate_lists(const SamplingParams& sampling, int64_t vocab_size) {
     require(!word.empty() && word.size() <= kMaxBadWordIds, "the tokens of one of bad_words", "1 to 64", word.size());
     validate_ids(word, "bad_words", vocab_size);
   }
+  require(int64_t(sampling.allowed_token_ids.size()) <= vocab_size, "the number of allowed_token_ids",
+          "at most the vocabulary's size", sampling.allowed_token_ids.size());
   validate_ids(sampling.allowed_token_ids, "allowed_token_ids", vocab_size);
   require(sampling.logit_bias.size() <= kMaxBiases, "the number of entries of logit_bias", "at most 1024",
           sampling.logit_bias.size());

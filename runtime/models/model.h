@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "checkpoint/model_config.h"
+#include "kernels/mark_progress.h"
 #include "runtime/step_context.h"
 #include "runtime/weight_loader.h"
 
@@ -41,6 +42,7 @@ class Model {
 std::unique_ptr<Model> make_model(const ModelContext& context);
 
 // Shared by the model files.
+inline constexpr int64_t kLayersPerMark = 4;  // a mark_progress() each
 std::string layer_name(std::string_view prefix, int64_t layer,
                        std::string_view suffix);  // "model.layers.3.mlp.up_proj.weight"
 

@@ -91,11 +91,13 @@ class SamplingGoldenTest : public ::testing::TestWithParam<DeviceKind> {
 };
 
 TEST_P(SamplingGoldenTest, DrawsFollowTheExactDistributionOnAnyNumberOfShards) {
+  // Where shards draw what the whole row draws, id by id, more draws prove nothing more: the CPU saves the time.
+  const int sharded_draws = device().is_cuda() ? 100000 : 25000;
   for (size_t s = 0; s < goldens().settings.size(); ++s) {
     const std::vector<int32_t> whole = draws_of(device(), s, 1, 100000);
     expect_distribution(s, whole);
     for (int shards : {2, 3}) {
-      const std::vector<int32_t> joined = draws_of(device(), s, shards, 25000);
+      const std::vector<int32_t> joined = draws_of(device(), s, shards, sharded_draws);
       expect_distribution(s, joined);
       EXPECT_TRUE(std::equal(joined.begin(), joined.end(), whole.begin())) << goldens().settings[s].name << shards;
     }
