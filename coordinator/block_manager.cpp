@@ -93,6 +93,10 @@ std::optional<PrefixMatch> BlockManager::find(const ChainKey& parent, std::span<
 std::optional<ChainKey> BlockManager::enroll(const ChainKey& parent, std::span<const TokenId> tokens, BlockId block) {
   CHECK(at(block).state == State::owned || fault_ == PlantedFault::block_evicted_while_read)
       << "block" << block << "enrolled while nobody owns it";
+  // Where a block that nobody owns holds the same, this one takes its place: it is there for as long as its owner is,
+  // and the other may be written again at once.
+  const auto held = index_.find(parent, tokens);
+  if (held && held->block != block && at(held->block).references == 0) forget(held->block);
   return index_.insert(parent, tokens, block);
 }
 

@@ -62,7 +62,11 @@ bool Scheduler::give_way() {
     preempt(SequencePtr(youngest->second));
     return true;
   }
-  return false;
+  // Alone, and still one beam finds no room: its siblings' blocks were not in the prefix cache, since another request's
+  // blocks were in their place. Computed again, they will be: nobody else owns a block now.
+  if (!waiting || waiting.get() != first || !first->is_beam) return false;
+  preempt_beams(requests_.at(first->request->id));
+  return true;
 }
 
 // Least recently scheduled first, so that nobody starves where a plan cannot take all.

@@ -73,7 +73,7 @@ SamplingParams make_sampling(Dice& dice, const ClusterInfo& cluster) {
   sampling.no_repeat_ngram_size = dice.any({0, 0, 0, 0, 1, 2, 3});
   for (int words = dice.any({0, 0, 0, 1, 3}); words > 0; --words)
     sampling.bad_words.push_back(dice.ids(dice.any({1, 2, 3}), cluster.vocab_size));
-  if (dice.one_in(8)) sampling.allowed_token_ids = dice.ids(dice.between(1, 6), cluster.vocab_size);
+  if (dice.one_in(8)) sampling.allowed_token_ids = dice.ids(dice.between(1, std::min(6, int(cluster.vocab_size))), cluster.vocab_size);
   if (dice.one_in(3)) make_beams(dice, sampling);
   return sampling;
 }
