@@ -36,6 +36,7 @@ _DEFAULTS = dict(
     lengths=[1, 2, 15, 16, 17, 31, 33, 64, 100, 257, 511, 513, 700], logprob_lengths={17, 100, 513, 700},
     greedy_lengths={1, 2, 16, 17, 33, 100, 257, 513}, greedy_steps=48, final_norm=1.0, nested=False)
 _MIN_GAP = 0.005
+_MAX_BFLOAT16_ERROR = 0.03  # of a -bf16 model's log-probabilities
 
 _CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + '\n' + message['content'] + eos_token + '\n' }}"
@@ -234,6 +235,24 @@ def write_goldens(name, folder, spec):
     return model
 
 
+@torch.no_grad()
+def check_bfloat16(folder, model):
+    """That transformers' own bfloat16 run, on what the goldens hold, is well within what our GPU run is held to."""
+    rounded = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.bfloat16, attn_implementation="eager").eval()
+    worst = 0.0
+    for prompt in json.loads((folder / "goldens.json").read_text())["prompts"]:
+        ids = torch.tensor([prompt["ids"]])
+        error = torch.stack([torch.log_softmax(run(ids, use_cache=False).logits[0].double(), -1)
+                             for run in (model, rounded)]).diff(dim=0)[0].abs()
+        worst = max(worst, float(error[-1].max()))
+        if "logprobs" in prompt:
+            worst = max(worst, float(error[:-1].gather(1, ids[0, 1:, None]).max()))
+    print(f"  bfloat16: largest log-probability error {worst:.4f}")
+    if worst > _MAX_BFLOAT16_ERROR:
+        raise SystemExit(f"{folder.name}: over {_MAX_BFLOAT16_ERROR}: choose smaller logits")
+
+
 def main():
     torch.set_num_threads(2)
     for name in sys.argv[1:] or MODELS:
@@ -241,6 +260,8 @@ def main():
         spec = _DEFAULTS | MODELS[name]
         folder = write_checkpoint(name, spec)
         model = write_goldens(name, folder, spec)
+        if name.endswith("-bf16"):
+            check_bfloat16(folder, model)
         if spec["nested"]:
             write_weights(model.to(spec["dtype"]), folder, spec["shards"], "language_model.")
             nest_config(folder)

@@ -232,12 +232,16 @@ INSTANTIATE_TEST_SUITE_P(Cpu, ModelGoldens,
                                                    {"tiny-llama", "tiny-llama3", "tiny-llama-linear", "tiny-llama-yarn",
                                                     "tiny-gpt2", "tiny-mistral", "tiny-ministral", "tiny-qwen2",
                                                     "tiny-qwen3", "tiny-gemma2", "tiny-gemma3", "tiny-phi3",
-                                                    "tiny-phi3-longrope", "tiny-olmo2", "tiny-glm4"})),
+                                                    "tiny-phi3-longrope", "tiny-olmo2", "tiny-glm4",
+                                                    "tiny-mistral-bf16", "tiny-qwen2-bf16", "tiny-gemma3-bf16",
+                                                    "tiny-olmo2-bf16", "tiny-glm4-bf16"})),
                          case_name);
 INSTANTIATE_TEST_SUITE_P(Cuda, ModelGoldens,
                          ::testing::ValuesIn(cases(DeviceKind::cuda,
                                                    {"tiny-llama-bf16", "tiny-gpt2-bf16", "tiny-qwen3-bf16",
-                                                    "tiny-gemma2-bf16", "tiny-phi3-bf16"})),
+                                                    "tiny-gemma2-bf16", "tiny-phi3-bf16", "tiny-mistral-bf16",
+                                                    "tiny-qwen2-bf16", "tiny-gemma3-bf16", "tiny-olmo2-bf16",
+                                                    "tiny-glm4-bf16"})),
                          case_name);
 
 }  // namespace
