@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -145,6 +146,24 @@ void write_shard(const std::string& path, const Shard& shard, const std::vector<
   if (failed) throw ConfigError("cannot write " + path + ": name a folder with room");
 }
 
+// All at once: the file system writes one file by one thread at a time.
+void write_shards(const std::string& folder, const std::vector<Shard>& shards, int threads_each) {
+  const std::vector<uint16_t> block = random_block();
+  std::vector<std::exception_ptr> errors(shards.size());
+  std::vector<std::thread> writers;
+  for (size_t i = 0; i < shards.size(); ++i)
+    writers.emplace_back([&, i] {
+      try {
+        write_shard(folder + "/" + shard_name(i, shards.size()), shards[i], block, threads_each);
+      } catch (const std::exception&) {
+        errors[i] = std::current_exception();
+      }
+    });
+  for (std::thread& writer : writers) writer.join();
+  for (const std::exception_ptr& error : errors)
+    if (error) std::rethrow_exception(error);
+}
+
 void write_text(const std::string& path, const std::string& text) {
   std::ofstream file(path, std::ios::binary);
   file << text;
@@ -179,9 +198,7 @@ int64_t write_llama_files(const std::string& config_path, const std::string& fol
   if (std::string(std::istreambuf_iterator<char>(old), {}) == index) return total;
   std::filesystem::create_directories(folder);
   write_text(folder + "/config.json", config_text(config_path, layers));
-  const std::vector<uint16_t> block = random_block();
-  for (size_t i = 0; i < shards.size(); ++i)
-    write_shard(folder + "/" + shard_name(i, shards.size()), shards[i], block, threads);
+  write_shards(folder, shards, std::max(1, threads / int(shards.size())));
   write_text(index_path, index);
   return total;
 }
