@@ -19,6 +19,7 @@ namespace cuda {
 LinearWeight make_linear_weight(Device device, DType source, int64_t out_features, int64_t in_features, int granule);
 void load_linear_rows(LinearWeight& weight, int64_t row_begin, int64_t count, const void* rows, DType source,
                       const Stream& stream);
+void load_pinned_rows_async(TensorView out, const void* rows, DType source, void* scratch, const Stream& stream);
 void fill_linear_random(LinearWeight& weight, uint64_t seed, float scale, int64_t row_offset, int64_t column_offset,
                         const Stream& stream);
 void linear(TensorView out, TensorView x, const LinearWeight& weight, TensorView bias, const Stream& stream);
@@ -41,6 +42,17 @@ void load_linear_rows(LinearWeight& weight, int64_t row_begin, int64_t count, co
       << "load_linear_rows: rows" << row_begin << "+" << count << "of" << weight.out_features;
   if (count == 0 || weight.in_features == 0) return;
   BACKEND(weight.device(), load_linear_rows(weight, row_begin, count, rows, source, stream));
+}
+
+// Not through BACKEND: it would note the progress of the rank's one thread from others.
+void load_pinned_rows_async([[maybe_unused]] TensorView out, [[maybe_unused]] const void* rows,
+                            [[maybe_unused]] DType source, [[maybe_unused]] void* scratch,
+                            [[maybe_unused]] const Stream& stream) {
+#if TRIREME_WITH_CUDA
+  if (!out.empty()) cuda::load_pinned_rows_async(out, rows, source, scratch, stream);
+#else
+  CHECK(false) << "this build has no CUDA";
+#endif
 }
 
 void fill_linear_random(LinearWeight& weight, uint64_t seed, float scale, int64_t row_offset, int64_t column_offset,

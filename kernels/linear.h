@@ -37,6 +37,10 @@ LinearWeight make_linear_weight(Device device, DType source, int64_t out_feature
 // cuda; on the cpu too (panels are written partially). `rows` may be freed when this returns.
 void load_linear_rows(LinearWeight& weight, int64_t row_begin, int64_t count, const void* rows, DType source, const Stream& stream);
 
+// cuda only: the same without waiting and from any thread. `rows` is pinned memory, `scratch` as many bytes of device
+// memory (may be null for bf16); both must stay until the stream has passed.   out: bf16, contiguous, the whole rows.
+void load_pinned_rows_async(TensorView out, const void* rows, DType source, void* scratch, const Stream& stream);
+
 // Seeded random values, uniform in [-scale, scale], made on the device: element (n, k) depends only on
 // (seed, n + row_offset, k + column_offset), so every tp makes the same matrix.
 void fill_linear_random(LinearWeight& weight, uint64_t seed, float scale, int64_t row_offset, int64_t column_offset, const Stream& stream);

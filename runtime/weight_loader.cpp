@@ -1,6 +1,7 @@
 #include "runtime/weight_loader.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 
@@ -12,6 +13,7 @@
 namespace trireme {
 namespace {
 
+constexpr std::chrono::milliseconds kProgressPeriod(50);
 constexpr int64_t kPanelRows = 16;  // chunks of so many rows suit the CPU's panels and harm nobody else
 
 uint64_t name_seed(uint64_t seed, const std::string& name) {
@@ -100,11 +102,37 @@ WeightLoader::WeightLoader(const TensorSource* source, Device device, const Stre
       seed_(seed),
       slices_(source ? std::make_unique<SliceStream>(*source) : nullptr) {}
 
-void WeightLoader::count_bytes(const TensorInfo& tensor, int64_t elements) {
-  const int64_t bytes = dtype_bytes(tensor.dtype, elements);
+void WeightLoader::count_bytes(int64_t bytes) {
   bytes_read_ += bytes;
   if (progress_) progress_->add(bytes);
   rank_progress().tick("load weights");
+}
+
+void WeightLoader::count_uploaded() {
+  const int64_t bytes = uploads_->bytes_read() - uploaded_bytes_;
+  uploaded_bytes_ += bytes;
+  if (bytes > 0) count_bytes(bytes);
+}
+
+void WeightLoader::finish() {
+  if (uploads_) {
+    while (!uploads_->wait_for(kProgressPeriod)) count_uploaded();
+    count_uploaded();
+    uploads_.reset();
+    uploaded_bytes_ = 0;
+  }
+  stream_.synchronize();
+}
+
+// What a load throws unwinds the weights that others still write to, so those are ended first.
+void WeightLoader::ending_others(const std::function<void()>& load) {
+  try {
+    load();
+  } catch (...) {
+    uploads_.reset();
+    uploaded_bytes_ = 0;
+    throw;
+  }
 }
 
 const TensorInfo& WeightLoader::require_float(const std::string& name) const {
@@ -151,10 +179,23 @@ void WeightLoader::load_part(LinearWeight& weight, int64_t at, const WeightPart&
   const Range wide = whole_blocks(tensor.dtype, columns);
   SliceStream::Conversion conversion;
   if (dtype != tensor.dtype) conversion = float_conversion(tensor.dtype, wide, columns);
+  if (device_.is_cuda())
+    return upload_part(weight.data.view().slice(0, at, at + part.rows.size()), tensor, part, wide, dtype, conversion);
   slices_->read(tensor, part.rows, wide, kPanelRows, conversion, [&](Range rows, const std::byte* bytes) {
     load_linear_rows(weight, at + rows.begin - part.rows.begin, rows.size(), bytes, dtype, stream_);
-    count_bytes(tensor, rows.size() * wide.size());
+    count_bytes(dtype_bytes(tensor.dtype, rows.size() * wide.size()));
   });
+}
+
+void WeightLoader::upload_part(TensorView rows, const TensorInfo& tensor, const WeightPart& part, Range wide,
+                               DType dtype, const SliceStream::Conversion& conversion) {
+  if (!uploads_) uploads_ = std::make_unique<UploadQueue>(*source_, device_);
+  const auto deliver = [rows, dtype, first = part.rows.begin](Range chunk, const std::byte* bytes, void* scratch,
+                                                              const Stream& stream) {
+    load_pinned_rows_async(rows.slice(0, chunk.begin - first, chunk.end - first), bytes, dtype, scratch, stream);
+  };
+  uploads_->add({&tensor, part.rows, wide, conversion, dtype != DType::bf16, deliver});
+  count_uploaded();
 }
 
 // A tensor of [in, out]: its rows are input features, so the slice is read whole and turned.
@@ -170,7 +211,7 @@ void WeightLoader::load_transposed(LinearWeight& weight, int64_t at, const Tenso
   slices_->read(tensor, columns, wide, 1, conversion, [&](Range features, const std::byte* bytes) {
     std::memcpy(whole.data() + (features.begin - columns.begin) * rows.size() * size, bytes,
                 size_t(features.size() * rows.size() * size));
-    count_bytes(tensor, features.size() * wide.size());
+    count_bytes(dtype_bytes(tensor.dtype, features.size() * wide.size()));
   });
   whole = transpose(whole.data(), columns.size(), rows.size(), size);
   load_linear_rows(weight, at, rows.size(), whole.data(), turned, stream_);
@@ -180,13 +221,16 @@ LinearWeight WeightLoader::load_columns(const std::vector<WeightPart>& parts, in
   int64_t out = 0;
   for (const WeightPart& part : parts) out += part.rows.size();
   if (!source_) return random_linear(parts.front().name, out, in_features, granule, parts.front().rows.begin, 0);
-  const DType dtype = rows_dtype(parts, {0, in_features});
-  LinearWeight weight = make_linear_weight(device_, dtype, out, in_features, granule);
-  int64_t at = 0;
-  for (const WeightPart& part : parts) {
-    load_part(weight, at, part, {0, in_features}, in_features, dtype);
-    at += part.rows.size();
-  }
+  LinearWeight weight;
+  ending_others([&] {
+    const DType dtype = rows_dtype(parts, {0, in_features});
+    weight = make_linear_weight(device_, dtype, out, in_features, granule);
+    int64_t at = 0;
+    for (const WeightPart& part : parts) {
+      load_part(weight, at, part, {0, in_features}, in_features, dtype);
+      at += part.rows.size();
+    }
+  });
   weight_bytes_ += weight.data.view().bytes();
   return weight;
 }
@@ -195,9 +239,12 @@ LinearWeight WeightLoader::load_rows(const std::string& name, int64_t out_featur
                                      int64_t total_columns, int granule, bool transposed) {
   if (!source_) return random_linear(name, out_features, columns.size(), granule, 0, columns.begin);
   const WeightPart part{name, {0, out_features}, out_features, transposed};
-  const DType dtype = rows_dtype({part}, columns);
-  LinearWeight weight = make_linear_weight(device_, dtype, out_features, columns.size(), granule);
-  load_part(weight, 0, part, columns, total_columns, dtype);
+  LinearWeight weight;
+  ending_others([&] {
+    const DType dtype = rows_dtype({part}, columns);
+    weight = make_linear_weight(device_, dtype, out_features, columns.size(), granule);
+    load_part(weight, 0, part, columns, total_columns, dtype);
+  });
   weight_bytes_ += weight.data.view().bytes();
   return weight;
 }
@@ -209,7 +256,7 @@ std::vector<float> WeightLoader::read_floats(const TensorInfo& tensor, Range row
                 [&](Range chunk, const std::byte* bytes) {
                   std::memcpy(&values[size_t((chunk.begin - rows.begin) * columns)], bytes,
                               size_t(chunk.size() * columns) * sizeof(float));
-                  count_bytes(tensor, chunk.size() * columns);
+                  count_bytes(dtype_bytes(tensor.dtype, chunk.size() * columns));
                 });
   return values;
 }
@@ -236,11 +283,11 @@ Tensor WeightLoader::load_vector(const std::vector<WeightPart>& parts, DType dty
       values.insert(values.end(), size_t(part.rows.size()), norm && part.name.ends_with("weight") ? 1.0f : 0.0f);
       continue;
     }
-    const TensorInfo& tensor = require_float(part.name);
-    source_->require(part.name, {part.total_rows});
-    std::vector<float> piece = read_floats(tensor, part.rows, 1);
-    for (float& value : piece) value += offset;
-    values.insert(values.end(), piece.begin(), piece.end());
+    ending_others([&] {
+      const TensorInfo& tensor = require_float(part.name);
+      source_->require(part.name, {part.total_rows});
+      for (const float value : read_floats(tensor, part.rows, 1)) values.push_back(value + offset);
+    });
   }
   return upload(values, dtype, {int64_t(values.size())});
 }
@@ -248,9 +295,13 @@ Tensor WeightLoader::load_vector(const std::vector<WeightPart>& parts, DType dty
 Tensor WeightLoader::load_matrix(const std::string& name, int64_t rows, int64_t columns) {
   if (!source_)
     return upload(std::vector<float>(size_t(rows * columns), 0.0f), activation_dtype(device_), {rows, columns});
-  const TensorInfo& tensor = require_float(name);
-  source_->require(name, {rows, columns});
-  return upload(read_floats(tensor, {0, rows}, columns), activation_dtype(device_), {rows, columns});
+  std::vector<float> values;
+  ending_others([&] {
+    const TensorInfo& tensor = require_float(name);
+    source_->require(name, {rows, columns});
+    values = read_floats(tensor, {0, rows}, columns);
+  });
+  return upload(values, activation_dtype(device_), {rows, columns});
 }
 
 }  // namespace trireme

@@ -6,6 +6,7 @@
 // (f32, f16, bf16, f64, f8_e4m3, q8_0, q4_1), else their exact float32 values.
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +17,7 @@
 #include "parallel/topology.h"
 #include "runtime/load_progress.h"
 #include "runtime/slice_stream.h"
+#include "runtime/upload_queue.h"
 
 namespace trireme {
 
@@ -29,8 +31,13 @@ struct WeightPart {
 
 class WeightLoader {
  public:
-  // source null: dummy weights. All loads run on `stream` and are complete when they return.
+  // source null: dummy weights. On the CPU a load is complete when it returns. On a GPU load_columns and load_rows may
+  // still be under way then (other threads read, on streams of their own): finish() ends them. A load that throws
+  // has ended all that were under way.
   WeightLoader(const TensorSource* source, Device device, const Stream& stream, uint64_t seed);
+
+  // Waits for all loads, throws what failed, and gives the staging memory back. Before any use of a weight.
+  void finish();
 
   // The parts' rows one under the other: a column-parallel (possibly fused) layer. in_features whole.
   LinearWeight load_columns(const std::vector<WeightPart>& parts, int64_t in_features, int granule = 64);
@@ -59,9 +66,13 @@ class WeightLoader {
   DType rows_dtype(const std::vector<WeightPart>& parts, Range columns) const;
   void load_part(LinearWeight& weight, int64_t at, const WeightPart& part, Range columns, int64_t total_columns,
                  DType dtype);
+  void upload_part(TensorView rows, const TensorInfo& tensor, const WeightPart& part, Range wide, DType dtype,
+                   const SliceStream::Conversion& conversion);
+  void ending_others(const std::function<void()>& load);
+  void count_uploaded();
   void load_transposed(LinearWeight& weight, int64_t at, const TensorInfo& tensor, Range rows, Range columns,
                        DType dtype);
-  void count_bytes(const TensorInfo& tensor, int64_t elements);
+  void count_bytes(int64_t bytes);
   std::vector<float> read_floats(const TensorInfo& tensor, Range rows, int64_t columns);
   Tensor upload(const std::vector<float>& values, DType dtype, std::initializer_list<int64_t> dims);
   LinearWeight random_linear(const std::string& name, int64_t out, int64_t in, int granule, int64_t row_offset,
@@ -74,6 +85,8 @@ class WeightLoader {
   int64_t bytes_read_ = 0;
   int64_t weight_bytes_ = 0;
   std::unique_ptr<SliceStream> slices_;  // null without a source
+  std::unique_ptr<UploadQueue> uploads_;  // of a GPU, from a first load to finish()
+  int64_t uploaded_bytes_ = 0;            // of those, in bytes_read_
   std::optional<LoadProgress> progress_;
 };
 

@@ -1,4 +1,5 @@
-// load_linear_rows: host rows of any float or block format to bf16 on the device, through pinned staging buffers.
+// load_linear_rows and load_pinned_rows_async: host rows of any float or block format to bf16 on the device; the former
+// through pinned staging buffers of its own.
 
 #include <cuda_fp16.h>
 #include <cuda_fp8.h>
@@ -85,6 +86,14 @@ void convert(bf16* out, const uint8_t* raw, int64_t count, DType source, const S
   }
 }
 
+// `pinned` to the device, converted there by way of `scratch` unless it is bf16 already.
+void copy_elements(bf16* out, const void* pinned, int64_t count, DType source, void* scratch, const Stream& stream) {
+  const auto bytes = size_t(dtype_bytes(source, count));
+  if (source == DType::bf16) return copy_async(out, pinned, bytes, stream.device(), stream);
+  copy_async(scratch, pinned, bytes, stream.device(), stream);
+  convert(out, static_cast<const uint8_t*>(scratch), count, source, stream);
+}
+
 // One staging buffer: pinned on the host, raw bytes on the device, and the mark after which both are free again.
 struct Stage {
   explicit Stage(Device device)
@@ -112,16 +121,18 @@ void load_elements(Staging& staging, bf16* out, const uint8_t* rows, int64_t cou
   const size_t bytes = size_t(dtype_bytes(source, count));
   stage.used.synchronize();
   std::memcpy(stage.host, rows, bytes);
-  if (source == DType::bf16) {
-    copy_async(out, stage.host, bytes, stream.device(), stream);
-  } else {
-    copy_async(stage.raw.data(), stage.host, bytes, stream.device(), stream);
-    convert(out, stage.raw.as<uint8_t>(), count, source, stream);
-  }
+  copy_elements(out, stage.host, count, source, stage.raw.data(), stream);
   stage.used.record(stream);
 }
 
 }  // namespace
+
+void load_pinned_rows_async(TensorView out, const void* rows, DType source, void* scratch, const Stream& stream) {
+  CHECK(out.contiguous()) << "load_pinned_rows_async: out" << out.shape_text();
+  CHECK(source == DType::bf16 || scratch) << "load_pinned_rows_async: no scratch for" << dtype_name(source);
+  CHECK_EQ(out.dim(-1) % dtype_block_elements(source), 0) << "load_pinned_rows_async: a row is no whole number of blocks";
+  copy_elements(bf16_data(out), rows, out.elements(), source, scratch, stream);
+}
 
 void load_linear_rows(LinearWeight& weight, int64_t row_begin, int64_t count, const void* rows, DType source,
                       const Stream& stream) {

@@ -40,8 +40,12 @@ void check_head_dim(const ModelContext& context) {
 std::unique_ptr<Model> make_model(const ModelContext& context) {
   CHECK_GT(context.max_model_len, 0);
   check_head_dim(context);
-  for (const ModelRow& row : kModels)
-    if (row.architecture == context.config.architecture) return row.make(context);
+  for (const ModelRow& row : kModels) {
+    if (row.architecture != context.config.architecture) continue;
+    std::unique_ptr<Model> model = row.make(context);
+    context.loader.finish();
+    return model;
+  }
   std::string known;
   for (const ModelRow& row : kModels) known += (known.empty() ? "" : ", ") + std::string(row.architecture);
   throw ConfigError("architecture " + context.config.architecture + " is not supported; supported: " + known);
