@@ -6,6 +6,9 @@
 namespace trireme {
 
 namespace cpu {
+static void load_pinned_rows_async(TensorView, const void*, DType, void*, const Stream&) {
+  CHECK(false) << "load_pinned_rows_async: panels are not written so";
+}
 DType linear_storage(DType source, int64_t in_features);
 LinearWeight make_linear_weight(Device device, DType source, int64_t out_features, int64_t in_features, int granule);
 void load_linear_rows(LinearWeight& weight, int64_t row_begin, int64_t count, const void* rows, DType source,
@@ -44,15 +47,9 @@ void load_linear_rows(LinearWeight& weight, int64_t row_begin, int64_t count, co
   BACKEND(weight.device(), load_linear_rows(weight, row_begin, count, rows, source, stream));
 }
 
-// Not through BACKEND: it would note the progress of the rank's one thread from others.
-void load_pinned_rows_async([[maybe_unused]] TensorView out, [[maybe_unused]] const void* rows,
-                            [[maybe_unused]] DType source, [[maybe_unused]] void* scratch,
-                            [[maybe_unused]] const Stream& stream) {
-#if TRIREME_WITH_CUDA
-  if (!out.empty()) cuda::load_pinned_rows_async(out, rows, source, scratch, stream);
-#else
-  CHECK(false) << "this build has no CUDA";
-#endif
+void load_pinned_rows_async(TensorView out, const void* rows, DType source, void* scratch, const Stream& stream) {
+  if (out.empty()) return;
+  BACKEND(out.device(), load_pinned_rows_async(out, rows, source, scratch, stream));
 }
 
 void fill_linear_random(LinearWeight& weight, uint64_t seed, float scale, int64_t row_offset, int64_t column_offset,

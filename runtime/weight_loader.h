@@ -33,7 +33,7 @@ class WeightLoader {
  public:
   // source null: dummy weights. On the CPU a load is complete when it returns. On a GPU load_columns and load_rows may
   // still be under way then (other threads read, on streams of their own): finish() ends them. A load that throws
-  // has ended all that were under way.
+  // gives up all those under way first: the weights since the last finish() are then incomplete.
   WeightLoader(const TensorSource* source, Device device, const Stream& stream, uint64_t seed);
 
   // Waits for all loads, throws what failed, and gives the staging memory back. Before any use of a weight.
@@ -84,7 +84,7 @@ class WeightLoader {
   uint64_t seed_;
   int64_t bytes_read_ = 0;
   int64_t weight_bytes_ = 0;
-  std::unique_ptr<SliceStream> slices_;  // null without a source
+  std::unique_ptr<SliceStream> slices_;   // null without a source
   std::unique_ptr<UploadQueue> uploads_;  // of a GPU, from a first load to finish()
   int64_t uploaded_bytes_ = 0;            // of those, in bytes_read_
   std::optional<LoadProgress> progress_;
