@@ -165,7 +165,31 @@ void Event::synchronize() const {
   if (handle_) CUDA_CHECK(cudaEventSynchronize(handle_));
 }
 
+Graph::~Graph() {
+  if (handle_) cudaGraphExecDestroy(handle_);
+}
+// Relaxed: other threads of the process (profilers, NCCL's proxy) may go on calling CUDA meanwhile.
+Graph Graph::record(const Stream& stream, const std::function<void()>& record) {
+  cudaGraph_t recorded = nullptr;
+  CUDA_CHECK(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeRelaxed));
+  record();
+  CUDA_CHECK(cudaStreamEndCapture(stream.get(), &recorded));
+  Graph graph;
+  CUDA_CHECK(cudaGraphInstantiate(&graph.handle_, recorded, 0));
+  CUDA_CHECK(cudaGraphDestroy(recorded));
+  CUDA_CHECK(cudaGraphUpload(graph.handle_, stream.get()));
+  return graph;
+}
+void Graph::launch(const Stream& stream) const { CUDA_CHECK(cudaGraphLaunch(handle_, stream.get())); }
+
 #else
+
+Graph::~Graph() = default;
+Graph Graph::record(const Stream&, const std::function<void()>&) {
+  CHECK(false) << "this build has no CUDA";
+  return Graph();
+}
+void Graph::launch(const Stream&) const { CHECK(false) << "this build has no CUDA"; }
 
 static std::string cuda_description(int) { return "this build has no CUDA"; }
 static size_t cuda_memory(int, bool) { return 0; }
@@ -206,6 +230,12 @@ Stream& Stream::operator=(Stream&& other) noexcept {
 Event::Event(Event&& other) noexcept : device_(other.device_), handle_(std::exchange(other.handle_, nullptr)) {}
 Event& Event::operator=(Event&& other) noexcept {
   std::swap(device_, other.device_);
+  std::swap(handle_, other.handle_);
+  return *this;
+}
+
+Graph::Graph(Graph&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+Graph& Graph::operator=(Graph&& other) noexcept {
   std::swap(handle_, other.handle_);
   return *this;
 }

@@ -1,12 +1,15 @@
 #pragma once
-// A queue of device work, and a mark in it. On the CPU both are empty and every call returns at once.
+// A queue of device work, a mark in it, and work recorded to be queued again. On the CPU the first two are empty and
+// every call returns at once; nothing is ever recorded there.
 
+#include <functional>
 #include <memory>
 
 #include "base/device.h"
 
 struct CUstream_st;
 struct CUevent_st;
+struct CUgraphExec_st;
 
 namespace trireme {
 
@@ -39,6 +42,23 @@ class Event {
  private:
   Device device_;
   CUevent_st* handle_ = nullptr;
+};
+
+// What `record` queues on a stream, kept and launched as one: pointers and sizes stay those of the recording. Whatever
+// an op does at its first use (memory of its own, modules, connections) must have happened before.
+class Graph {
+ public:
+  Graph() = default;
+  ~Graph();
+  Graph(Graph&&) noexcept;
+  Graph& operator=(Graph&&) noexcept;
+  static bool supported(Device device) { return device.is_cuda(); }
+  static Graph record(const Stream& stream, const std::function<void()>& record);  // queues nothing
+  void launch(const Stream& stream) const;
+  explicit operator bool() const { return handle_ != nullptr; }
+
+ private:
+  CUgraphExec_st* handle_ = nullptr;
 };
 
 }  // namespace trireme

@@ -13,7 +13,7 @@ namespace trireme {
 // consecutive positions of one slot.
 struct AttentionBatch {
   TensorView positions;     // [T] i32
-  TensorView token_slots;   // [T] i32    slot of each token
+  TensorView token_slots;   // [T] i32    slot of each token; -1: padding, which has no place in the cache
   TensorView row_begin;     // [R + 1] i32  first token of each row
   TensorView row_slots;     // [R] i32
   TensorView block_table;   // [slots, max_blocks] i32

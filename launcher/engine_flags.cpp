@@ -130,6 +130,9 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags, bool positional_model) 
   app.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", options.prefix_caching,
                "Reuse the KV blocks of equal prompt beginnings (on)")
       ->group(memory);
+  app.add_flag("--enforce-eager", options.enforce_eager,
+               "Launch the kernels of decode steps one by one instead of as CUDA graphs")
+      ->group(memory);
 }
 
 EngineOptions resolve(const EngineFlags& flags) {

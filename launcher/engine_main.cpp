@@ -30,7 +30,8 @@ RankRuntimeOptions runtime_options(const EngineOptions& options) {
           .block_size = options.block_size,
           .num_blocks = options.num_blocks_override,
           .memory_utilization = options.memory_utilization,
-          .seed = options.seed};
+          .seed = options.seed,
+          .graphs = options.enforce_eager ? DecodeGraphMode::off : DecodeGraphMode::on};
 }
 
 ClusterOptions cluster_options(const EngineOptions& options) {

@@ -74,6 +74,7 @@ std::vector<std::string> to_arguments(const EngineOptions& options) {
   add("--num-gpu-blocks-override", options.num_blocks_override);
   add("--gpu-memory-utilization", options.memory_utilization);
   arguments.push_back(options.prefix_caching ? "--enable-prefix-caching" : "--no-enable-prefix-caching");
+  if (options.enforce_eager) arguments.push_back("--enforce-eager");
   add("--prefill-chunk", options.prefill_chunk);
   add("--batching", batching_policy_name(options.batching));
   if (options.batch_size > 0) add("--batch-size", options.batch_size);

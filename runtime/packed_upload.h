@@ -14,12 +14,18 @@ namespace trireme {
 class PackedUpload {
  public:
   PackedUpload(Device device, int64_t bytes) : device_(device) { reserve(bytes); }
+  // The device's side is `device_memory`, which several may share: copies and their readers are ordered by the stream.
+  PackedUpload(Device device, int64_t bytes, TensorView device_memory) : device_(device), shared_(device_memory) {
+    CHECK(device.is_cpu() || device_memory.bytes() >= bytes) << "packed step inputs";
+    reserve(bytes);
+  }
   ~PackedUpload() { release(); }
   PackedUpload(PackedUpload&& other) noexcept { *this = std::move(other); }
   PackedUpload& operator=(PackedUpload&& other) noexcept {
     std::swap(device_, other.device_);
     std::swap(host_, other.host_);
     std::swap(device_memory_, other.device_memory_);
+    std::swap(shared_, other.shared_);
     std::swap(capacity_, other.capacity_);
     std::swap(used_, other.used_);
     return *this;
@@ -29,9 +35,10 @@ class PackedUpload {
   // Grows (allocates) when `bytes` do not fit; only between steps, contents are lost.
   void reserve(int64_t bytes) {
     if (bytes <= capacity_) return;
+    CHECK(capacity_ == 0 || !shared_.data()) << "shared device memory does not grow";
     release();
     host_ = static_cast<char*>(pinned_allocate(size_t(bytes)));
-    if (device_.is_cuda()) device_memory_ = Tensor(DType::u8, {bytes}, device_);
+    if (device_.is_cuda() && !shared_.data()) device_memory_ = Tensor(DType::u8, {bytes}, device_);
     capacity_ = bytes;
     used_ = 0;
   }
@@ -40,7 +47,7 @@ class PackedUpload {
     return add(DType::i32, dims, reinterpret_cast<void**>(host));
   }
   TensorView add(DType dtype, std::initializer_list<int64_t> dims, void** host) {
-    char* base = device_.is_cuda() ? static_cast<char*>(device_memory_.data()) : host_;
+    char* base = device_.is_cuda() ? static_cast<char*>(device_data()) : host_;
     const TensorView view(base + used_, dtype, dims, device_);
     *host = host_ + used_;
     used_ += (view.bytes() + 15) / 16 * 16;
@@ -54,11 +61,12 @@ class PackedUpload {
     return view;
   }
   void upload(const Stream& stream) const {
-    if (device_.is_cuda() && used_ > 0) copy_async(device_memory_.data(), host_, size_t(used_), device_, stream);
+    if (device_.is_cuda() && used_ > 0) copy_async(device_data(), host_, size_t(used_), device_, stream);
   }
   static int64_t bytes_for(int64_t elements) { return elements * 4 + 16; }
 
  private:
+  void* device_data() const { return shared_.data() ? shared_.data() : device_memory_.data(); }
   void release() {
     if (host_) pinned_free(host_);
     host_ = nullptr;
@@ -68,6 +76,7 @@ class PackedUpload {
   Device device_;
   char* host_ = nullptr;
   Tensor device_memory_;
+  TensorView shared_;  // instead of device_memory_
   int64_t capacity_ = 0, used_ = 0;
 };
 

@@ -133,7 +133,10 @@ RankRuntime::RankRuntime(Cluster& cluster, const Checkpoint& checkpoint, const R
   auto pool = std::make_unique<KvPool>(sizing.groups, size.num_blocks, device);
   worker_ = std::make_unique<Worker>(
       std::move(model), std::move(pool), checkpoint.config, topology, info_,
-      WorkerGroups{cluster.tp_group(), cluster.pipeline_forward(), cluster.pipeline_feedback()}, device);
+      WorkerGroups{cluster.tp_group(), cluster.pipeline_forward(), cluster.pipeline_feedback()}, device,
+      options.graphs);
+  rank_progress().phase.store(Phase::warming);
+  worker_->warm_up();
   cluster.barrier();
 }
 

@@ -20,6 +20,7 @@ struct RankRuntimeOptions {
   int64_t num_blocks = 0;           // of every KV group; 0: as memory_utilization allows (kv_sizing.h)
   double memory_utilization = 0.9;  // share of the device's memory that weights, KV cache and work space may fill
   uint64_t seed = 0;                // of dummy weights
+  DecodeGraphMode graphs = DecodeGraphMode::on;
 };
 
 // For the summary and the bench's floors.

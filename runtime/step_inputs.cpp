@@ -4,31 +4,54 @@
 
 namespace trireme {
 
-StepInputs::StepInputs(const StepInputsLimits& limits, Device device)
+int64_t StepInputsLimits::upload_bytes() const {
+  return PackedUpload::bytes_for(3 * int64_t(max_tokens) + 2 * max_rows + 1 + 2 * max_outputs) + 8 * 16;
+}
+
+StepInputsMemory::StepInputsMemory(const StepInputsLimits& limits, Device device)
+    : ids(DType::i32, {limits.max_tokens}, device), positions(DType::i32, {limits.max_tokens}, device) {
+  if (device.is_cuda()) packed = Tensor(DType::u8, {limits.upload_bytes()}, device);
+}
+
+StepInputs::StepInputs(const StepInputsLimits& limits, const StepInputsMemory& memory, Device device,
+                       bool keep_draw_slots)
     : limits_(limits),
-      upload_(
-          device,
-          PackedUpload::bytes_for(3 * limits.max_tokens + 2 * limits.max_rows + 1 + 2 * limits.max_outputs) + 8 * 16),
-      ids_(DType::i32, {limits.max_tokens}, device),
-      positions_(DType::i32, {limits.max_tokens}, device) {}
+      upload_(device, limits.upload_bytes(), memory.packed),
+      ids_(memory.ids),
+      positions_(memory.positions) {
+  if (keep_draw_slots && device.is_cuda()) kept_draw_slots_ = Tensor(DType::i32, {limits.max_outputs}, device);
+}
 
-void StepInputs::prepare(const StepPlan& plan, const SlotTable& slots, const Stream& stream) {
-  num_tokens_ = plan.num_tokens();
-  num_rows_ = int64_t(plan.rows.size());
-  CHECK_LE(num_tokens_, limits_.max_tokens) << "tokens of step" << plan.step;
-  CHECK_LE(num_rows_, limits_.max_rows) << "rows of step" << plan.step;
-  CHECK_LE(int64_t(plan.outputs.size()), limits_.max_outputs) << "outputs of step" << plan.step;
+void StepInputs::prepare(const StepPlan& plan, const SlotTable& slots, int64_t padded_rows, const Stream& stream) {
+  const auto tokens = int64_t(plan.num_tokens()), rows = int64_t(plan.rows.size()), outputs = int64_t(plan.outputs.size());
+  shape_ = padded_rows > 0 ? StepShape{padded_rows, padded_rows, padded_rows} : StepShape{tokens, rows, outputs};
+  CHECK(shape_.tokens >= tokens && shape_.rows >= rows && shape_.outputs >= outputs) << "padding of step" << plan.step;
+  CHECK_LE(shape_.tokens, limits_.max_tokens) << "tokens of step" << plan.step;
+  CHECK_LE(shape_.rows, limits_.max_rows) << "rows of step" << plan.step;
+  CHECK_LE(shape_.outputs, limits_.max_outputs) << "outputs of step" << plan.step;
+  lay_out();
+  fill(plan, slots);
+  fill_padding(tokens, rows, outputs);
+  upload_.upload(stream);
+  draw_slots_ = all_draw_slots_.slice(0, 0, outputs);
+  if (!kept_draw_slots_ || outputs == 0) return;
+  const TensorView kept = kept_draw_slots_.view().slice(0, 0, outputs);
+  copy_async(kept.data(), draw_slots_.data(), size_t(kept.bytes()), kept.device(), stream);
+  draw_slots_ = kept;
+}
 
+void StepInputs::lay_out() {
   upload_.clear();
-  int32_t *given_ids, *given_positions, *token_slots, *row_begin, *row_slots, *output_tokens, *draw_slots;
-  const TensorView ids_view = upload_.add({num_tokens_}, &given_ids);
-  const TensorView positions_view = upload_.add({num_tokens_}, &given_positions);
-  token_slots_ = upload_.add({num_tokens_}, &token_slots);
-  row_begin_ = upload_.add({num_rows_ + 1}, &row_begin);
-  row_slots_ = upload_.add({num_rows_}, &row_slots);
-  output_tokens_ = upload_.add({int64_t(plan.outputs.size())}, &output_tokens);
-  draw_slots_ = upload_.add({int64_t(plan.outputs.size())}, &draw_slots);
+  given_ids_ = upload_.add({shape_.tokens}, &host_.ids);
+  given_positions_ = upload_.add({shape_.tokens}, &host_.positions);
+  token_slots_ = upload_.add({shape_.tokens}, &host_.token_slots);
+  row_begin_ = upload_.add({shape_.rows + 1}, &host_.row_begin);
+  row_slots_ = upload_.add({shape_.rows}, &host_.row_slots);
+  output_tokens_ = upload_.add({shape_.outputs}, &host_.output_tokens);
+  all_draw_slots_ = upload_.add({shape_.outputs}, &host_.draw_slots);
+}
 
+void StepInputs::fill(const StepPlan& plan, const SlotTable& slots) {
   int32_t token = 0;
   max_row_tokens_ = max_context_ = 0;
   for (size_t r = 0; r < plan.rows.size(); ++r) {
@@ -38,39 +61,51 @@ void StepInputs::prepare(const StepPlan& plan, const SlotTable& slots, const Str
     CHECK(row.count > 0 && (!drawn || row.count == 1)) << "row" << r << "of step" << plan.step;
     CHECK(drawn || (row.ids_begin >= 0 && size_t(row.ids_begin) + size_t(row.count) <= plan.row_ids.size()))
         << "ids of row" << r;
-    row_begin[r] = token;
-    row_slots[r] = row.slot;
+    host_.row_begin[r] = token;
+    host_.row_slots[r] = row.slot;
     for (int32_t i = 0; i < row.count; ++i, ++token) {
-      given_ids[token] = drawn ? kLastDrawn : plan.row_ids[size_t(row.ids_begin + i)];
-      given_positions[token] = row.start + i;
-      token_slots[token] = row.slot;
+      host_.ids[token] = drawn ? kLastDrawn : plan.row_ids[size_t(row.ids_begin + i)];
+      host_.positions[token] = row.start + i;
+      host_.token_slots[token] = row.slot;
     }
     max_row_tokens_ = std::max(max_row_tokens_, row.count);
     max_context_ = std::max(max_context_, row.start + row.count);
   }
-  row_begin[plan.rows.size()] = token;
+  host_.row_begin[plan.rows.size()] = token;
   for (size_t o = 0; o < plan.outputs.size(); ++o) {
     const PlanOutput& output = plan.outputs[o];
     CHECK(output.row >= 0 && size_t(output.row) < plan.rows.size()) << "output" << o << "of step" << plan.step;
     CHECK(output.offset >= 0 && output.offset < plan.rows[size_t(output.row)].count)
         << "output" << o << "of step" << plan.step;
-    output_tokens[o] = row_begin[output.row] + output.offset;
-    draw_slots[o] = output.slot;
+    host_.output_tokens[o] = host_.row_begin[output.row] + output.offset;
+    host_.draw_slots[o] = output.slot;
   }
-  upload_.upload(stream);
-  if (num_tokens_ > 0)
-    resolve_tokens(ids(), positions_.view().slice(0, 0, num_tokens_), ids_view, positions_view, token_slots_,
-                   slots.state(), stream);
+}
+
+// Tokens that no row owns, rows without tokens, outputs that read the first token.
+void StepInputs::fill_padding(int64_t tokens, int64_t rows, int64_t outputs) {
+  std::fill(host_.ids + tokens, host_.ids + shape_.tokens, 0);
+  std::fill(host_.positions + tokens, host_.positions + shape_.tokens, 0);
+  std::fill(host_.token_slots + tokens, host_.token_slots + shape_.tokens, -1);
+  std::fill(host_.row_begin + rows, host_.row_begin + shape_.rows + 1, int32_t(tokens));
+  std::fill(host_.row_slots + rows, host_.row_slots + shape_.rows, 0);
+  std::fill(host_.output_tokens + outputs, host_.output_tokens + shape_.outputs, 0);
+  std::fill(host_.draw_slots + outputs, host_.draw_slots + shape_.outputs, -1);
+}
+
+void StepInputs::resolve(const SlotTable& slots, const Stream& stream) const {
+  if (shape_.tokens > 0)
+    resolve_tokens(ids(), positions(), given_ids_, given_positions_, token_slots_, slots.state(), stream);
 }
 
 AttentionBatch StepInputs::batch(const SlotTable& slots, int group) const {
-  return {.positions = positions_.view().slice(0, 0, num_tokens_),
+  return {.positions = positions(),
           .token_slots = token_slots_,
           .row_begin = row_begin_,
           .row_slots = row_slots_,
           .block_table = slots.block_table(group),
-          .num_tokens = num_tokens_,
-          .num_rows = num_rows_,
+          .num_tokens = shape_.tokens,
+          .num_rows = shape_.rows,
           .max_row_tokens = max_row_tokens_,
           .max_context = max_context_};
 }

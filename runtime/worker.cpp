@@ -5,11 +5,20 @@
 
 #include "base/backend_traits.h"
 #include "kernels/elementwise.h"
+#include "kernels/mark_progress.h"
 
 namespace trireme {
 namespace {
 
 int ring_size(const ClusterInfo& info) { return info.pp + 2; }  // one more than may be in flight
+
+StepInputsLimits input_limits(const ClusterInfo& info) {
+  return {info.max_batched_tokens, std::max(info.num_slots, 1), info.max_logit_rows};
+}
+
+int64_t most_decode_rows(const ClusterInfo& info) {
+  return std::min({info.num_slots, info.max_batched_tokens, info.max_logit_rows});
+}
 
 SlotTableOptions slot_table_options(const ClusterInfo& info, const Topology& topology, const ModelConfig& config) {
   return {.num_slots = info.num_slots,
@@ -79,14 +88,16 @@ void add_allowed(SampleBatch& batch, SampleRow& row, const std::vector<TokenId>&
 
 }  // namespace
 
-Worker::Entry::Entry(const StepInputsLimits& limits, Device device)
-    : inputs(limits, device),
+Worker::Entry::Entry(const StepInputsLimits& limits, const StepInputsMemory& memory, Device device,
+                     bool keep_draw_slots)
+    : inputs(limits, memory, device, keep_draw_slots),
       done(device),
       feedback_sent(device),
       received_draws(DType::i32, {limits.max_outputs}, device) {}
 
 Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, const ModelConfig& config,
-               const Topology& topology, const ClusterInfo& info, WorkerGroups groups, Device device)
+               const Topology& topology, const ClusterInfo& info, WorkerGroups groups, Device device,
+               DecodeGraphMode graphs)
     : model_(std::move(model)),
       kv_pool_(std::move(kv_pool)),
       config_(config),
@@ -99,9 +110,11 @@ Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, co
       sampled_(device),
       slots_(slot_table_options(info, topology, config), *kv_pool_, device),
       workspace_(device, model_->workspace_bytes(info.max_batched_tokens)),
-      hidden_(activation_dtype(device), {info.max_batched_tokens, config.hidden_size}, device) {
-  const StepInputsLimits limits{info.max_batched_tokens, std::max(info.num_slots, 1), info.max_logit_rows};
-  for (int i = 0; i < ring_size(info); ++i) ring_.emplace_back(limits, device);
+      hidden_(activation_dtype(device), {info.max_batched_tokens, config.hidden_size}, device),
+      graphs_(device, graphs, most_decode_rows(info)),
+      inputs_memory_(input_limits(info), device) {
+  for (int i = 0; i < ring_size(info); ++i)
+    ring_.emplace_back(input_limits(info), inputs_memory_, device, !topology.is_last_stage());
   if (!topology.is_last_stage()) return;
   const Range vocab = topology.shard(config.vocab_size);
   output_rows_ = Tensor(activation_dtype(device), {info.max_logit_rows, config.hidden_size}, device);
@@ -144,17 +157,48 @@ void Worker::send_draws(Entry& entry) {
   entry.feedback_sent.record(feedback_stream_);
 }
 
-TensorView Worker::forward(const StepPlan& plan, Entry& entry) {
+// What a graph can hold of a step: everything between the arrival of the stage's input and its output.
+void Worker::compute(const Entry& entry) {
   StepContext context = step_context(entry);
-  const TensorView hidden = hidden_.view().slice(0, 0, plan.num_tokens());
-  const int stage = topology_.stage();
-  if (topology_.is_first_stage())
-    model_->embed(hidden, context);
-  else
-    groups_.forward.recv(hidden, stage - 1, stream_);
+  entry.inputs.resolve(slots_, stream_);
+  const TensorView hidden = hidden_.view().slice(0, 0, entry.inputs.shape().tokens);
+  if (topology_.is_first_stage()) model_->embed(hidden, context);
   model_->layers(hidden, context);
+  if (topology_.is_last_stage() && entry.inputs.shape().outputs > 0) compute_logits(entry, context);
+  mark_progress(device_, stream_);
+}
+
+void Worker::compute_logits(const Entry& entry, StepContext& context) {
+  const int64_t outputs = entry.inputs.shape().outputs;
+  const TensorView rows = output_rows_.view().slice(0, 0, outputs);
+  gather_rows(rows, hidden_.view().slice(0, 0, entry.inputs.shape().tokens), entry.inputs.output_tokens(), stream_);
+  model_->logits(logits_.view().slice(0, 0, outputs), rows, context);
+}
+
+void Worker::forward(const Entry& entry, int64_t graph_size) {
+  const TensorView hidden = hidden_.view().slice(0, 0, entry.inputs.shape().tokens);
+  const int stage = topology_.stage();
+  if (!topology_.is_first_stage()) groups_.forward.recv(hidden, stage - 1, stream_);
+  if (graph_size > 0)
+    graphs_.run(graph_size, stream_, [&] { compute(entry); });
+  else
+    compute(entry);
   if (!topology_.is_last_stage()) groups_.forward.send(hidden, stage + 1, stream_);
-  return hidden;
+}
+
+// Largest first: what is set up on the way is then large enough for all. Each size runs once before it is recorded.
+void Worker::warm_up() {
+  Entry& entry = ring_.front();
+  const StepPlan padding;
+  const auto& sizes = graphs_.sizes();
+  for (auto size = sizes.rbegin(); size != sizes.rend(); ++size) {
+    entry.inputs.prepare(padding, slots_, *size, stream_);
+    compute(entry);
+    stream_.synchronize();
+    graphs_.record(*size, stream_, [&] { compute(entry); });
+    rank_progress().tick("record graphs");
+  }
+  stream_.synchronize();
 }
 
 SampleBatch Worker::sample_batch(const StepPlan& plan, const SamplingOrders* orders) const {
@@ -186,14 +230,9 @@ SampleBatch Worker::sample_batch(const StepPlan& plan, const SamplingOrders* ord
   return batch;
 }
 
-void Worker::sample(const StepPlan& plan, Entry& entry, TensorView hidden,
-                    const std::function<SamplingOrders()>& sampling_orders) {
+void Worker::sample(const StepPlan& plan, Entry& entry, const std::function<SamplingOrders()>& sampling_orders) {
   const int64_t outputs = int64_t(plan.outputs.size());
-  const TensorView rows = output_rows_.view().slice(0, 0, outputs), logits = logits_.view().slice(0, 0, outputs);
-  StepContext context = step_context(entry);
-  gather_rows(rows, hidden, entry.inputs.output_tokens(), stream_);
-  model_->logits(logits, rows, context);
-
+  const TensorView logits = logits_.view().slice(0, 0, outputs);
   std::optional<SamplingOrders> orders;
   if (plan.sampling_follows) orders = sampling_orders();
   const int ring_entry = int(plan.step % int64_t(ring_.size()));
@@ -215,10 +254,11 @@ void Worker::execute(const StepPlan& plan, const std::function<SamplingOrders()>
   entry.step = plan.step;
   entry.outputs = plan.outputs;
   slots_.apply(plan, int(plan.step % int64_t(ring_.size())), stream_);
-  entry.inputs.prepare(plan, slots_, stream_);
+  const int64_t graph_size = graphs_.size_for(plan);
+  entry.inputs.prepare(plan, slots_, graph_size, stream_);
   if (!plan.rows.empty()) {
-    const TensorView hidden = forward(plan, entry);
-    if (topology_.is_last_stage() && !plan.outputs.empty()) sample(plan, entry, hidden, sampling_orders);
+    forward(entry, graph_size);
+    if (topology_.is_last_stage() && !plan.outputs.empty()) sample(plan, entry, sampling_orders);
   }
   entry.done.record(stream_);
 }

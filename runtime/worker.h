@@ -8,6 +8,7 @@
 
 #include "base/progress.h"
 #include "parallel/plan/executor.h"
+#include "runtime/decode_graphs.h"
 #include "runtime/models/model.h"
 #include "runtime/sampling/shard_sampler.h"
 #include "runtime/slot_table.h"
@@ -25,7 +26,12 @@ struct WorkerGroups {
 class Worker {
  public:
   Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, const ModelConfig& config,
-         const Topology& topology, const ClusterInfo& info, WorkerGroups groups, Device device);
+         const Topology& topology, const ClusterInfo& info, WorkerGroups groups, Device device,
+         DecodeGraphMode graphs = DecodeGraphMode::on);
+
+  // Once, before the first plan, on all ranks: records the decode graphs. What an op sets up at its first use is set up
+  // here.
+  void warm_up();
 
   // Runs a plan; plans come in step order. `sampling_orders` is called on the last stage when the plan says
   // sampling_follows, after the forward pass has been queued; it waits for them.
@@ -45,15 +51,16 @@ class Worker {
     Event done, feedback_sent;
     std::vector<PlanOutput> outputs;
     Tensor received_draws;  // [max_outputs] i32, earlier stages
-    Entry(const StepInputsLimits& limits, Device device);
+    Entry(const StepInputsLimits& limits, const StepInputsMemory& memory, Device device, bool keep_draw_slots);
   };
 
   Entry& entry(StepId step);
   const Entry& entry(StepId step) const;
   void receive_draws(StepId through);
-  TensorView forward(const StepPlan& plan, Entry& entry);
-  void sample(const StepPlan& plan, Entry& entry, TensorView hidden,
-              const std::function<SamplingOrders()>& sampling_orders);
+  void forward(const Entry& entry, int64_t graph_size);
+  void compute(const Entry& entry);
+  void compute_logits(const Entry& entry, StepContext& context);
+  void sample(const StepPlan& plan, Entry& entry, const std::function<SamplingOrders()>& sampling_orders);
   void send_draws(Entry& entry);
   SampleBatch sample_batch(const StepPlan& plan, const SamplingOrders* orders) const;
   StepContext step_context(const Entry& entry);
@@ -71,6 +78,8 @@ class Worker {
   Workspace workspace_;
   Tensor hidden_, output_rows_, logits_;  // [tokens, hidden], [outputs, hidden], [outputs, vocabulary shard]
   std::optional<ShardSampler> sampler_;   // last stage
+  DecodeGraphs graphs_;
+  StepInputsMemory inputs_memory_;
   std::vector<Entry> ring_;
   StepId received_through_ = -1;  // draws of steps <= this are in the slot state (earlier stages)
 };

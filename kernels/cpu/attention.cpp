@@ -83,6 +83,7 @@ void kv_append(TensorView kv, TensorView k, TensorView v, const AttentionBatch& 
   const int32_t* positions = batch.positions.as<int32_t>();
   const int32_t* slots = batch.token_slots.as<int32_t>();
   for (int64_t t = 0; t < batch.num_tokens; ++t) {
+    if (slots[t] < 0) continue;  // padding
     const int64_t index = positions[t] / block_size;
     CHECK(positions[t] >= 0 && index < batch.block_table.dim(1))
         << "kv_append: position" << positions[t] << "has no block";

@@ -23,6 +23,7 @@ struct AppendArgs {
 template <int kWidth>
 __global__ void kv_append_kernel(AppendArgs args) {
   const int64_t token = blockIdx.x;
+  if (args.token_slots[token] < 0) return;  // padding
   const int position = args.positions[token];
   const int block = args.block_table[int64_t(args.token_slots[token]) * args.table_stride + position / args.block_size];
   bf16* to = args.kv + int64_t(block) * args.block_stride + int64_t(position % args.block_size) * args.head_dim;

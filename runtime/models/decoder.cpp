@@ -119,7 +119,7 @@ void Decoder::layers(TensorView hidden, StepContext& context) {
     }
     WorkspaceScope scope(context.workspace);
     layer.mlp.add_into(hidden, normed(hidden, layer.mlp_norm, context), context);
-    if ((&layer - layers_.data()) % kLayersPerMark == 0) mark_progress(context.device, context.stream);
+    if (is_marked(&layer - layers_.data(), hidden.dim(0))) mark_progress(context.device, context.stream);
   }
 }
 

@@ -143,7 +143,7 @@ void Gpt2::layers(TensorView hidden, StepContext& context) {
       layers_[i].attention.add_into(hidden, normed, RotaryEmbedding(), int64_t(i), context);
     }
     mlp(layers_[i], hidden, context);
-    if (int64_t(i) % kLayersPerMark == 0) mark_progress(context.device, context.stream);
+    if (is_marked(int64_t(i), hidden.dim(0))) mark_progress(context.device, context.stream);
   }
 }
 

@@ -42,7 +42,9 @@ class Model {
 std::unique_ptr<Model> make_model(const ModelContext& context);
 
 // Shared by the model files.
-inline constexpr int64_t kLayersPerMark = 4;  // a mark_progress() each
+// Whether the device marks its progress behind a layer: a few layers of a long prompt may take a while; the worker marks
+// every step's end.
+inline bool is_marked(int64_t layer, int64_t tokens) { return tokens >= 512 && layer % 4 == 0; }
 std::string layer_name(std::string_view prefix, int64_t layer,
                        std::string_view suffix);  // "model.layers.3.mlp.up_proj.weight"
 

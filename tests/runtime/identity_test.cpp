@@ -25,6 +25,7 @@ struct Batching {
   int32_t prefill_chunk = 512;
   bool prefix_caching = true;
   bool one_at_a_time = false;
+  DecodeGraphMode graphs = DecodeGraphMode::off;
 };
 
 // 32 mixed prompts: greedy, seeded sampling with every cut and penalty, n = 3, shared beginnings, 1 to 300 tokens.
@@ -82,14 +83,16 @@ void drive(Scheduler& scheduler, Executor& executor, StepId& retired, Outputs& o
   scheduler.verify();
 }
 
-Outputs generate(const std::string& model, Shape shape, const Batching& batching, int64_t* preemptions = nullptr) {
+Outputs generate(const std::string& model, Shape shape, const Batching& batching, int64_t* preemptions = nullptr,
+                 DeviceKind device = DeviceKind::cpu) {
   RankRuntimeOptions options;
   options.max_num_seqs = 16;
   options.max_num_batched_tokens = batching.batched_tokens;
   options.num_blocks = batching.num_blocks;
   options.max_model_len = 400;
+  options.graphs = batching.graphs;
   Outputs outputs;
-  run_executor(model, shape, DeviceKind::cpu, options, [&](Executor& executor) {
+  run_executor(model, shape, device, options, [&](Executor& executor) {
     SchedulerOptions scheduling;
     scheduling.prefill_chunk = batching.prefill_chunk;
     scheduling.enable_prefix_caching = batching.prefix_caching;
@@ -148,6 +151,7 @@ TEST_P(Identity, TokensDoNotDependOnBatchingChunksCacheOrPreemption) {
   const Batching ways[] = {
       {.name = "one request at a time", .one_at_a_time = true},
       {.name = "chunks of 16", .prefill_chunk = 16},
+      {.name = "padded decode steps", .graphs = DecodeGraphMode::padded},
       {.name = "no prefix cache", .prefix_caching = false},
       {.name = "a pool that makes it preempt", .num_blocks = 27},
       {.name = "groups sized by what sequences can hold", .num_blocks = 0, .batched_tokens = 64, .prefill_chunk = 64},
@@ -163,6 +167,20 @@ TEST_P(Identity, TokensDoNotDependOnBatchingChunksCacheOrPreemption) {
         EXPECT_GT(preemptions, 0);
       }
     }
+}
+
+// Recorded and queued op by op, a step of one shape is the same work: the same bits.
+TEST_P(Identity, CudaGraphsDoNotChangeTokens) {
+  if (cuda_device_count() < world_size() && !(std::getenv("TRIREME_SHARE_GPUS") && cuda_device_count() > 0))
+    GTEST_SKIP() << "needs " << world_size() << " GPUs, this host has " << cuda_device_count();
+  const Batching queued{.name = "queued", .graphs = DecodeGraphMode::padded},
+      recorded{.name = "recorded", .graphs = DecodeGraphMode::on};
+  for (const Shape shape : shapes_of(world_size())) {
+    const Outputs expected = generate(GetParam() + "-bf16", shape, queued, nullptr, DeviceKind::cuda);
+    const Outputs outputs = generate(GetParam() + "-bf16", shape, recorded, nullptr, DeviceKind::cuda);
+    if (world_rank() != 0) continue;
+    EXPECT_EQ(to_text(outputs), to_text(expected)) << "tp " << shape.tp << " pp " << shape.pp;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(TinyModels, Identity,
