@@ -31,7 +31,7 @@ struct AttentionBatch {
   int64_t num_rows = 0;
   int32_t max_row_tokens = 0;   // upper bounds known to the host
   int32_t max_context = 0;      // largest position + 1
-  AttentionWork decode_work, prefill_work;  // cuda: of this KV group's window, shared by its layers
+  AttentionWork decode_work = {}, prefill_work = {};  // cuda: of this KV group's window, shared by its layers
 };
 
 // AttentionPlanOptions::num_processors of a device; 0 where attention needs no work list (cpu).

@@ -1,14 +1,47 @@
 #include "runtime/step_inputs.h"
 
 #include <algorithm>
+#include <span>
 
 namespace trireme {
 
+namespace {
+
+int64_t upload_bytes(const StepInputsLimits& limits) {
+  int64_t elements = 3 * limits.max_tokens + 2 * limits.max_rows + 1 + 2 * limits.max_outputs, arrays = 8;
+  for (const AttentionPlanOptions& options : limits.attention) {
+    const AttentionWorkCapacity most = attention_work_capacity(limits.max_tokens, limits.max_rows, options);
+    elements += (most.decode + most.prefill) * kAttentionWorkStride + 2, arrays += 4;
+  }
+  return PackedUpload::bytes_for(elements) + arrays * 16;
+}
+
+// Room for the items of one class and for their number, as seen from both sides.
+struct WorkRoom {
+  TensorView items, count;
+  std::span<AttentionWorkItem> host;
+  int32_t* host_count;
+};
+
+WorkRoom add_room(PackedUpload& upload, int64_t capacity) {
+  WorkRoom room{};
+  void* host = nullptr;
+  room.count = upload.add({1}, &room.host_count);
+  room.items = upload.add(DType::i32, {capacity, kAttentionWorkStride}, &host);
+  room.host = {static_cast<AttentionWorkItem*>(host), size_t(capacity)};
+  return room;
+}
+
+AttentionWork filled(const WorkRoom& room, int32_t count, int32_t tile_rows) {
+  *room.host_count = count;
+  return {.items = room.items.slice(0, 0, count), .count = room.count, .tile_rows = tile_rows};
+}
+
+}  // namespace
+
 StepInputs::StepInputs(const StepInputsLimits& limits, Device device)
     : limits_(limits),
-      upload_(
-          device,
-          PackedUpload::bytes_for(3 * limits.max_tokens + 2 * limits.max_rows + 1 + 2 * limits.max_outputs) + 8 * 16),
+      upload_(device, upload_bytes(limits)),
       ids_(DType::i32, {limits.max_tokens}, device),
       positions_(DType::i32, {limits.max_tokens}, device) {}
 
@@ -57,13 +90,34 @@ void StepInputs::prepare(const StepPlan& plan, const SlotTable& slots, const Str
     output_tokens[o] = row_begin[output.row] + output.offset;
     draw_slots[o] = output.slot;
   }
+  plan_work(plan);
   upload_.upload(stream);
   if (num_tokens_ > 0)
     resolve_tokens(ids(), positions_.view().slice(0, 0, num_tokens_), ids_view, positions_view, token_slots_,
                    slots.state(), stream);
 }
 
+// The work list of every KV group: the host's lengths are upper bounds of the device's.
+void StepInputs::plan_work(const StepPlan& plan) {
+  if (limits_.attention.empty()) return;
+  plan_rows_.clear();
+  int32_t token = 0;
+  for (const PlanRow& row : plan.rows) {
+    plan_rows_.push_back({.first_token = token, .count = row.count, .start = row.start, .slot = row.slot});
+    token += row.count;
+  }
+  work_.clear();
+  for (const AttentionPlanOptions& options : limits_.attention) {
+    const AttentionWorkCapacity most = attention_work_capacity(num_tokens_, num_rows_, options);
+    const WorkRoom decode = add_room(upload_, most.decode), prefill = add_room(upload_, most.prefill);
+    const AttentionPlan made = plan_attention(plan_rows_, options, decode.host, prefill.host);
+    work_.push_back({filled(decode, made.decode_items, kDecodeTileRows),
+                     filled(prefill, made.prefill_items, made.prefill_tile_rows)});
+  }
+}
+
 AttentionBatch StepInputs::batch(const SlotTable& slots, int group) const {
+  const Work work = work_.empty() ? Work{} : work_[size_t(group)];
   return {.positions = positions_.view().slice(0, 0, num_tokens_),
           .token_slots = token_slots_,
           .row_begin = row_begin_,
@@ -72,7 +126,9 @@ AttentionBatch StepInputs::batch(const SlotTable& slots, int group) const {
           .num_tokens = num_tokens_,
           .num_rows = num_rows_,
           .max_row_tokens = max_row_tokens_,
-          .max_context = max_context_};
+          .max_context = max_context_,
+          .decode_work = work.decode,
+          .prefill_work = work.prefill};
 }
 
 }  // namespace trireme

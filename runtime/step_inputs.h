@@ -16,6 +16,7 @@ struct StepInputsLimits {
   int32_t max_tokens = 0;
   int32_t max_rows = 0;
   int32_t max_outputs = 0;
+  std::vector<AttentionPlanOptions> attention;  // by KV group; empty where attention needs no work list
 };
 
 class StepInputs {
@@ -31,12 +32,19 @@ class StepInputs {
   TensorView draw_slots() const { return draw_slots_; }        // [outputs] i32
 
  private:
+  struct Work {  // of a KV group
+    AttentionWork decode, prefill;
+  };
+  void plan_work(const StepPlan& plan);
+
   StepInputsLimits limits_;
   PackedUpload upload_;
   Tensor ids_, positions_;
   TensorView token_slots_, row_begin_, row_slots_, output_tokens_, draw_slots_;
   int64_t num_tokens_ = 0, num_rows_ = 0;
   int32_t max_row_tokens_ = 0, max_context_ = 0;
+  std::vector<AttentionPlanRow> plan_rows_;
+  std::vector<Work> work_;
 };
 
 }  // namespace trireme

@@ -19,6 +19,24 @@ SlotTableOptions slot_table_options(const ClusterInfo& info, const Topology& top
           .vocab = topology.shard(config.vocab_size)};
 }
 
+// How the attention of each KV group is planned; empty where it needs no work list.
+std::vector<AttentionPlanOptions> attention_options(const KvPool& pool, const ModelConfig& config,
+                                                    const Topology& topology, Device device) {
+  std::vector<AttentionPlanOptions> options;
+  const int32_t processors = attention_processors(device);
+  if (processors == 0) return options;
+  const HeadShard heads = topology.heads(config.num_heads, config.num_kv_heads);
+  for (int group = 0; group < pool.num_groups(); ++group) {
+    const KvGroupSpec& spec = pool.spec(group);
+    options.push_back({.group = int32_t(heads.q.size() / heads.kv.size()),
+                       .kv_heads = int32_t(spec.kv_heads),
+                       .head_dim = int32_t(spec.head_dim),
+                       .window = spec.window,
+                       .num_processors = processors});
+  }
+  return options;
+}
+
 SampleKind sample_kind(OutputKind kind) {
   switch (kind) {
     case OutputKind::draw: return SampleKind::draw;
@@ -100,7 +118,8 @@ Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, co
       slots_(slot_table_options(info, topology, config), *kv_pool_, device),
       workspace_(device, model_->workspace_bytes(info.max_batched_tokens)),
       hidden_(activation_dtype(device), {info.max_batched_tokens, config.hidden_size}, device) {
-  const StepInputsLimits limits{info.max_batched_tokens, std::max(info.num_slots, 1), info.max_logit_rows};
+  const StepInputsLimits limits{info.max_batched_tokens, std::max(info.num_slots, 1), info.max_logit_rows,
+                                attention_options(*kv_pool_, config, topology, device)};
   for (int i = 0; i < ring_size(info); ++i) ring_.emplace_back(limits, device);
   if (!topology.is_last_stage()) return;
   const Range vocab = topology.shard(config.vocab_size);

@@ -10,8 +10,10 @@ namespace trireme::cuda {
 
 inline void launch_attention_kernel(void (*kernel)(AttentionArgs), size_t shared_bytes, const AttentionArgs& args,
                                     int64_t capacity, const Stream& stream) {
-  // A property of the function, not of the stream; its cost is that of reading a flag.
+  // Properties of the function, not of the stream; their cost is that of reading a flag.
   CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes)));
+  CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                  cudaSharedmemCarveoutMaxShared));
   launch_dependent(kernel, grid_size(capacity * args.kv_heads), kAttentionThreads, shared_bytes, stream, args);
 }
 

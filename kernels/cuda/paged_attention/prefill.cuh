@@ -26,7 +26,7 @@ template <int kDim, int kKeys, typename Element>
 __device__ inline void copy_keys_async(Element* keys, Element* values, const uint32_t* places, const Element* head,
                                        const AttentionArgs& args) {
   using Rows = TileRows<kDim, Element>;
-#pragma unroll
+#pragma unroll 2
   for (int i = 0; i < kKeys * Rows::kPieces / kAttentionThreads; ++i) {
     const int index = i * kAttentionThreads + int(threadIdx.x);
     const int key = index / Rows::kPieces, column = index % Rows::kPieces * Rows::kPieceElements;
