@@ -50,13 +50,15 @@ void for_each_tile(std::span<const AttentionPlanRow> rows, const AttentionPlanOp
   }
 }
 
-// The pieces of a tile where none may be longer than `longest` keys: equal ones, but for the granule.
+// The pieces of a tile where none should be longer than `longest` keys and none shorter than kMinSplitKeys: equal
+// ones, but for the granule.
 struct Pieces {
   int32_t keys, count;
 };
 
 Pieces cut(const Tile& tile, int64_t longest, const Class& kind) {
-  const int64_t wanted = std::clamp<int64_t>(ceil_div(tile.keys(), longest), 1, kind.max_splits);
+  const int64_t most = std::clamp<int64_t>(tile.keys() / kMinSplitKeys, 1, kind.max_splits);
+  const int64_t wanted = std::min(ceil_div(tile.keys(), longest), most);
   const int64_t keys = ceil_div(ceil_div(tile.keys(), wanted), kSplitGranule) * kSplitGranule;
   return {int32_t(keys), int32_t(ceil_div(tile.keys(), keys))};
 }
@@ -99,7 +101,7 @@ int64_t choose_longest(std::span<const AttentionPlanRow> rows, const AttentionPl
   constexpr std::array<int64_t, 8> kWaves = {4, 5, 6, 7, 8, 10, 12, 16};  // quarters
   const Load whole = load_of(rows, options, kind, kWhole);
   const int64_t running = int64_t(kAttentionBlocksPerProcessor) * options.num_processors;
-  if (whole.longest <= kMinSplitKeys + kind.piece_cost || kind.extra_items == 0) return kWhole;
+  if (whole.longest < 2 * kMinSplitKeys + kind.piece_cost || kind.extra_items == 0) return kWhole;
   if (!kind.decode && whole.cost * options.kv_heads >= 3 * running * whole.longest) return kWhole;
 
   int64_t best = kWhole, best_estimate = estimate(whole, options, kind), previous = kWhole;

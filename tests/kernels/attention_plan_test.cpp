@@ -85,7 +85,7 @@ void check_cover(const std::vector<AttentionPlanRow>& rows, const AttentionPlanO
     }
     if (longest > 0) {
       EXPECT_EQ(longest, shortest) << "equal pieces";
-      EXPECT_GE(longest, kMinSplitKeys - kSplitGranule);
+      EXPECT_GE(shortest, kMinSplitKeys);
     }
     if (tile.size() == 1) {
       EXPECT_EQ(front.partial, -1);
