@@ -1,45 +1,26 @@
 #include "kernels/attention.h"
 
+#include "kernels/attention_check.h"
 #include "kernels/backend.h"
-#include "kernels/shape_check.h"
 
 namespace trireme {
 
 namespace cpu {
+int32_t attention_processors(Device device);
 void kv_append(TensorView kv, TensorView k, TensorView v, const AttentionBatch& batch, const Stream& stream);
 void paged_attention(TensorView out, TensorView q, TensorView kv, const AttentionBatch& batch,
                      const AttentionOptions& options, const Stream& stream);
 void copy_blocks(TensorView kv, TensorView pairs, const Stream& stream);
 }  // namespace cpu
 namespace cuda {
+int32_t attention_processors(Device device);
 void kv_append(TensorView kv, TensorView k, TensorView v, const AttentionBatch& batch, const Stream& stream);
 void paged_attention(TensorView out, TensorView q, TensorView kv, const AttentionBatch& batch,
                      const AttentionOptions& options, const Stream& stream);
 void copy_blocks(TensorView kv, TensorView pairs, const Stream& stream);
 }  // namespace cuda
 
-namespace {
-
-void check_cache(const char* op, const TensorView& kv) {
-  CHECK_EQ(kv.rank(), 5) << op << "kv" << kv.shape_text();
-  check_contiguous(op, "kv", kv, activation_dtype(kv.device()), kv.device(),
-                   {kv.dim(0), 2, kv.dim(2), kv.dim(3), kv.dim(4)});
-  CHECK_GT(kv.dim(3), 0) << op << "block size";
-}
-
-void check_batch(const char* op, const AttentionBatch& batch, Device device) {
-  CHECK_GE(batch.num_tokens, 0) << op;
-  CHECK_GE(batch.num_rows, 0) << op;
-  check_contiguous(op, "positions", batch.positions, DType::i32, device, {batch.num_tokens});
-  check_contiguous(op, "token_slots", batch.token_slots, DType::i32, device, {batch.num_tokens});
-  check_contiguous(op, "row_begin", batch.row_begin, DType::i32, device, {batch.num_rows + 1});
-  check_contiguous(op, "row_slots", batch.row_slots, DType::i32, device, {batch.num_rows});
-  CHECK_EQ(batch.block_table.rank(), 2) << op << "block_table" << batch.block_table.shape_text();
-  check_contiguous(op, "block_table", batch.block_table, DType::i32, device,
-                   {batch.block_table.dim(0), batch.block_table.dim(1)});
-}
-
-}  // namespace
+int32_t attention_processors(Device device) { BACKEND_RETURN(device, attention_processors(device)); }
 
 void kv_append(TensorView kv, TensorView k, TensorView v, const AttentionBatch& batch, const Stream& stream) {
   check_cache("kv_append", kv);

@@ -6,14 +6,24 @@
 
 #include "base/stream.h"
 #include "base/tensor.h"
+#include "kernels/attention_plan.h"
 
 namespace trireme {
+
+// The items of one class of a step's work list (kernels/attention_plan.h) on the device. `items` has room for as many
+// as the launch shall cover, the first `count` of them are worked on; empty: there are none, and no launch.
+// Written by copies only, never by a kernel: attention reads them before the kernels ahead of it have finished.
+struct AttentionWork {
+  TensorView items;                       // [capacity, kAttentionWorkStride] i32
+  TensorView count;                       // [1] i32
+  int32_t tile_rows = kDecodeTileRows;    // as planned
+};
 
 // One step's tokens, as resolved on the device (kernels/step.h). T tokens in R rows; a row is a run of
 // consecutive positions of one slot.
 struct AttentionBatch {
   TensorView positions;     // [T] i32
-  TensorView token_slots;   // [T] i32    slot of each token; -1: padding, which has no place in the cache
+  TensorView token_slots;   // [T] i32    slot of each token; -1: padding, for which nothing is appended
   TensorView row_begin;     // [R + 1] i32  first token of each row
   TensorView row_slots;     // [R] i32
   TensorView block_table;   // [slots, max_blocks] i32
@@ -21,13 +31,17 @@ struct AttentionBatch {
   int64_t num_rows = 0;
   int32_t max_row_tokens = 0;   // upper bounds known to the host
   int32_t max_context = 0;      // largest position + 1
+  AttentionWork decode_work = {}, prefill_work = {};  // cuda: of this KV group's window, shared by its layers
 };
+
+// AttentionPlanOptions::num_processors of a device; 0 where attention needs no work list (cpu).
+int32_t attention_processors(Device device);
 
 // Writes k and v of the step's tokens into their blocks.   k, v: [T, kv_heads, head_dim], token stride free.
 void kv_append(TensorView kv, TensorView k, TensorView v, const AttentionBatch& batch, const Stream& stream);
 
 struct AttentionOptions {
-  float scale = 1;          // multiplies q.k
+  float scale = 1;          // > 0, multiplies q.k
   int32_t window = 0;       // > 0: a query at p sees positions > p - window
   float soft_cap = 0;       // > 0: scores <- cap * tanh(scores / cap)
 };
@@ -35,6 +49,8 @@ struct AttentionOptions {
 // out[t, h, :] = sum_j softmax_j(scale q[t, h].k[j, h']) v[j, h'] over positions j <= positions[t] of the token's slot;
 // h' = h / (q_heads / kv_heads). The tokens' own k and v are in the cache already (kv_append first).
 // q, out: [T, q_heads, head_dim], token stride free. q_heads is a multiple of kv_heads. head_dim <= 256, on cuda a multiple of 8.
+// The tokens of batch rows only: `out` of others stays. On cuda the batch carries the work list that was made for these
+// rows with this window and these head counts; two calls with the same list and inputs give the same bits.
 // CPU order: chunks of 64 positions from position 0 on, in ascending order, whatever the batch or chunking was.
 void paged_attention(TensorView out, TensorView q, TensorView kv, const AttentionBatch& batch,
                      const AttentionOptions& options, const Stream& stream);

@@ -78,12 +78,14 @@ void paged_attention(TensorView out, TensorView q, TensorView kv, const Attentio
   parallel_for(call.cut.tasks(), [&](int64_t index) { run_task(call, index); });
 }
 
+int32_t attention_processors(Device) { return 0; }
+
 void kv_append(TensorView kv, TensorView k, TensorView v, const AttentionBatch& batch, const Stream&) {
   const int64_t heads = kv.dim(2), block_size = kv.dim(3), head_dim = kv.dim(4);
   const int32_t* positions = batch.positions.as<int32_t>();
   const int32_t* slots = batch.token_slots.as<int32_t>();
   for (int64_t t = 0; t < batch.num_tokens; ++t) {
-    if (slots[t] < 0) continue;  // padding
+    if (slots[t] < 0) continue;
     const int64_t index = positions[t] / block_size;
     CHECK(positions[t] >= 0 && index < batch.block_table.dim(1))
         << "kv_append: position" << positions[t] << "has no block";

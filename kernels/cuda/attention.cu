@@ -9,83 +9,69 @@
 namespace trireme::cuda {
 namespace {
 
-constexpr int kMergeThreads = 128;
 constexpr int kMaxHeadDim = 256;
-constexpr int kMinSplitKeys = 256;      // shorter pieces spend their time starting up
-constexpr int kBlocksPerProcessor = 4;  // splits are made until the GPU holds about this many blocks
+constexpr float kLog2e = 1.4426950408889634f;
 
-// out[t, h] = sum_s 2^(m_s - m) o_s / sum_s 2^(m_s - m) l_s over the splits s in ascending order.
-// One block per (token, query head); tokens that no row owns are left alone.
-__global__ void merge_splits_kernel(const AttentionArgs args) {
-  const int64_t row = blockIdx.x;
-  const int64_t token = row / args.q_heads, head = row % args.q_heads;
-  if (token >= args.row_begin[args.num_rows]) return;
-  const float2* states = args.partial_state + row * args.num_splits;
-  float top = -INFINITY;
-  for (int s = 0; s < args.num_splits; ++s)
-    if (states[s].y != 0) top = fmaxf(top, states[s].x);
-  for (int d = int(threadIdx.x); d < args.head_dim; d += kMergeThreads) {
-    float sum = 0, value = 0;
-    for (int s = 0; s < args.num_splits; ++s) {
-      if (states[s].y == 0) continue;  // saw nothing
-      const float weight = exp2f(states[s].x - top);
-      sum += weight * states[s].y;
-      value += weight * args.partial_out[(row * args.num_splits + s) * args.head_dim + d];
-    }
-    args.out[token * args.out_stride + head * args.head_dim + d] = __float2bfloat16_rn(value / sum);
-  }
-}
-
-int64_t target_blocks(Device device) { return int64_t(kBlocksPerProcessor) * multiprocessor_count(device); }
-
-// Tiles: decode tiles where every row fits one. Splits: enough to fill the GPU, none shorter than kMinSplitKeys.
-// blocks * splits <= target_blocks wherever there is more than one split, which bounds the partials.
-void choose_tiles(AttentionArgs& args, const AttentionBatch& batch, Device device) {
-  args.tile_rows = int64_t(batch.max_row_tokens) * args.group <= kDecodeRows ? kDecodeRows : kPrefillRows;
-  args.tiles = int(batch.num_tokens * args.group / args.tile_rows + batch.num_rows);
-  const int64_t blocks = int64_t(args.tiles) * args.kv_heads;
-  const int64_t wanted = std::max<int64_t>(1, target_blocks(device) / blocks);
-  const int64_t context = std::max<int64_t>(1, batch.max_context);
-  const int64_t splits = std::min(wanted, ceil_div(context, kMinSplitKeys));
-  args.split_keys = int(ceil_div(ceil_div(context, splits), 64) * 64);
-  args.num_splits = int(ceil_div(context, args.split_keys));
-}
-
-// A packed row of a tile has a partial per split: at most target_blocks tiles' worth in all.
+// Room for the partials of any work list that was planned for this device; launches on one stream share it.
 void bind_partials(AttentionArgs& args, const Stream& stream) {
-  args.partial_out = nullptr;
-  args.partial_state = nullptr;
-  if (args.num_splits == 1) return;
-  const int64_t most = target_blocks(stream.device()) * kPrefillRows;
-  const int64_t used = int64_t(args.num_tokens) * args.q_heads * args.num_splits;
-  CHECK_LE(used, most) << "paged_attention: partial results";
-  const size_t state_bytes = size_t(most) * sizeof(float2);
+  const size_t rows = size_t(kPartialRowsPerProcessor) * size_t(multiprocessor_count(stream.device()));
+  const size_t out_bytes = rows * kMaxHeadDim * sizeof(float), state_bytes = rows * sizeof(float2);
+  const size_t counter_bytes = rows / kDecodeTileRows * sizeof(unsigned);
   auto* memory = static_cast<char*>(
-      workspace(WorkspaceUse::attention, state_bytes + size_t(most) * kMaxHeadDim * sizeof(float), stream));
-  args.partial_state = reinterpret_cast<float2*>(memory);
-  args.partial_out = reinterpret_cast<float*>(memory + state_bytes);
+      workspace(WorkspaceUse::attention, out_bytes + state_bytes + counter_bytes, stream));
+  args.partial_out = reinterpret_cast<float*>(memory);
+  args.partial_state = reinterpret_cast<float2*>(memory + out_bytes);
+  args.arrivals = reinterpret_cast<unsigned*>(memory + out_bytes + state_bytes);
 }
 
 AttentionArgs attention_args(TensorView out, TensorView q, TensorView kv, const AttentionBatch& batch,
                              const AttentionOptions& options) {
   AttentionArgs args{};
   args.out = bf16_data(out), args.q = bf16_data(q), args.kv = bf16_data(kv);
-  args.positions = i32_data(batch.positions), args.row_begin = i32_data(batch.row_begin);
-  args.row_slots = i32_data(batch.row_slots), args.block_table = i32_data(batch.block_table);
+  args.positions = i32_data(batch.positions), args.block_table = i32_data(batch.block_table);
   args.out_stride = out.stride(0), args.q_stride = q.stride(0);
   args.block_stride = kv.stride(0), args.value_offset = kv.stride(1), args.head_stride = kv.stride(2);
   args.table_stride = batch.block_table.stride(0);
-  args.num_tokens = int(batch.num_tokens), args.num_rows = int(batch.num_rows);
-  args.q_heads = int(q.dim(1)), args.kv_heads = int(kv.dim(2)), args.group = args.q_heads / args.kv_heads;
+  args.kv_heads = int(kv.dim(2)), args.group = int(q.dim(1)) / args.kv_heads;
   args.head_dim = int(kv.dim(4)), args.block_size = int(kv.dim(3));
   args.window = std::max(0, options.window);
-  args.scale = options.scale, args.soft_cap = options.soft_cap;
+  args.soft_cap = std::max(0.0f, options.soft_cap);
+  args.exponent_scale = args.soft_cap > 0 ? kLog2e : options.scale * kLog2e;
+  args.cap_scale = args.soft_cap > 0 ? options.scale / args.soft_cap : 0;
   args.wide_queries = rows_are_wide(q, args.head_dim);
   args.wide_output = rows_are_wide(out, args.head_dim);
   return args;
 }
 
+void check_work(const AttentionWork& work, Device device) {
+  CHECK(work.items.rank() == 2 && work.items.dim(1) == kAttentionWorkStride && work.items.contiguous() &&
+        work.items.device() == device && is_aligned(work.items.data(), 16))
+      << "paged_attention: work items" << work.items.shape_text();
+  CHECK(work.count.elements() == 1 && work.count.device() == device)
+      << "paged_attention: work count" << work.count.shape_text();
+}
+
+void launch_class(AttentionArgs args, const AttentionWork& work, const Stream& stream) {
+  if (work.items.empty()) return;
+  check_work(work, stream.device());
+  args.items = reinterpret_cast<const AttentionWorkItem*>(i32_data(work.items));
+  args.num_items = i32_data(work.count);
+  const int64_t capacity = work.items.dim(0);
+  if (args.head_dim <= 64)
+    launch_attention<64>(args, work.tile_rows, capacity, stream);
+  else if (args.head_dim <= 80)
+    launch_attention<80>(args, work.tile_rows, capacity, stream);
+  else if (args.head_dim <= 96)
+    launch_attention<96>(args, work.tile_rows, capacity, stream);
+  else if (args.head_dim <= 128)
+    launch_attention<128>(args, work.tile_rows, capacity, stream);
+  else
+    launch_attention<256>(args, work.tile_rows, capacity, stream);
+}
+
 }  // namespace
+
+int32_t attention_processors(Device device) { return multiprocessor_count(device); }
 
 void paged_attention(TensorView out, TensorView q, TensorView kv, const AttentionBatch& batch,
                      const AttentionOptions& options, const Stream& stream) {
@@ -94,22 +80,17 @@ void paged_attention(TensorView out, TensorView q, TensorView kv, const Attentio
   CHECK(head_dim % 8 == 0 && head_dim <= kMaxHeadDim)
       << "paged_attention: head_dim" << head_dim << "is no multiple of 8 up to 256";
   CHECK(kv.contiguous() && is_aligned(kv.data(), 16)) << "paged_attention" << kv.shape_text();
+  CHECK_LT(kv.elements() / 8, int64_t(UINT32_MAX)) << "paged_attention: cache of one layer";
   CHECK(q.dim(1) == 1 || (q.stride(1) == head_dim && out.stride(1) == head_dim))
       << "paged_attention: heads must be adjacent";
   CHECK_EQ(q.dim(1) % kv.dim(2), 0) << "paged_attention: query heads per KV head";
-
+  CHECK_GT(options.scale, 0) << "paged_attention: scale";
+  CHECK(!batch.decode_work.items.empty() || !batch.prefill_work.items.empty())
+      << "paged_attention: a batch without a work list";
   AttentionArgs args = attention_args(out, q, kv, batch, options);
-  choose_tiles(args, batch, stream.device());
   bind_partials(args, stream);
-  if (head_dim <= 64)
-    launch_attention<64>(args, stream);
-  else if (head_dim <= 128)
-    launch_attention<128>(args, stream);
-  else
-    launch_attention<256>(args, stream);
-  if (args.num_splits == 1) return;
-  merge_splits_kernel<<<grid_size(int64_t(args.num_tokens) * args.q_heads), kMergeThreads, 0, stream.get()>>>(args);
-  check_launch();
+  launch_class(args, batch.prefill_work, stream);
+  launch_class(args, batch.decode_work, stream);
 }
 
 }  // namespace trireme::cuda

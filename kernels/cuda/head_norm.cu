@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/common/head_sum.cuh"
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/reduce.cuh"
 #include "kernels/cuda/common/vector.cuh"
@@ -29,15 +30,6 @@ unsigned head_grid(const Heads& heads) { return grid_size(ceil_div(heads.count, 
 
 __device__ inline int64_t warp_head() {
   return int64_t(blockIdx.x) * (kHeadThreads / kWarpSize) + threadIdx.x / kWarpSize;
-}
-
-__device__ inline float head_square_sum(const bf16* head, int head_dim) {
-  float sum = 0;
-  for (int d = int(threadIdx.x) % kWarpSize; d < head_dim; d += kWarpSize) {
-    const float value = __bfloat162float(head[d]);
-    sum += value * value;
-  }
-  return warp_sum(sum);
 }
 
 // x = x / sqrt(mean(x^2) + eps) * weight.   One warp per head.

@@ -2,6 +2,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/cuda/common/launch.cuh"
+#include "kernels/cuda/common/ptx.cuh"
 #include "kernels/cuda/common/vector.cuh"
 
 namespace trireme::cuda {
@@ -19,13 +20,15 @@ struct AppendArgs {
   int kv_heads, head_dim, block_size;
 };
 
-// One block per token; consecutive threads on consecutive dimensions.
+// One block per token; consecutive threads on consecutive dimensions. Padding tokens have no slot.
 template <int kWidth>
 __global__ void kv_append_kernel(AppendArgs args) {
+  wait_for_previous_kernel();
+  let_next_kernel_start();
   const int64_t token = blockIdx.x;
-  if (args.token_slots[token] < 0) return;  // padding
-  const int position = args.positions[token];
-  const int block = args.block_table[int64_t(args.token_slots[token]) * args.table_stride + position / args.block_size];
+  const int position = args.positions[token], slot = args.token_slots[token];
+  if (slot < 0) return;
+  const int block = args.block_table[int64_t(slot) * args.table_stride + position / args.block_size];
   bf16* to = args.kv + int64_t(block) * args.block_stride + int64_t(position % args.block_size) * args.head_dim;
   const int pieces = args.head_dim / kWidth;
   for (int p = int(threadIdx.x); p < args.kv_heads * pieces; p += kThreads) {
@@ -84,9 +87,8 @@ void kv_append(TensorView kv, TensorView k, TensorView v, const AttentionBatch& 
                         int(kv.dim(3))};
   const bool wide = rows_are_wide(k, head_dim) && rows_are_wide(v, head_dim) && is_aligned(kv.data(), 16);
   with_vector_width(wide, [&](auto width) {
-    kv_append_kernel<width()><<<grid_size(batch.num_tokens), kThreads, 0, stream.get()>>>(args);
+    launch_dependent(kv_append_kernel<width()>, grid_size(batch.num_tokens), kThreads, 0, stream, args);
   });
-  check_launch();
 }
 
 void copy_blocks(TensorView kv, TensorView pairs, const Stream& stream) {

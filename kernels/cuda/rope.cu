@@ -1,6 +1,8 @@
 #include "kernels/rope.h"
 
 #include "kernels/cuda/common/launch.cuh"
+#include "kernels/cuda/common/ptx.cuh"
+#include "kernels/cuda/common/rotary.cuh"
 #include "kernels/cuda/common/vector.cuh"
 
 namespace trireme::cuda {
@@ -8,25 +10,15 @@ namespace {
 
 constexpr int kThreads = 128;
 
-// A token's cosines and sines, made once by its block in shared memory: [half] each.
-__device__ inline void make_tables(float* cosines, float* sines, float position, const float* inv_freq, float scale,
-                                   int half) {
-  for (int i = int(threadIdx.x); i < half; i += kThreads) {
-    float sine, cosine;
-    sincosf(position * inv_freq[i], &sine, &cosine);
-    cosines[i] = cosine * scale;
-    sines[i] = sine * scale;
-  }
-  __syncthreads();
-}
-
 // One block per token.
 template <int kWidth>
 __global__ void rope_kernel(bf16* x, const int32_t* positions, const float* inv_freq, float scale, int heads,
                             int head_dim, int half, int64_t token_stride) {
   extern __shared__ float tables[];
   float *cosines = tables, *sines = tables + half;
-  make_tables(cosines, sines, float(positions[blockIdx.x]), inv_freq, scale, half);
+  wait_for_previous_kernel();
+  let_next_kernel_start();
+  make_rotary_tables(cosines, sines, float(positions[blockIdx.x]), inv_freq, scale, half);
 
   const int pieces = half / kWidth;  // of one head
   bf16* token = x + int64_t(blockIdx.x) * token_stride;
@@ -37,11 +29,7 @@ __global__ void rope_kernel(bf16* x, const int32_t* positions, const float* inv_
     float a[kWidth], b[kWidth];
     load(low, a);
     load(high, b);
-    for (int j = 0; j < kWidth; ++j) {
-      const float first = a[j], second = b[j];
-      a[j] = first * cosines[i + j] - second * sines[i + j];
-      b[j] = second * cosines[i + j] + first * sines[i + j];
-    }
+    for (int j = 0; j < kWidth; ++j) rotate(a[j], b[j], cosines[i + j], sines[i + j]);
     store(low, a);
     store(high, b);
   }
@@ -52,14 +40,17 @@ __global__ void rope_interleaved_kernel(bf16* x, const int32_t* positions, const
                                         int heads, int head_dim, int half, int64_t token_stride) {
   extern __shared__ float tables[];
   float *cosines = tables, *sines = tables + half;
-  make_tables(cosines, sines, float(positions[blockIdx.x]), inv_freq, scale, half);
+  wait_for_previous_kernel();
+  let_next_kernel_start();
+  make_rotary_tables(cosines, sines, float(positions[blockIdx.x]), inv_freq, scale, half);
   bf16* token = x + int64_t(blockIdx.x) * token_stride;
   for (int p = int(threadIdx.x); p < heads * half; p += kThreads) {
     const int i = p % half;
     bf16* pair = token + int64_t(p / half) * head_dim + 2 * i;
-    const float first = __bfloat162float(pair[0]), second = __bfloat162float(pair[1]);
-    pair[0] = __float2bfloat16_rn(first * cosines[i] - second * sines[i]);
-    pair[1] = __float2bfloat16_rn(second * cosines[i] + first * sines[i]);
+    float first = __bfloat162float(pair[0]), second = __bfloat162float(pair[1]);
+    rotate(first, second, cosines[i], sines[i]);
+    pair[0] = __float2bfloat16_rn(first);
+    pair[1] = __float2bfloat16_rn(second);
   }
 }
 
@@ -76,21 +67,19 @@ void rope(TensorView x, TensorView positions, TensorView inv_freq, float scale, 
   check_heads(x, half);
   const bool wide = half % 8 == 0 && rows_are_wide(x, head_dim);
   with_vector_width(wide, [&](auto width) {
-    rope_kernel<width()><<<grid_size(x.dim(0)), kThreads, size_t(half) * 2 * sizeof(float), stream.get()>>>(
-        bf16_data(x), i32_data(positions), f32_data(inv_freq), scale, int(heads), int(head_dim), int(half),
-        x.stride(0));
+    launch_dependent(rope_kernel<width()>, grid_size(x.dim(0)), kThreads, size_t(half) * 2 * sizeof(float), stream,
+                     bf16_data(x), i32_data(positions), f32_data(inv_freq), scale, int(heads), int(head_dim), int(half),
+                     x.stride(0));
   });
-  check_launch();
 }
 
 void rope_interleaved(TensorView x, TensorView positions, TensorView inv_freq, float scale, const Stream& stream) {
   if (x.empty() || inv_freq.empty()) return;
   const int64_t half = inv_freq.dim(0);
   check_heads(x, half);
-  rope_interleaved_kernel<<<grid_size(x.dim(0)), kThreads, size_t(half) * 2 * sizeof(float), stream.get()>>>(
-      bf16_data(x), i32_data(positions), f32_data(inv_freq), scale, int(x.dim(1)), int(x.dim(2)), int(half),
-      x.stride(0));
-  check_launch();
+  launch_dependent(rope_interleaved_kernel, grid_size(x.dim(0)), kThreads, size_t(half) * 2 * sizeof(float), stream,
+                   bf16_data(x), i32_data(positions), f32_data(inv_freq), scale, int(x.dim(1)), int(x.dim(2)),
+                   int(half), x.stride(0));
 }
 
 }  // namespace trireme::cuda

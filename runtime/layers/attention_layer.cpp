@@ -1,5 +1,8 @@
 #include "runtime/layers/attention_layer.h"
 
+#include "kernels/qkv_heads.h"
+#include "kernels/rope_append.h"
+
 namespace trireme {
 
 // The sums of squares of all heads of all ranks, column by column, so that every rank adds the same numbers in the same
@@ -20,32 +23,33 @@ void AttentionLayer::normalize_projections(TensorView q, TensorView k, StepConte
                    kv_total * shape.head_dim, k_norm, norm_eps, context.stream);
 }
 
-void AttentionLayer::normalize(TensorView q, TensorView k, StepContext& context) const {
-  if (qk_norm == QkNorm::projection) return normalize_projections(q, k, context);
-  if (qk_norm == QkNorm::none) return;
-  head_rms_norm(q, q_norm, norm_eps, context.stream);
-  head_rms_norm(k, k_norm, norm_eps, context.stream);
+// q in place, k and v into the cache.
+void AttentionLayer::append(TensorView fused, TensorView cache, const RotaryEmbedding& rotary,
+                            StepContext& context) const {
+  const AttentionBatch& batch = context.batches[size_t(shape.group)];
+  if (qk_norm == QkNorm::projection) {
+    const QkvHeads heads(fused, shape.heads.kv.size(), shape.head_dim);
+    normalize_projections(heads.q, heads.k, context);
+  }
+  RopeAppendOptions options{.q_norm = {},
+                            .k_norm = {},
+                            .norm_eps = norm_eps,
+                            .inv_freq = rotary.inv_freq,
+                            .scale = rotary.scale,
+                            .interleaved = rotary.interleaved};
+  if (qk_norm == QkNorm::head) options.q_norm = q_norm, options.k_norm = k_norm;
+  rope_append(fused, cache, options, batch, context.stream);
 }
 
 void AttentionLayer::add_into(TensorView hidden, TensorView x, const RotaryEmbedding& rotary, int64_t kv_layer,
                               StepContext& context) const {
   WorkspaceScope scope(context.workspace);
-  const int64_t tokens = x.dim(0), q_heads = shape.heads.q.size(), kv_heads = shape.heads.kv.size(),
-                dim = shape.head_dim;
-  const TensorView fused = qkv.forward(x, context);
-  const TensorView q = fused.slice(1, 0, q_heads * dim).reshape({tokens, q_heads, dim});
-  const TensorView k = fused.slice(1, q_heads * dim, (q_heads + kv_heads) * dim).reshape({tokens, kv_heads, dim});
-  const TensorView v =
-      fused.slice(1, (q_heads + kv_heads) * dim, shape.qkv_features()).reshape({tokens, kv_heads, dim});
-
-  const AttentionBatch& batch = context.batches[size_t(shape.group)];
-  normalize(q, k, context);
-  rotary.apply(q, batch.positions, context.stream);
-  rotary.apply(k, batch.positions, context.stream);
-  const TensorView cache = context.kv_pool.layer(shape.group, kv_layer);
-  kv_append(cache, k, v, batch, context.stream);
+  const int64_t tokens = x.dim(0), q_heads = shape.heads.q.size(), dim = shape.head_dim;
+  const TensorView fused = qkv.forward(x, context), cache = context.kv_pool.layer(shape.group, kv_layer);
+  append(fused, cache, rotary, context);
+  const TensorView q = QkvHeads(fused, shape.heads.kv.size(), dim).q;
   const TensorView heads_out = context.workspace.take(activation_dtype(context.device), {tokens, q_heads, dim});
-  paged_attention(heads_out, q, cache, batch, shape.options, context.stream);
+  paged_attention(heads_out, q, cache, context.batches[size_t(shape.group)], shape.options, context.stream);
   output.add_into(hidden, heads_out.reshape({tokens, q_heads * dim}), context);
 }
 

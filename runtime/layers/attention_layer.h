@@ -37,7 +37,7 @@ struct AttentionLayer {
                 StepContext& context) const;
 
  private:
-  void normalize(TensorView q, TensorView k, StepContext& context) const;
+  void append(TensorView fused, TensorView cache, const RotaryEmbedding& rotary, StepContext& context) const;
   void normalize_projections(TensorView q, TensorView k, StepContext& context) const;
 };
 

@@ -1,17 +1,8 @@
 #include "runtime/layers/rotary.h"
 
 #include "checkpoint/rope_scaling.h"
-#include "kernels/rope.h"
 
 namespace trireme {
-
-void RotaryEmbedding::apply(TensorView x, TensorView positions, const Stream& stream) const {
-  if (!inv_freq) return;
-  if (interleaved)
-    rope_interleaved(x, positions, inv_freq, scale, stream);
-  else
-    rope(x, positions, inv_freq, scale, stream);
-}
 
 RotaryEmbedding make_rotary(const RopeConfig& rope, int64_t max_model_len, Device device, const Stream& stream) {
   const std::vector<float> values = rope_frequencies(rope, max_model_len);

@@ -11,9 +11,6 @@ struct RotaryEmbedding {
   Tensor inv_freq;           // [rotary_dim / 2] f32; empty: the model has no rotary embedding
   float scale = 1;           // of cos and sin (yarn, longrope)
   bool interleaved = false;  // pairs of neighbours
-
-  // x: [T, heads, head_dim], in place.   positions: [T] i32.
-  void apply(TensorView x, TensorView positions, const Stream& stream) const;
 };
 
 // max_model_len: see checkpoint/rope_scaling.h.

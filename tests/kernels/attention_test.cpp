@@ -8,15 +8,22 @@ namespace {
 
 class AttentionTest : public BackendTest {
  public:
-  void check(AttentionShape shape, const std::vector<AttentionRow>& rows, AttentionOptions options) {
+  // spare, lag, processors: see PagedCache::planned_batch.
+  void check(AttentionShape shape, const std::vector<AttentionRow>& rows, AttentionOptions options, int64_t spare = 0,
+             int32_t lag = 0, int32_t processors = 0) {
     SCOPED_TRACE(testing::Message() << shape.q_heads << "/" << shape.kv_heads << " heads of " << shape.head_dim << ", blocks of "
                                     << shape.block_size << ", window " << options.window << ", cap " << options.soft_cap);
     if (device().is_cuda() && shape.head_dim % 8 != 0) return;   // what the header asks of that back end
     PagedCache cache(shape, rows, stream());
     const Tensor q = to_device(cache.row_queries(), {cache.num_tokens(), shape.q_heads, shape.head_dim}, activation(), stream());
     Tensor out(activation(), {cache.num_tokens(), shape.q_heads, shape.head_dim}, device());
-    paged_attention(out, q, cache.kv(), cache.batch(), options, stream());
-    expect_close(to_host(out, stream()), cache.reference(options), tolerance());
+    const AttentionBatch batch = cache.planned_batch(options, stream(), spare, lag, processors);
+    const auto expected = cache.reference(options);
+    paged_attention(out, q, cache.kv(), batch, options, stream());
+    const auto first = to_host(out, stream());
+    expect_close(first, expected, tolerance());
+    paged_attention(out, q, cache.kv(), batch, options, stream());  // finds the counters as the first call did
+    expect_identical(to_host(out, stream()), first, "the same call again");
   }
 };
 
@@ -46,6 +53,48 @@ TEST_P(AttentionTest, WindowAndCapInLongContexts) {
   check({4, 2, 256, 16}, {{900, 899, 1}}, {0.2f, 20, 5.0f});
 }
 
+TEST_P(AttentionTest, EveryHeadDimension) {
+  for (int64_t head_dim : {8, 16, 40, 64, 72, 80, 88, 96, 112, 128, 136, 192, 256})
+    check({4, 2, head_dim, 16}, {{45, 0, 45}, {700, 699, 1}, {330, 300, 30}, {20, 12, 8}}, {0.1f});
+}
+
+TEST_P(AttentionTest, ContextsInOneAndManyPieces) {
+  for (int32_t processors : {1, 4, 20, 60})
+    for (int64_t head_dim : {64, 128})
+      check({8, 2, head_dim, 16}, {{3000, 2999, 1}, {700, 699, 1}, {255, 254, 1}, {257, 256, 1}, {1500, 1400, 100}},
+            {0.1f}, 0, 0, processors);
+  check({1, 1, 64, 16}, {{6000, 5999, 1}}, {0.1f});
+}
+
+TEST_P(AttentionTest, LargeTilesOfQueries) {  // few processors: 128 rows at a time
+  for (int64_t head_dim : {64, 80, 96, 128})
+    check({4, 1, head_dim, 16}, {{200, 0, 200}, {333, 150, 183}, {90, 89, 1}}, {0.1f}, 0, 0, 1);
+  check({4, 2, 128, 16}, {{300, 0, 300}, {280, 41, 239}}, {0.2f, 70, 5.0f}, 0, 0, 1);
+}
+
+TEST_P(AttentionTest, EveryGroupSize) {
+  for (int64_t group : {1, 2, 3, 5, 7, 8, 12, 16, 17, 33})
+    check({2 * group, 2, 64, 16}, {{300, 299, 1}, {65, 60, 5}, {80, 10, 70}}, {0.125f});
+}
+
+TEST_P(AttentionTest, OddBlockSizes) {
+  for (int64_t block_size : {1, 3, 8, 24, 32, 100})
+    check({4, 2, 128, block_size}, {{600, 599, 1}, {130, 65, 65}}, {0.1f});
+}
+
+TEST_P(AttentionTest, RoomForMoreItemsThanThereAre) {
+  check({8, 2, 128, 16}, {{700, 699, 1}, {40, 39, 1}, {90, 0, 90}}, {0.1f}, 50);
+  check({8, 2, 128, 16}, {{700, 699, 1}}, {0.1f}, 7);
+  check({8, 2, 128, 16}, {{90, 0, 90}}, {0.1f}, 1);
+}
+
+TEST_P(AttentionTest, PositionsBelowThoseThatWerePlannedFor) {
+  for (int32_t lag : {1, 3, 400}) {
+    check({8, 2, 128, 16}, {{700, 699, 1}, {40, 39, 1}, {90, 0, 90}}, {0.1f}, 0, lag);
+    check({8, 2, 64, 16}, {{700, 699, 1}, {40, 39, 1}, {190, 100, 90}}, {0.1f, 30}, 0, lag);
+  }
+}
+
 TEST_P(AttentionTest, SoftCapBendsScores) { check({4, 2, 32, 16}, {{90, 60, 30}}, {2.0f, 0, 5.0f}); }
 
 TEST_P(AttentionTest, AppendsKeysAndValuesWhereTheTableSays) {
@@ -70,6 +119,17 @@ TEST_P(AttentionTest, AppendsKeysAndValuesWhereTheTableSays) {
     }
   }
   expect_close(to_host(cache.kv().reshape({cache.kv().elements()}), stream()), expected, 0);
+}
+
+TEST_P(AttentionTest, AppendsNothingForPadding) {
+  PagedCache cache({4, 2, 24, 5}, {{13, 9, 4}, {1, 0, 1}}, stream());
+  const auto before = to_host(cache.kv().reshape({cache.kv().elements()}), stream());
+  const Tensor k = to_device(Values(size_t(5 * 2 * 24), 7.0f), {5, 2, 24}, activation(), stream());
+  AttentionBatch batch = cache.batch();
+  const Tensor nowhere = to_device(std::vector<int32_t>(5, -1), stream());
+  batch.token_slots = nowhere;
+  kv_append(cache.kv(), k, k, batch, stream());
+  expect_close(to_host(cache.kv().reshape({cache.kv().elements()}), stream()), before, 0);
 }
 
 TEST_P(AttentionTest, CopiesBlocks) {

@@ -38,6 +38,38 @@ class PagedCache {
   int64_t num_tokens() const { return int64_t(positions_.size()); }
   const Values& queries(int64_t row) const { return queries_[size_t(row)]; }
 
+  // The rows as attention is planned for; `lag`: how far the device's positions lie below those the host knows of.
+  std::vector<AttentionPlanRow> plan_rows(int32_t lag = 0) const {
+    std::vector<AttentionPlanRow> rows;
+    for (size_t r = 0; r < rows_.size(); ++r)
+      rows.push_back({.first_token = row_begin_[r],
+                      .count = int32_t(rows_[r].count),
+                      .start = int32_t(rows_[r].begin) + lag,
+                      .slot = row_slots_[r]});
+    return rows;
+  }
+
+  // The batch with the work list of layers with that window, in room for `spare` items more; on the CPU without one.
+  // `processors`: as if the GPU had so many; 0: what it has.
+  AttentionBatch planned_batch(const AttentionOptions& options, const Stream& stream, int64_t spare = 0,
+                               int32_t lag = 0, int32_t processors = 0) {
+    AttentionBatch batch = this->batch();
+    const int32_t present = attention_processors(stream.device());
+    if (present == 0) return batch;
+    const AttentionPlanOptions plan_options{.group = int32_t(shape_.q_heads / shape_.kv_heads),
+                                            .kv_heads = int32_t(shape_.kv_heads),
+                                            .head_dim = int32_t(shape_.head_dim),
+                                            .window = options.window,
+                                            .num_processors = processors > 0 ? processors : present};
+    const AttentionWorkCapacity most = attention_work_capacity(num_tokens(), batch.num_rows, plan_options);
+    std::vector<AttentionWorkItem> decode(size_t(most.decode + spare)), prefill(size_t(most.prefill + spare));
+    const AttentionPlan plan = plan_attention(plan_rows(lag), plan_options, decode, prefill);
+    decode.resize(size_t(plan.decode_items + spare)), prefill.resize(size_t(plan.prefill_items + spare));
+    batch.decode_work = uploaded(decode, plan.decode_items, kDecodeTileRows, work_memory_[0], stream);
+    batch.prefill_work = uploaded(prefill, plan.prefill_items, plan.prefill_tile_rows, work_memory_[1], stream);
+    return batch;
+  }
+
   AttentionBatch batch() const {
     AttentionBatch batch{positions_device_, token_slots_device_, row_begin_device_, row_slots_device_, table_device_};
     batch.num_tokens = num_tokens();
@@ -74,6 +106,19 @@ class PagedCache {
   }
 
  private:
+  struct WorkMemory {
+    Tensor items, count;
+  };
+
+  static AttentionWork uploaded(const std::vector<AttentionWorkItem>& items, int32_t count, int32_t tile_rows,
+                                WorkMemory& memory, const Stream& stream) {
+    const int64_t capacity = int64_t(items.size());
+    memory.items = Tensor(DType::i32, {capacity, kAttentionWorkStride}, stream.device());
+    memory.count = to_device(std::vector<int32_t>{count}, stream);
+    upload(memory.items, items.data(), stream);
+    return {.items = memory.items, .count = memory.count, .tile_rows = tile_rows};
+  }
+
   static int32_t slot_of(int64_t row) { return int32_t(2 * row + 1); }  // slots with holes between them
 
   int64_t element(int32_t slot, int64_t position, int64_t part, int64_t head) const {
@@ -155,6 +200,7 @@ class PagedCache {
   std::vector<int32_t> table_, positions_, token_slots_, row_begin_, row_slots_;
   Values cache_;
   std::vector<Values> queries_;  // per row: [context, q_heads, head_dim]
+  WorkMemory work_memory_[2];
   Tensor kv_, positions_device_, token_slots_device_, row_begin_device_, row_slots_device_, table_device_;
 };
 

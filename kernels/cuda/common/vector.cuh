@@ -13,8 +13,8 @@ __device__ inline float low_bf16(uint32_t pair) { return __uint_as_float(pair <<
 __device__ inline float high_bf16(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
 
 __device__ inline uint32_t pack_bf16(float low, float high) {
-  return uint32_t(__bfloat16_as_ushort(__float2bfloat16_rn(low))) |
-         uint32_t(__bfloat16_as_ushort(__float2bfloat16_rn(high))) << 16;
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);  // one instruction
+  return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
 __device__ inline void unpack(const uint4& bits, float (&values)[8]) {

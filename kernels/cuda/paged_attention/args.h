@@ -1,5 +1,5 @@
 #pragma once
-// What paged_attention hands to its kernels, and the host's choice of tiles and splits.
+// What paged_attention hands to its kernels.
 
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
@@ -7,33 +7,37 @@
 #include <cstdint>
 
 #include "base/stream.h"
+#include "kernels/attention_plan.h"
 
 namespace trireme::cuda {
-
-inline constexpr int kDecodeRows = 16;  // packed query rows (token x query head of a KV head's group) of a tile
-inline constexpr int kPrefillRows = 64;
 
 struct AttentionArgs {
   __nv_bfloat16* out;  // [T, q_heads, head_dim]
   const __nv_bfloat16 *q, *kv;
-  float* partial_out;     // [T, q_heads, num_splits, head_dim], unnormalized; null with one split
-  float2* partial_state;  // [T, q_heads, num_splits]: maximum (in units of log 2), sum
-  const int32_t *positions, *row_begin, *row_slots, *block_table;
+  // Of packed row r of a tile's split s and a KV head, at ((partial + s) * kv_heads + kv_head) * tile_rows + r:
+  float* partial_out;     // [.., kDim], unnormalized
+  float2* partial_state;  // maximum (in units of log 2), sum; sum 0: the row saw no key
+  unsigned* arrivals;     // [partial * kv_heads + kv_head]: splits of the tile that are done; 0 between launches
+  const AttentionWorkItem* items;
+  const int32_t* num_items;
+  const int32_t *positions, *block_table;
   int64_t out_stride, q_stride;                     // between tokens
   int64_t block_stride, value_offset, head_stride;  // of kv: next block, from K to V, next head
   int64_t table_stride;
-  int num_tokens, num_rows, q_heads, kv_heads, group, head_dim, block_size;
-  int tile_rows, tiles;            // packed rows per tile; upper bound of the tiles of one KV head
-  int num_splits, split_keys;      // split s reads positions [s, s + 1) * split_keys, the last one all the rest
+  int kv_heads, group, head_dim, block_size;
   int window;                      // 0: none
-  float scale, soft_cap;           // soft_cap 0: none
+  float exponent_scale;            // probabilities are 2^(exponent_scale * score)
+  float cap_scale, soft_cap;       // score <- soft_cap * tanh(score * cap_scale); soft_cap 0: none
   bool wide_queries, wide_output;  // q may be read, out written, in pieces larger than an element
 };
 
+// Grid: kv_heads blocks for each of `capacity` items. kDim: head_dim rounded up.
 template <int kDim>
-void launch_attention(const AttentionArgs& args, const Stream& stream);
-extern template void launch_attention<64>(const AttentionArgs&, const Stream&);
-extern template void launch_attention<128>(const AttentionArgs&, const Stream&);
-extern template void launch_attention<256>(const AttentionArgs&, const Stream&);
+void launch_attention(const AttentionArgs& args, int tile_rows, int64_t capacity, const Stream& stream);
+extern template void launch_attention<64>(const AttentionArgs&, int, int64_t, const Stream&);
+extern template void launch_attention<80>(const AttentionArgs&, int, int64_t, const Stream&);
+extern template void launch_attention<96>(const AttentionArgs&, int, int64_t, const Stream&);
+extern template void launch_attention<128>(const AttentionArgs&, int, int64_t, const Stream&);
+extern template void launch_attention<256>(const AttentionArgs&, int, int64_t, const Stream&);
 
 }  // namespace trireme::cuda

@@ -1,67 +1,82 @@
 #pragma once
-// The arithmetic of paged attention, for one warp's 16 query rows: products on tensor cores, softmax in float32.
+// The arithmetic of paged attention, for one warp's kFragments x 16 query rows: products on tensor cores, softmax
+// in float32. Scores are raw products; a probability is 2^(exponent_scale (score - maximum)).
 
 #include "kernels/cuda/common/ptx.cuh"
 #include "kernels/cuda/common/vector.cuh"
-#include "kernels/cuda/paged_attention/args.h"
+#include "kernels/cuda/paged_attention/tile.cuh"
 
 namespace trireme::cuda {
 
-inline constexpr float kLog2e = 1.4426950408889634f;
+// A warp's query rows as mma operands: in registers where there is room, else read again for every tile of keys.
+template <int kDim, int kFragments>
+struct QueryFragments {
+  static constexpr bool kInRegisters = kFragments * kDim <= 128;
+  uint32_t held[kInRegisters ? kFragments : 1][kInRegisters ? kDim / 16 : 1][4];
+  const bf16* row;
 
-// Scores of 16 query rows against kKeys keys from `keys`, unscaled.
-template <int kDim, int kKeys>
-__device__ inline void multiply_scores(float (&scores)[kKeys / 8][4], const bf16* queries, const bf16* keys, int lane) {
-  constexpr int kStride = kDim + 8;
-  const bf16* query_row = queries + lane % 16 * kStride + lane / 16 * 8;
+  // queries: this warp's first row.
+  __device__ void assign(const bf16* queries, int lane) {
+    row = queries + lane % 16 * TileRows<kDim>::kStride + lane / 16 * 8;
+    if constexpr (kInRegisters) {
+#pragma unroll
+      for (int f = 0; f < kFragments; ++f)
+#pragma unroll
+        for (int d = 0; d < kDim; d += 16) load_matrices(held[f][d / 16], row + f * 16 * TileRows<kDim>::kStride + d);
+    }
+  }
+  __device__ void get(uint32_t (&a)[4], int fragment, int d) const {
+    if constexpr (kInRegisters) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) a[i] = held[fragment][d / 16][i];
+    } else {
+      load_matrices(a, row + fragment * 16 * TileRows<kDim>::kStride + d);
+    }
+  }
+};
+
+// scores = query rows x keys, of kKeys keys.
+template <int kDim, int kFragments, int kKeys>
+__device__ inline void multiply_scores(float (&scores)[kFragments][kKeys / 8][4],
+                                       const QueryFragments<kDim, kFragments>& queries, const bf16* keys, int lane) {
+  constexpr int kStride = TileRows<kDim>::kStride;
   const bf16* key_row = keys + (lane % 8 + lane / 16 * 8) * kStride + lane / 8 % 2 * 8;
 #pragma unroll
+  for (int f = 0; f < kFragments; ++f)
+#pragma unroll
+    for (int n = 0; n < kKeys / 8; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) scores[f][n][i] = 0;
+#pragma unroll
   for (int d = 0; d < kDim; d += 16) {
-    uint32_t a[4];
-    load_matrices(a, query_row + d);
+    uint32_t a[kFragments][4];
+#pragma unroll
+    for (int f = 0; f < kFragments; ++f) queries.get(a[f], f, d);
 #pragma unroll
     for (int k = 0; k < kKeys; k += 16) {
       uint32_t b[4];
       load_matrices(b, key_row + k * kStride + d);
-      multiply_add_16x8x16(scores[k / 8], a, b[0], b[1]);
-      multiply_add_16x8x16(scores[k / 8 + 1], a, b[2], b[3]);
+#pragma unroll
+      for (int f = 0; f < kFragments; ++f) {
+        multiply_add_16x8x16(scores[f][k / 8], a[f], b[0], b[1]);
+        multiply_add_16x8x16(scores[f][k / 8 + 1], a[f], b[2], b[3]);
+      }
     }
   }
 }
 
-// output += probabilities x values: 16 rows, kKeys keys, all dimensions.
-template <int kDim, int kKeys>
-__device__ inline void multiply_values(float (&output)[kDim / 8][4], const float (&probabilities)[kKeys / 8][4],
-                                       const bf16* values, int lane) {
-  constexpr int kStride = kDim + 8;
-  const bf16* value_row = values + lane % 16 * kStride + lane / 16 * 8;
-#pragma unroll
-  for (int k = 0; k < kKeys; k += 16) {
-    const float(&low)[4] = probabilities[k / 8];
-    const float(&high)[4] = probabilities[k / 8 + 1];
-    const uint32_t a[4] = {pack_bf16(low[0], low[1]), pack_bf16(low[2], low[3]), pack_bf16(high[0], high[1]),
-                           pack_bf16(high[2], high[3])};
-#pragma unroll
-    for (int d = 0; d < kDim; d += 16) {
-      uint32_t b[4];
-      load_matrices_transposed(b, value_row + k * kStride + d);
-      multiply_add_16x8x16(output[d / 8], a, b[0], b[1]);
-      multiply_add_16x8x16(output[d / 8 + 1], a, b[2], b[3]);
-    }
-  }
-}
-
-// The running softmax of a lane's two rows (lane / 4 and lane / 4 + 8 of the warp's 16). Maxima are of scores in
-// units of log 2; sums are of this lane's columns only until finish().
+// The running softmax of 16 rows; a lane has rows lane / 4 and lane / 4 + 8. Sums are of this lane's columns only
+// until finish().
 template <int kDim>
 struct RunningSoftmax {
-  float maximum[2] = {-INFINITY, -INFINITY};
+  float maximum[2] = {-INFINITY, -INFINITY};  // of scores; after finish() in units of log 2
   float sum[2] = {0, 0};
   float output[kDim / 8][4] = {};
 
   // Turns scores (-inf: masked) into probabilities relative to the new maxima and rescales what was there.
   template <int kTiles>
-  __device__ void update(float (&scores)[kTiles][4]) {
+  __device__ void update(float (&scores)[kTiles][4], float exponent_scale) {
+    float rescale[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       float top = maximum[r];
@@ -69,45 +84,96 @@ struct RunningSoftmax {
       for (int n = 0; n < kTiles; ++n) top = fmaxf(top, fmaxf(scores[n][2 * r], scores[n][2 * r + 1]));
       top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
       top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
-      const float reference = top == -INFINITY ? 0.0f : top;  // nothing visible yet: -inf - 0, not -inf - -inf
-      const float rescale = exp2f(maximum[r] - reference);
+      const float reference = top == -INFINITY ? 0.0f : top * exponent_scale;  // nothing visible: -inf - 0
+      rescale[r] = maximum[r] == top ? 1.0f : exp2_fast(fmaf(maximum[r], exponent_scale, -reference));
       maximum[r] = top;
-      sum[r] *= rescale;
+      float added = 0;
 #pragma unroll
       for (int n = 0; n < kTiles; ++n) {
-        scores[n][2 * r] = exp2f(scores[n][2 * r] - reference);
-        scores[n][2 * r + 1] = exp2f(scores[n][2 * r + 1] - reference);
-        sum[r] += scores[n][2 * r] + scores[n][2 * r + 1];
+        scores[n][2 * r] = exp2_fast(fmaf(scores[n][2 * r], exponent_scale, -reference));
+        scores[n][2 * r + 1] = exp2_fast(fmaf(scores[n][2 * r + 1], exponent_scale, -reference));
+        added += scores[n][2 * r] + scores[n][2 * r + 1];
       }
+      sum[r] = fmaf(sum[r], rescale[r], added);
+    }
+    if (!__any_sync(0xffffffffu, rescale[0] != 1 || rescale[1] != 1)) return;  // maxima settle early
 #pragma unroll
-      for (int n = 0; n < kDim / 8; ++n) output[n][2 * r] *= rescale, output[n][2 * r + 1] *= rescale;
+    for (int n = 0; n < kDim / 8; ++n) {
+      output[n][0] *= rescale[0], output[n][1] *= rescale[0];
+      output[n][2] *= rescale[1], output[n][3] *= rescale[1];
     }
   }
 
-  __device__ void finish() {
+  __device__ void finish(float exponent_scale) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       sum[r] += __shfl_xor_sync(0xffffffffu, sum[r], 1);
       sum[r] += __shfl_xor_sync(0xffffffffu, sum[r], 2);
+      maximum[r] *= exponent_scale;
     }
   }
 };
 
-// score <- (cap tanh(scale score / cap) or scale score) / log 2, -inf where the row's query does not see the key.
-// positions: of the lane's two rows, -1 where the row does not exist. first_key: of the warp's keys.
+// output += probabilities x values: kKeys keys, all dimensions.
+template <int kDim, int kFragments, int kKeys>
+__device__ inline void multiply_values(RunningSoftmax<kDim> (&state)[kFragments],
+                                       const float (&probabilities)[kFragments][kKeys / 8][4], const bf16* values,
+                                       int lane) {
+  constexpr int kStride = TileRows<kDim>::kStride;
+  const bf16* value_row = values + lane % 16 * kStride + lane / 16 * 8;
+#pragma unroll
+  for (int k = 0; k < kKeys; k += 16) {
+    uint32_t a[kFragments][4];
+#pragma unroll
+    for (int f = 0; f < kFragments; ++f) {
+      const float(&low)[4] = probabilities[f][k / 8];
+      const float(&high)[4] = probabilities[f][k / 8 + 1];
+      a[f][0] = pack_bf16(low[0], low[1]), a[f][1] = pack_bf16(low[2], low[3]);
+      a[f][2] = pack_bf16(high[0], high[1]), a[f][3] = pack_bf16(high[2], high[3]);
+    }
+#pragma unroll
+    for (int d = 0; d < kDim; d += 16) {
+      uint32_t b[4];
+      load_matrices_transposed(b, value_row + k * kStride + d);
+#pragma unroll
+      for (int f = 0; f < kFragments; ++f) {
+        multiply_add_16x8x16(state[f].output[d / 8], a[f], b[0], b[1]);
+        multiply_add_16x8x16(state[f].output[d / 8 + 1], a[f], b[2], b[3]);
+      }
+    }
+  }
+}
+
+// soft_cap tanh(x), from tanh x = 1 - 2 / (e^2x + 1): exact to some 2^-22 of the cap.
+__device__ inline float capped(float x, float soft_cap) {
+  return soft_cap - __fdividef(2 * soft_cap, exp2_fast(2 * 1.4426950408889634f * x) + 1);
+}
+
 template <int kTiles>
-__device__ inline void scale_and_mask(float (&scores)[kTiles][4], const AttentionArgs& args, const int (&positions)[2],
-                                      int first_key, int lane, bool all_visible) {
+__device__ inline void cap_scores(float (&scores)[kTiles][4], const AttentionArgs& args) {
 #pragma unroll
   for (int n = 0; n < kTiles; ++n)
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int key = first_key + n * 8 + lane % 4 * 2 + i % 2, position = positions[i / 2];
-      float score = scores[n][i] * args.scale;
-      if (args.soft_cap > 0) score = args.soft_cap * tanhf(score / args.soft_cap);
-      const bool visible = all_visible || (key <= position && (args.window == 0 || key > position - args.window));
-      scores[n][i] = visible ? score * kLog2e : -INFINITY;
-    }
+    for (int i = 0; i < 4; ++i) scores[n][i] = capped(scores[n][i] * args.cap_scale, args.soft_cap);
+}
+
+// -inf where the row's query does not see the key.   positions: of the lane's two rows, -1 where there is no such row.
+// first_key: of the scores. key_begin: of the block, before which keys are another split's.
+template <int kTiles>
+__device__ inline void mask_scores(float (&scores)[kTiles][4], const int (&positions)[2], int window, int first_key,
+                                   int key_begin, int key_end, int lane) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const int end = min(positions[r] + 1, key_end);
+    const int begin = window > 0 ? max(key_begin, positions[r] - window + 1) : key_begin;
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int key = first_key + n * 8 + lane % 4 * 2 + i;
+        if (key < begin || key >= end) scores[n][2 * r + i] = -INFINITY;
+      }
+  }
 }
 
 }  // namespace trireme::cuda

@@ -1,0 +1,220 @@
+#include "kernels/attention_plan.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "base/check.h"
+
+namespace trireme {
+namespace {
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+struct Tile {
+  const AttentionPlanRow& row;
+  int32_t first_packed, packed_end;
+  int32_t key_begin, key_end;
+  int32_t base() const { return key_begin / kSplitGranule * kSplitGranule; }  // where the first piece would begin
+  int32_t keys() const { return key_end - base(); }
+};
+
+// Of one class: how tiles are cut and what they cost. A piece's cost is counted in keys.
+struct Class {
+  int32_t tile_rows;
+  bool decode;
+  int32_t max_splits;
+  int64_t piece_cost;   // a block's start and end
+  int64_t split_cost;   // a partial written and read again
+  int64_t full_share;   // in percent of the blocks that run at a time: so many keep the GPU busy
+  int64_t extra_items;  // splits may add that many items
+};
+
+int64_t packed_rows(const AttentionPlanRow& row, const AttentionPlanOptions& options) {
+  return int64_t(row.count) * options.group;
+}
+
+template <typename Visit>
+void for_each_tile(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions& options, const Class& kind,
+                   Visit&& visit) {
+  for (const AttentionPlanRow& row : rows) {
+    const int64_t packed = packed_rows(row, options);
+    if (packed == 0 || (packed <= kDecodeTileRows) != kind.decode) continue;
+    for (int64_t first = 0; first < packed; first += kind.tile_rows) {
+      const int64_t end = std::min<int64_t>(first + kind.tile_rows, packed);
+      const int64_t first_position = row.start + first / options.group;
+      const int64_t key_begin = options.window > 0 ? std::max<int64_t>(0, first_position - options.window + 1) : 0;
+      visit(Tile{row, int32_t(first), int32_t(end), int32_t(key_begin),
+                 int32_t(row.start + (end - 1) / options.group + 1)});
+    }
+  }
+}
+
+// The pieces of a tile where none should be longer than `longest` keys and none shorter than kMinSplitKeys: equal
+// ones, but for the granule.
+struct Pieces {
+  int32_t keys, count;
+};
+
+Pieces cut(const Tile& tile, int64_t longest, const Class& kind) {
+  const int64_t most = std::clamp<int64_t>(tile.keys() / kMinSplitKeys, 1, kind.max_splits);
+  const int64_t wanted = std::min(ceil_div(tile.keys(), longest), most);
+  const int64_t keys = ceil_div(ceil_div(tile.keys(), wanted), kSplitGranule) * kSplitGranule;
+  return {int32_t(keys), int32_t(ceil_div(tile.keys(), keys))};
+}
+
+struct Load {
+  int64_t tiles = 0, items = 0, keys = 0, cost = 0;
+  int64_t longest = 0, shortest = std::numeric_limits<int64_t>::max();  // cost of a piece
+};
+
+Load load_of(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions& options, const Class& kind,
+             int64_t longest) {
+  Load load;
+  for_each_tile(rows, options, kind, [&](const Tile& tile) {
+    const Pieces pieces = cut(tile, longest, kind);
+    const int64_t overhead = kind.piece_cost + (pieces.count > 1 ? kind.split_cost : 0);
+    const int64_t piece = std::min(pieces.keys, tile.keys()) + overhead;
+    ++load.tiles;
+    load.items += pieces.count;
+    load.keys += tile.keys();
+    load.cost += tile.keys() + pieces.count * overhead;
+    load.longest = std::max(load.longest, piece);
+    load.shortest = std::min(load.shortest, piece);
+  });
+  return load;
+}
+
+// When the last block ends, in keys of a block's fair share times 100 x `running` blocks: all of the work, plus what
+// the last wave leaves idle where it has too few blocks to keep the GPU busy.
+int64_t estimate(const Load& load, const AttentionPlanOptions& options, const Class& kind) {
+  const int64_t running = int64_t(kAttentionBlocksPerProcessor) * options.num_processors;
+  const int64_t blocks = load.items * options.kv_heads, last_wave = blocks % running;
+  const int64_t idle = last_wave == 0 ? 0 : std::max<int64_t>(0, kind.full_share * running - 100 * last_wave);
+  return std::max(100 * load.cost * options.kv_heads + idle * load.shortest,
+                  kind.full_share * running * load.longest);
+}
+
+// The length no piece may exceed, for the earliest estimated end.
+int64_t choose_longest(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions& options, const Class& kind) {
+  constexpr int64_t kWhole = std::numeric_limits<int32_t>::max();
+  constexpr std::array<int64_t, 8> kWaves = {4, 5, 6, 7, 8, 10, 12, 16};  // quarters
+  const Load whole = load_of(rows, options, kind, kWhole);
+  const int64_t running = int64_t(kAttentionBlocksPerProcessor) * options.num_processors;
+  if (whole.longest < 2 * kMinSplitKeys + kind.piece_cost || kind.extra_items == 0) return kWhole;
+  if (!kind.decode && whole.cost * options.kv_heads >= 3 * running * whole.longest) return kWhole;
+
+  int64_t best = kWhole, best_estimate = estimate(whole, options, kind), previous = kWhole;
+  for (const int64_t quarters : kWaves) {
+    const int64_t keys = ceil_div(4 * whole.keys * options.kv_heads, running * quarters);
+    const int64_t longest = std::max<int64_t>(kMinSplitKeys, ceil_div(keys, kSplitGranule) * kSplitGranule);
+    if (longest == previous || longest >= whole.longest) continue;
+    previous = longest;
+    const Load load = load_of(rows, options, kind, longest);
+    if (load.items > load.tiles + kind.extra_items) break;
+    const int64_t end = estimate(load, options, kind);
+    if (end < best_estimate) best = longest, best_estimate = end;
+  }
+  return best;
+}
+
+int32_t write_items(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions& options, const Class& kind,
+                    std::span<AttentionWorkItem> items) {
+  const int64_t longest = choose_longest(rows, options, kind);
+  size_t count = 0;
+  int32_t partials = 0;
+  for_each_tile(rows, options, kind, [&](const Tile& tile) {
+    const Pieces pieces = cut(tile, longest, kind);
+    CHECK_LE(count + size_t(pieces.count), items.size()) << "attention work list";
+    for (int32_t split = 0; split < pieces.count; ++split) {
+      const bool first = split == 0, last = split + 1 == pieces.count;
+      items[count++] = {.first_token = tile.row.first_token,
+                        .first_packed = tile.first_packed,
+                        .packed_end = tile.packed_end,
+                        .slot = tile.row.slot,
+                        .key_begin = first ? tile.key_begin : tile.base() + split * pieces.keys,
+                        .key_end = last ? tile.key_end : tile.base() + (split + 1) * pieces.keys,
+                        .partial = pieces.count > 1 ? partials : -1,
+                        .splits = pieces.count << 16 | split};
+    }
+    if (pieces.count > 1) partials += pieces.count;
+  });
+  CHECK_LE(int64_t(partials) * options.kv_heads * kind.tile_rows,
+           int64_t(kPartialRowsPerProcessor) * options.num_processors)
+      << "attention partials";
+  std::sort(items.begin(), items.begin() + int64_t(count), [](const AttentionWorkItem& a, const AttentionWorkItem& b) {
+    const int32_t a_keys = a.key_end - a.key_begin, b_keys = b.key_end - b.key_begin;
+    if (a_keys != b_keys) return a_keys > b_keys;
+    if (a.first_token != b.first_token) return a.first_token < b.first_token;
+    return a.first_packed != b.first_packed ? a.first_packed < b.first_packed : a.splits < b.splits;
+  });
+  return int32_t(count);
+}
+
+// Every split tile of n pieces adds n - 1 >= n / 2 items: partials are at most twice the extra items.
+int64_t most_extra_items(int32_t tile_rows, const AttentionPlanOptions& options) {
+  return int64_t(kPartialRowsPerProcessor) / 2 / tile_rows * options.num_processors / options.kv_heads;
+}
+
+// Few rows are cut finely enough for two waves; more only where there are tiles to even out.
+int64_t extra_decode_items(int64_t tiles, const AttentionPlanOptions& options) {
+  const int64_t two_waves = 2 * int64_t(kAttentionBlocksPerProcessor) * options.num_processors / options.kv_heads;
+  return std::min(std::max(two_waves, tiles), most_extra_items(kDecodeTileRows, options));
+}
+
+Class decode_class(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions& options) {
+  const auto tiles = std::count_if(rows.begin(), rows.end(), [&](const AttentionPlanRow& row) {
+    return row.count > 0 && packed_rows(row, options) <= kDecodeTileRows;
+  });
+  return {.tile_rows = kDecodeTileRows,
+          .decode = true,
+          .max_splits = kMaxDecodeSplits,
+          .piece_cost = 64,
+          .split_cost = 32,
+          .full_share = 67,  // memory bound: a block with fewer neighbours goes faster
+          .extra_items = extra_decode_items(tiles, options)};
+}
+
+Class prefill_class(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions& options) {
+  int64_t large_tiles = 0;
+  for (const AttentionPlanRow& row : rows)
+    if (packed_rows(row, options) > kDecodeTileRows)
+      large_tiles += ceil_div(packed_rows(row, options), kLargePrefillTileRows);
+  const bool many = large_tiles * options.kv_heads >= int64_t(kAttentionBlocksPerProcessor) * options.num_processors;
+  const int32_t tile_rows = many && options.head_dim <= 128 ? kLargePrefillTileRows : kPrefillTileRows;
+  return {.tile_rows = tile_rows,
+          .decode = false,
+          .max_splits = kMaxPrefillSplits,
+          .piece_cost = 64,
+          .split_cost = 64,
+          .full_share = 100,
+          .extra_items = many ? 0 : most_extra_items(kPrefillTileRows, options)};
+}
+
+void check_options(const AttentionPlanOptions& options) {
+  CHECK(options.group > 0 && options.kv_heads > 0 && options.num_processors > 0)
+      << "attention plan: group" << options.group << "KV heads" << options.kv_heads << "processors"
+      << options.num_processors;
+}
+
+}  // namespace
+
+AttentionWorkCapacity attention_work_capacity(int64_t max_tokens, int64_t max_rows,
+                                              const AttentionPlanOptions& options) {
+  check_options(options);
+  const int64_t rows = std::min(max_tokens, max_rows);
+  const int64_t prefill_tiles = max_tokens * options.group / kPrefillTileRows + rows;
+  return {.decode = rows + extra_decode_items(rows, options),
+          .prefill = prefill_tiles + most_extra_items(kPrefillTileRows, options)};
+}
+
+AttentionPlan plan_attention(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions& options,
+                             std::span<AttentionWorkItem> decode, std::span<AttentionWorkItem> prefill) {
+  check_options(options);
+  const Class large = prefill_class(rows, options);
+  return {.decode_items = write_items(rows, options, decode_class(rows, options), decode),
+          .prefill_items = write_items(rows, options, large, prefill),
+          .prefill_tile_rows = large.tile_rows};
+}
+
+}  // namespace trireme

@@ -1,0 +1,5 @@
+#include "kernels/cuda/paged_attention/launch.cuh"
+
+namespace trireme::cuda {
+template void launch_attention<80>(const AttentionArgs&, int, int64_t, const Stream&);
+}
