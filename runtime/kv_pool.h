@@ -16,6 +16,7 @@ struct KvGroupSpec {
   int64_t head_dim = 0;
   int32_t window = 0;       // 0: full
   int32_t block_size = 16;  // tokens
+  int64_t query_heads = 0;  // of this rank; a multiple of kv_heads
 };
 
 // Bytes one block takes on this rank, K and V over all its layers.

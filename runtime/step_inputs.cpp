@@ -4,34 +4,41 @@
 
 namespace trireme {
 
-int64_t StepInputsLimits::upload_bytes() const {
-  return PackedUpload::bytes_for(3 * int64_t(max_tokens) + 2 * max_rows + 1 + 2 * max_outputs) + 8 * 16;
+namespace {
+
+int64_t row_bytes(const StepInputsLimits& limits) {
+  return PackedUpload::bytes_for(3 * int64_t(limits.max_tokens) + 2 * limits.max_rows + 1 + 2 * limits.max_outputs) +
+         8 * 16;
 }
 
-StepInputsMemory::StepInputsMemory(const StepInputsLimits& limits, Device device)
-    : ids(DType::i32, {limits.max_tokens}, device), positions(DType::i32, {limits.max_tokens}, device) {
-  if (device.is_cuda()) packed = Tensor(DType::u8, {limits.upload_bytes()}, device);
+}  // namespace
+
+StepInputsMemory::StepInputsMemory(const StepInputsLimits& limits, const KvPool& kv_pool, Device device)
+    : limits(limits),
+      work_lists(kv_pool, limits.max_tokens, limits.max_rows, device),
+      upload_bytes(row_bytes(limits) + work_lists.upload_bytes()),
+      ids(DType::i32, {limits.max_tokens}, device),
+      positions(DType::i32, {limits.max_tokens}, device) {
+  if (device.is_cuda()) packed = Tensor(DType::u8, {upload_bytes}, device);
 }
 
-StepInputs::StepInputs(const StepInputsLimits& limits, const StepInputsMemory& memory, Device device,
-                       bool keep_draw_slots)
-    : limits_(limits),
-      upload_(device, limits.upload_bytes(), memory.packed),
-      ids_(memory.ids),
-      positions_(memory.positions) {
-  if (keep_draw_slots && device.is_cuda()) kept_draw_slots_ = Tensor(DType::i32, {limits.max_outputs}, device);
+StepInputs::StepInputs(StepInputsMemory& memory, Device device, bool keep_draw_slots)
+    : memory_(&memory), upload_(device, memory.upload_bytes, memory.packed) {
+  plan_rows_.reserve(size_t(memory.limits.max_rows));
+  if (keep_draw_slots && device.is_cuda()) kept_draw_slots_ = Tensor(DType::i32, {memory.limits.max_outputs}, device);
 }
 
 void StepInputs::prepare(const StepPlan& plan, const SlotTable& slots, int64_t padded_rows, const Stream& stream) {
   const auto tokens = int64_t(plan.num_tokens()), rows = int64_t(plan.rows.size()), outputs = int64_t(plan.outputs.size());
   shape_ = padded_rows > 0 ? StepShape{padded_rows, padded_rows, padded_rows} : StepShape{tokens, rows, outputs};
   CHECK(shape_.tokens >= tokens && shape_.rows >= rows && shape_.outputs >= outputs) << "padding of step" << plan.step;
-  CHECK_LE(shape_.tokens, limits_.max_tokens) << "tokens of step" << plan.step;
-  CHECK_LE(shape_.rows, limits_.max_rows) << "rows of step" << plan.step;
-  CHECK_LE(shape_.outputs, limits_.max_outputs) << "outputs of step" << plan.step;
+  CHECK_LE(shape_.tokens, memory_->limits.max_tokens) << "tokens of step" << plan.step;
+  CHECK_LE(shape_.rows, memory_->limits.max_rows) << "rows of step" << plan.step;
+  CHECK_LE(shape_.outputs, memory_->limits.max_outputs) << "outputs of step" << plan.step;
   lay_out();
   fill(plan, slots);
   fill_padding(tokens, rows, outputs);
+  memory_->work_lists.prepare(plan_rows_, padded_rows, upload_);
   upload_.upload(stream);
   draw_slots_ = all_draw_slots_.slice(0, 0, outputs);
   if (!kept_draw_slots_ || outputs == 0) return;
@@ -54,6 +61,7 @@ void StepInputs::lay_out() {
 void StepInputs::fill(const StepPlan& plan, const SlotTable& slots) {
   int32_t token = 0;
   max_row_tokens_ = max_context_ = 0;
+  plan_rows_.clear();
   for (size_t r = 0; r < plan.rows.size(); ++r) {
     const PlanRow& row = plan.rows[r];
     slots.info(row.slot);  // must be open
@@ -63,6 +71,7 @@ void StepInputs::fill(const StepPlan& plan, const SlotTable& slots) {
         << "ids of row" << r;
     host_.row_begin[r] = token;
     host_.row_slots[r] = row.slot;
+    plan_rows_.push_back({token, row.count, row.start, row.slot});
     for (int32_t i = 0; i < row.count; ++i, ++token) {
       host_.ids[token] = drawn ? kLastDrawn : plan.row_ids[size_t(row.ids_begin + i)];
       host_.positions[token] = row.start + i;
@@ -99,15 +108,19 @@ void StepInputs::resolve(const SlotTable& slots, const Stream& stream) const {
 }
 
 AttentionBatch StepInputs::batch(const SlotTable& slots, int group) const {
-  return {.positions = positions(),
-          .token_slots = token_slots_,
-          .row_begin = row_begin_,
-          .row_slots = row_slots_,
-          .block_table = slots.block_table(group),
-          .num_tokens = shape_.tokens,
-          .num_rows = shape_.rows,
-          .max_row_tokens = max_row_tokens_,
-          .max_context = max_context_};
+  AttentionBatch batch{.positions = positions(),
+                       .token_slots = token_slots_,
+                       .row_begin = row_begin_,
+                       .row_slots = row_slots_,
+                       .block_table = slots.block_table(group),
+                       .num_tokens = shape_.tokens,
+                       .num_rows = shape_.rows,
+                       .max_row_tokens = max_row_tokens_,
+                       .max_context = max_context_,
+                       .decode_work = {},
+                       .prefill_work = {}};
+  memory_->work_lists.set(batch, group);
+  return batch;
 }
 
 }  // namespace trireme

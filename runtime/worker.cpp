@@ -16,7 +16,13 @@ StepInputsLimits input_limits(const ClusterInfo& info) {
   return {info.max_batched_tokens, std::max(info.num_slots, 1), info.max_logit_rows};
 }
 
-int64_t most_decode_rows(const ClusterInfo& info) {
+// 0, and so no graphs, where one token's query heads make more than a decode tile: how attention is launched then
+// depends on the contexts.
+int64_t most_decode_rows(const ClusterInfo& info, const KvPool& kv_pool) {
+  for (int group = 0; group < kv_pool.num_groups(); ++group) {
+    const KvGroupSpec& spec = kv_pool.spec(group);
+    if (spec.kv_heads > 0 && spec.query_heads / spec.kv_heads > kDecodeTileRows) return 0;
+  }
   return std::min({info.num_slots, info.max_batched_tokens, info.max_logit_rows});
 }
 
@@ -88,12 +94,11 @@ void add_allowed(SampleBatch& batch, SampleRow& row, const std::vector<TokenId>&
 
 }  // namespace
 
-Worker::Entry::Entry(const StepInputsLimits& limits, const StepInputsMemory& memory, Device device,
-                     bool keep_draw_slots)
-    : inputs(limits, memory, device, keep_draw_slots),
+Worker::Entry::Entry(StepInputsMemory& memory, Device device, bool keep_draw_slots)
+    : inputs(memory, device, keep_draw_slots),
       done(device),
       feedback_sent(device),
-      received_draws(DType::i32, {limits.max_outputs}, device) {}
+      received_draws(DType::i32, {memory.limits.max_outputs}, device) {}
 
 Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, const ModelConfig& config,
                const Topology& topology, const ClusterInfo& info, WorkerGroups groups, Device device,
@@ -111,10 +116,10 @@ Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, co
       slots_(slot_table_options(info, topology, config), *kv_pool_, device),
       workspace_(device, model_->workspace_bytes(info.max_batched_tokens)),
       hidden_(activation_dtype(device), {info.max_batched_tokens, config.hidden_size}, device),
-      graphs_(device, graphs, most_decode_rows(info)),
-      inputs_memory_(input_limits(info), device) {
+      graphs_(device, graphs, most_decode_rows(info, *kv_pool_)),
+      inputs_memory_(input_limits(info), *kv_pool_, device) {
   for (int i = 0; i < ring_size(info); ++i)
-    ring_.emplace_back(input_limits(info), inputs_memory_, device, !topology.is_last_stage());
+    ring_.emplace_back(inputs_memory_, device, !topology.is_last_stage());
   if (!topology.is_last_stage()) return;
   const Range vocab = topology.shard(config.vocab_size);
   output_rows_ = Tensor(activation_dtype(device), {info.max_logit_rows, config.hidden_size}, device);

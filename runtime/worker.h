@@ -51,7 +51,7 @@ class Worker {
     Event done, feedback_sent;
     std::vector<PlanOutput> outputs;
     Tensor received_draws;  // [max_outputs] i32, earlier stages
-    Entry(const StepInputsLimits& limits, const StepInputsMemory& memory, Device device, bool keep_draw_slots);
+    Entry(StepInputsMemory& memory, Device device, bool keep_draw_slots);
   };
 
   Entry& entry(StepId step);

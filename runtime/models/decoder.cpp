@@ -76,7 +76,7 @@ void Decoder::make_groups(const ModelContext& context) {
   std::sort(windows.begin(), windows.end());
   windows.erase(std::unique(windows.begin(), windows.end()), windows.end());
   for (const int32_t window : windows)
-    groups_.push_back({0, heads_.kv.size(), config_.head_dim, window, context.block_size});
+    groups_.push_back({0, heads_.kv.size(), config_.head_dim, window, context.block_size, heads_.q.size()});
 }
 
 void Decoder::join_group(DecoderLayer& layer, int32_t window) {

@@ -58,7 +58,7 @@ Gpt2::Gpt2(const ModelContext& context) : config_(context.config), topology_(con
   ffn_ = topology_.shard(config_.intermediate_size);
   vocab_ = topology_.shard(config_.vocab_size);
   const Range stage = topology_.layer_range(config_.num_layers);
-  kv_group_ = {stage.size(), heads_.kv.size(), config_.head_dim, 0, context.block_size};
+  kv_group_ = {stage.size(), heads_.kv.size(), config_.head_dim, 0, context.block_size, heads_.q.size()};
 
   const bool first = topology_.is_first_stage(), last = topology_.is_last_stage();
   if (first || (last && config_.tie_word_embeddings))
