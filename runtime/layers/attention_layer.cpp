@@ -27,12 +27,12 @@ void AttentionLayer::normalize(TensorView q, TensorView k, StepContext& context)
   head_rms_norm(k, k_norm, norm_eps, context.stream);
 }
 
-void AttentionLayer::add_into(TensorView hidden, TensorView x, const RotaryEmbedding& rotary, int64_t kv_layer,
-                              StepContext& context) const {
+void AttentionLayer::add_into(Residual& residual, const LayerInput& input, const RotaryEmbedding& rotary,
+                              int64_t kv_layer, StepContext& context) const {
   WorkspaceScope scope(context.workspace);
-  const int64_t tokens = x.dim(0), q_heads = shape.heads.q.size(), kv_heads = shape.heads.kv.size(),
+  const int64_t tokens = residual.tokens(), q_heads = shape.heads.q.size(), kv_heads = shape.heads.kv.size(),
                 dim = shape.head_dim;
-  const TensorView fused = qkv.forward(x, context);
+  const TensorView fused = qkv.forward(input, context);
   const TensorView q = fused.slice(1, 0, q_heads * dim).reshape({tokens, q_heads, dim});
   const TensorView k = fused.slice(1, q_heads * dim, (q_heads + kv_heads) * dim).reshape({tokens, kv_heads, dim});
   const TensorView v =
@@ -46,7 +46,7 @@ void AttentionLayer::add_into(TensorView hidden, TensorView x, const RotaryEmbed
   kv_append(cache, k, v, batch, context.stream);
   const TensorView heads_out = context.workspace.take(activation_dtype(context.device), {tokens, q_heads, dim});
   paged_attention(heads_out, q, cache, batch, shape.options, context.stream);
-  output.add_into(hidden, heads_out.reshape({tokens, q_heads * dim}), context);
+  output.add_into(residual, heads_out.reshape({tokens, q_heads * dim}));
 }
 
 }  // namespace trireme

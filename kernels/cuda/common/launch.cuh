@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 #include "base/check.h"
 #include "base/cuda_check.h"
@@ -28,6 +29,20 @@ inline unsigned grid_size(int64_t blocks, int64_t limit = 0x7fffffff) {
 }
 
 inline void check_launch() { CUDA_CHECK(cudaGetLastError()); }
+
+// Launches a kernel that may start before its predecessor has ended: it calls wait_for_previous_kernel() (ptx.cuh).
+template <typename... Params, typename... Args>
+void launch_dependent(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes, const Stream& stream,
+                      Args&&... args) {
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid, config.blockDim = block;
+  config.dynamicSmemBytes = shared_bytes, config.stream = stream.get();
+  config.attrs = &early, config.numAttrs = 1;
+  CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...));
+}
 
 inline bool is_aligned(const void* pointer, size_t bytes) { return reinterpret_cast<uintptr_t>(pointer) % bytes == 0; }
 

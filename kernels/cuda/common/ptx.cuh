@@ -24,7 +24,43 @@ __device__ inline void copy_16_async(void* shared, const void* global, bool vali
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes)
                : "memory");
 }
+// The same where the whole 128-byte line will be wanted.
+__device__ inline void copy_16_async_of_line(void* shared, const void* global, bool valid) {
+  const int bytes = valid ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
+               "r"(bytes)
+               : "memory");
+}
 __device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+// Copies since the last call become a group; groups end in order.
+__device__ inline void end_copy_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Until at most kPending of this thread's groups are under way.
+template <int kPending>
+__device__ inline void wait_for_copy_groups() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+// 2^x to about 2 units in the last place, denormals flushed; 2^-inf = 0.
+__device__ inline float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// Programmatic dependent launch (launch_dependent): a kernel may start before its predecessor on the stream has ended. It
+// waits here before it reads what any kernel wrote or writes what any kernel may still read. Every grid waits in
+// at least one block, so that grids end in order.
+__device__ inline void wait_for_previous_kernel() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// The next kernel may be started once every block has called this or ended.
+__device__ inline void let_next_kernel_start() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 
 // Four 8x8 matrices of 16-bit elements. Lane l names row l % 8 of matrix l / 8; of matrix i it receives, in
 // out[i], the elements (l / 4, 2 (l % 4)) and (l / 4, 2 (l % 4) + 1).

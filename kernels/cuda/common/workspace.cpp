@@ -27,6 +27,7 @@ void* workspace(WorkspaceUse use, size_t bytes, const Stream& stream) {
   if (!piece.data) {
     CHECK_LE(pieces.size(), kMaxWorkspaces) << "streams that run kernels with scratch memory";
     piece = {device_allocate(stream.device(), bytes), bytes};
+    fill_zero_async(piece.data, bytes, stream.device(), stream);
   }
   CHECK_LE(bytes, piece.bytes) << "workspace grew";
   return piece.data;

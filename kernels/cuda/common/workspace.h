@@ -1,6 +1,6 @@
 #pragma once
 // Scratch memory of ops that need some, one piece per (device, stream, purpose), allocated at its first use and kept:
-// later calls never allocate, so captured graphs may hold its address. Work on one stream is ordered, so
+// zeroed then; later calls never allocate, so captured graphs may hold its address. Work on one stream is ordered, so
 // ops of one purpose share a piece without waiting. Any thread.
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace trireme::cuda {
 
-enum class WorkspaceUse { gemm, attention };
+enum class WorkspaceUse { gemm, attention, skinny };
 
 // A program uses a handful of streams; beyond kMaxWorkspaces live pieces this fails a CHECK rather than grow.
 inline constexpr size_t kMaxWorkspaces = 256;
