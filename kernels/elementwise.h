@@ -10,6 +10,11 @@ void silu_mul(TensorView out, TensorView gate_up, const Stream& stream);
 // out[t, c] = gelu_tanh(gate_up[t, c]) * gate_up[t, cols + c]; shapes as silu_mul.
 void gelu_mul(TensorView out, TensorView gate_up, const Stream& stream);
 
+enum class Activation { silu, gelu_tanh };  // of a gated layer
+inline void gated_mul(TensorView out, TensorView gate_up, Activation activation, const Stream& stream) {
+  activation == Activation::silu ? silu_mul(out, gate_up, stream) : gelu_mul(out, gate_up, stream);
+}
+
 // GELU, tanh approximation: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).   out may be x; activation dtype.
 void gelu_tanh(TensorView out, TensorView x, const Stream& stream);
 

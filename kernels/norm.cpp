@@ -11,6 +11,8 @@ void layer_norm(TensorView out, TensorView x, TensorView weight, TensorView bias
 void head_rms_norm(TensorView x, TensorView weight, float eps, const Stream& stream);
 void add_norm_partial(TensorView hidden, TensorView sum, TensorView bias, TensorView weight, float eps,
                       const Stream& stream);
+void add_rms_norm(TensorView normed, TensorView hidden, TensorView sum, TensorView bias, TensorView weight, float eps,
+                  const Stream& stream);
 void head_square_sums(TensorView sums, TensorView x, const Stream& stream);
 void rms_norm_by_sums(TensorView x, TensorView sums, int64_t length, TensorView weight, float eps,
                       const Stream& stream);
@@ -21,6 +23,8 @@ void layer_norm(TensorView out, TensorView x, TensorView weight, TensorView bias
 void head_rms_norm(TensorView x, TensorView weight, float eps, const Stream& stream);
 void add_norm_partial(TensorView hidden, TensorView sum, TensorView bias, TensorView weight, float eps,
                       const Stream& stream);
+void add_rms_norm(TensorView normed, TensorView hidden, TensorView sum, TensorView bias, TensorView weight, float eps,
+                  const Stream& stream);
 void head_square_sums(TensorView sums, TensorView x, const Stream& stream);
 void rms_norm_by_sums(TensorView x, TensorView sums, int64_t length, TensorView weight, float eps,
                       const Stream& stream);
@@ -35,6 +39,16 @@ void check_norm(const char* op, const TensorView& out, const TensorView& x, cons
   check_rows(op, "out", out, activation_dtype(device), device, {x.dim(0), x.dim(1)});
   check_contiguous(op, "weight", weight, DType::f32, device, {x.dim(1)});
   CHECK_GT(x.dim(1), 0) << op << "columns";
+}
+
+void check_added(const char* op, const TensorView& hidden, const TensorView& sum, const TensorView& bias,
+                 const TensorView& weight) {
+  CHECK_EQ(hidden.rank(), 2) << op << hidden.shape_text();
+  const Device device = hidden.device();
+  check_rows(op, "hidden", hidden, activation_dtype(device), device, {hidden.dim(0), hidden.dim(1)});
+  check_rows(op, "sum", sum, partial_dtype(device), device, {hidden.dim(0), hidden.dim(1)});
+  if (!bias.empty()) check_contiguous(op, "bias", bias, activation_dtype(device), device, {hidden.dim(1)});
+  check_contiguous(op, "weight", weight, DType::f32, device, {hidden.dim(1)});
 }
 
 }  // namespace
@@ -63,15 +77,17 @@ void head_rms_norm(TensorView x, TensorView weight, float eps, const Stream& str
 
 void add_norm_partial(TensorView hidden, TensorView sum, TensorView bias, TensorView weight, float eps,
                       const Stream& stream) {
-  CHECK_EQ(hidden.rank(), 2) << "add_norm_partial" << hidden.shape_text();
-  const Device device = hidden.device();
-  check_rows("add_norm_partial", "hidden", hidden, activation_dtype(device), device, {hidden.dim(0), hidden.dim(1)});
-  check_rows("add_norm_partial", "sum", sum, partial_dtype(device), device, {hidden.dim(0), hidden.dim(1)});
-  if (!bias.empty())
-    check_contiguous("add_norm_partial", "bias", bias, activation_dtype(device), device, {hidden.dim(1)});
-  check_contiguous("add_norm_partial", "weight", weight, DType::f32, device, {hidden.dim(1)});
+  check_added("add_norm_partial", hidden, sum, bias, weight);
   if (hidden.empty()) return;
-  BACKEND(device, add_norm_partial(hidden, sum, bias, weight, eps, stream));
+  BACKEND(hidden.device(), add_norm_partial(hidden, sum, bias, weight, eps, stream));
+}
+
+void add_rms_norm(TensorView normed, TensorView hidden, TensorView sum, TensorView bias, TensorView weight, float eps,
+                  const Stream& stream) {
+  check_added("add_rms_norm", hidden, sum, bias, weight);
+  check_rows("add_rms_norm", "normed", normed, hidden.dtype(), hidden.device(), {hidden.dim(0), hidden.dim(1)});
+  if (hidden.empty()) return;
+  BACKEND(hidden.device(), add_rms_norm(normed, hidden, sum, bias, weight, eps, stream));
 }
 
 void head_square_sums(TensorView sums, TensorView x, const Stream& stream) {

@@ -20,6 +20,11 @@ void head_rms_norm(TensorView x, TensorView weight, float eps, const Stream& str
 void add_norm_partial(TensorView hidden, TensorView sum, TensorView bias, TensorView weight, float eps,
                       const Stream& stream);
 
+// hidden += sum (+ bias), then normed = rms_norm(hidden): add_partial and rms_norm in one pass, the bits of the two.
+// Shapes as add_norm_partial; normed: like hidden.
+void add_rms_norm(TensorView normed, TensorView hidden, TensorView sum, TensorView bias, TensorView weight, float eps,
+                  const Stream& stream);
+
 // A norm over rows whose heads are spread over ranks, in two halves with a sum over the group between them. Each head's
 // sum is made by one rank and the others add zeros; heads are added in ascending order afterwards: so the bits do not
 // depend on how the heads were dealt out.

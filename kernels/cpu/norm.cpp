@@ -5,6 +5,8 @@
 #include "base/tensor.h"
 #include "kernels/cpu/loops.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/elementwise.h"
+#include "kernels/norm.h"
 
 namespace trireme::cpu {
 
@@ -47,6 +49,12 @@ void add_norm_partial(TensorView hidden, TensorView sum, TensorView bias, Tensor
       loops().add_row(hidden.as<float>() + t * hidden.stride(0), scratch.data(), cols);
     }
   });
+}
+
+void add_rms_norm(TensorView normed, TensorView hidden, TensorView sum, TensorView bias, TensorView weight, float eps,
+                  const Stream& stream) {
+  trireme::add_partial(hidden, sum, bias, stream);
+  trireme::rms_norm(normed, hidden, weight, eps, stream);
 }
 
 // In float64, where squares of float32 are exact, dimension by dimension.

@@ -1,7 +1,9 @@
 #include "kernels/elementwise.h"
 
 #include "kernels/cuda/common/launch.cuh"
+#include "kernels/cuda/common/ptx.cuh"
 #include "kernels/cuda/common/vector.cuh"
+#include "kernels/cuda/gated_activation.cuh"
 
 namespace trireme::cuda {
 namespace {
@@ -17,20 +19,12 @@ __device__ inline int64_t first_column() {
   return (int64_t(blockIdx.y) * kThreads + threadIdx.x) * kWidth;
 }
 
-struct Silu {
-  __device__ float operator()(float x) const { return x / (1.0f + expf(-x)); }
-};
-// 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
-struct GeluTanh {
-  __device__ float operator()(float x) const {
-    return 0.5f * x * (1.0f + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));
-  }
-};
-
 // out = activation(gate) * up
 template <int kWidth, typename Activation>
 __global__ void gated_kernel(bf16* out, const bf16* gate_up, int64_t cols, int64_t out_stride, int64_t in_stride,
                              Activation activation) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
   const int64_t c = first_column<kWidth>();
   if (c >= cols) return;
   const bf16* row = gate_up + int64_t(blockIdx.x) * in_stride;
@@ -43,6 +37,8 @@ __global__ void gated_kernel(bf16* out, const bf16* gate_up, int64_t cols, int64
 
 template <int kWidth>
 __global__ void gelu_tanh_kernel(bf16* out, const bf16* x, int64_t cols, int64_t out_stride, int64_t x_stride) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
   const int64_t c = first_column<kWidth>();
   if (c >= cols) return;
   float values[kWidth];
@@ -54,6 +50,8 @@ __global__ void gelu_tanh_kernel(bf16* out, const bf16* x, int64_t cols, int64_t
 // x *= factor
 template <int kWidth>
 __global__ void scale_kernel(bf16* x, float factor, int64_t cols, int64_t stride) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
   const int64_t c = first_column<kWidth>();
   if (c >= cols) return;
   bf16* to = x + int64_t(blockIdx.x) * stride + c;
@@ -65,6 +63,8 @@ __global__ void scale_kernel(bf16* x, float factor, int64_t cols, int64_t stride
 
 // x = cap tanh(x / cap)
 __global__ void soft_cap_kernel(float* x, float cap, int64_t cols, int64_t stride) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
   const int64_t c = first_column<1>();
   if (c >= cols) return;
   float& value = x[int64_t(blockIdx.x) * stride + c];
@@ -75,6 +75,8 @@ __global__ void soft_cap_kernel(float* x, float cap, int64_t cols, int64_t strid
 template <int kWidth>
 __global__ void add_partial_kernel(bf16* hidden, const bf16* sum, const bf16* bias, int64_t cols, int64_t hidden_stride,
                                    int64_t sum_stride) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
   const int64_t c = first_column<kWidth>();
   if (c >= cols) return;
   bf16* to = hidden + int64_t(blockIdx.x) * hidden_stride + c;
@@ -93,6 +95,8 @@ __global__ void add_partial_kernel(bf16* hidden, const bf16* sum, const bf16* bi
 template <int kWidth>
 __global__ void add_position_kernel(bf16* hidden, const int32_t* positions, const bf16* table, int64_t cols,
                                     int64_t hidden_stride, int64_t table_stride) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
   const int64_t c = first_column<kWidth>();
   if (c >= cols) return;
   bf16* to = hidden + int64_t(blockIdx.x) * hidden_stride + c;
@@ -107,6 +111,8 @@ __global__ void add_position_kernel(bf16* hidden, const int32_t* positions, cons
 template <typename Unit>
 __global__ void gather_rows_kernel(Unit* out, const Unit* x, const int32_t* indices, int64_t row_units,
                                    int64_t out_stride, int64_t x_stride) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
   const int64_t c = first_column<1>();
   if (c < row_units) out[int64_t(blockIdx.x) * out_stride + c] = x[int64_t(indices[blockIdx.x]) * x_stride + c];
 }
@@ -121,10 +127,9 @@ bool try_gather(const GatherBytes& g, const Stream& stream) {
   constexpr int64_t kUnit = sizeof(Unit);
   if (g.row_bytes % kUnit || g.out_stride % kUnit || g.x_stride % kUnit) return false;
   if (!is_aligned(g.out.data(), kUnit) || !is_aligned(g.x.data(), kUnit)) return false;
-  gather_rows_kernel<<<row_grid(g.out.dim(0), g.row_bytes / kUnit, 1), kThreads, 0, stream.get()>>>(
-      static_cast<Unit*>(g.out.data()), static_cast<const Unit*>(g.x.data()), i32_data(g.indices), g.row_bytes / kUnit,
-      g.out_stride / kUnit, g.x_stride / kUnit);
-  check_launch();
+  launch_dependent(gather_rows_kernel<Unit>, row_grid(g.out.dim(0), g.row_bytes / kUnit, 1), dim3(kThreads), 0,
+                   stream, static_cast<Unit*>(g.out.data()), static_cast<const Unit*>(g.x.data()),
+                   i32_data(g.indices), g.row_bytes / kUnit, g.out_stride / kUnit, g.x_stride / kUnit);
   return true;
 }
 
@@ -137,10 +142,9 @@ void launch_gated(TensorView out, TensorView gate_up, Activation activation, con
   if (out.empty()) return;
   const int64_t cols = out.dim(1);
   with_vector_width(rows_are_wide(out, cols) && rows_are_wide(gate_up, cols), [&](auto width) {
-    gated_kernel<width()><<<row_grid(out.dim(0), cols, width()), kThreads, 0, stream.get()>>>(
-        bf16_data(out), bf16_data(gate_up), cols, out.stride(0), gate_up.stride(0), activation);
+    launch_dependent(gated_kernel<width(), Activation>, row_grid(out.dim(0), cols, width()), dim3(kThreads), 0,
+                     stream, bf16_data(out), bf16_data(gate_up), cols, out.stride(0), gate_up.stride(0), activation);
   });
-  check_launch();
 }
 
 }  // namespace
@@ -154,10 +158,9 @@ void gelu_tanh(TensorView out, TensorView x, const Stream& stream) {
   if (out.empty()) return;
   const int64_t cols = out.dim(1);
   with_vector_width(rows_are_wide(out, cols) && rows_are_wide(x, cols), [&](auto width) {
-    gelu_tanh_kernel<width()><<<row_grid(out.dim(0), cols, width()), kThreads, 0, stream.get()>>>(
-        bf16_data(out), bf16_data(x), cols, out.stride(0), x.stride(0));
+    launch_dependent(gelu_tanh_kernel<width()>, row_grid(out.dim(0), cols, width()), dim3(kThreads), 0, stream,
+                     bf16_data(out), bf16_data(x), cols, out.stride(0), x.stride(0));
   });
-  check_launch();
 }
 
 void add_partial(TensorView hidden, TensorView sum, TensorView bias, const Stream& stream) {
@@ -166,20 +169,19 @@ void add_partial(TensorView hidden, TensorView sum, TensorView bias, const Strea
   const bf16* bias_data = bias.empty() ? nullptr : bf16_data(bias);
   const bool wide = rows_are_wide(hidden, cols) && rows_are_wide(sum, cols) && is_aligned(bias_data, 16);
   with_vector_width(wide, [&](auto width) {
-    add_partial_kernel<width()><<<row_grid(hidden.dim(0), cols, width()), kThreads, 0, stream.get()>>>(
-        bf16_data(hidden), bf16_data(sum), bias_data, cols, hidden.stride(0), sum.stride(0));
+    launch_dependent(add_partial_kernel<width()>, row_grid(hidden.dim(0), cols, width()), dim3(kThreads), 0, stream,
+                     bf16_data(hidden), bf16_data(sum), bias_data, cols, hidden.stride(0), sum.stride(0));
   });
-  check_launch();
 }
 
 void add_position_embedding(TensorView hidden, TensorView positions, TensorView table, const Stream& stream) {
   if (hidden.empty()) return;
   const int64_t cols = hidden.dim(1);
   with_vector_width(rows_are_wide(hidden, cols) && rows_are_wide(table, cols), [&](auto width) {
-    add_position_kernel<width()><<<row_grid(hidden.dim(0), cols, width()), kThreads, 0, stream.get()>>>(
-        bf16_data(hidden), i32_data(positions), bf16_data(table), cols, hidden.stride(0), table.stride(0));
+    launch_dependent(add_position_kernel<width()>, row_grid(hidden.dim(0), cols, width()), dim3(kThreads), 0, stream,
+                     bf16_data(hidden), i32_data(positions), bf16_data(table), cols, hidden.stride(0),
+                     table.stride(0));
   });
-  check_launch();
 }
 
 void gather_rows(TensorView out, TensorView x, TensorView indices, const Stream& stream) {
@@ -195,17 +197,16 @@ void scale(TensorView x, float factor, const Stream& stream) {
   if (x.empty()) return;
   const int64_t cols = x.dim(1);
   with_vector_width(rows_are_wide(x, cols), [&](auto width) {
-    scale_kernel<width()>
-        <<<row_grid(x.dim(0), cols, width()), kThreads, 0, stream.get()>>>(bf16_data(x), factor, cols, x.stride(0));
+    launch_dependent(scale_kernel<width()>, row_grid(x.dim(0), cols, width()), dim3(kThreads), 0, stream,
+                     bf16_data(x), factor, cols, x.stride(0));
   });
-  check_launch();
 }
 
 void soft_cap(TensorView x, float cap, const Stream& stream) {
   if (x.empty()) return;
   const int64_t cols = x.dim(1);
-  soft_cap_kernel<<<row_grid(x.dim(0), cols, 1), kThreads, 0, stream.get()>>>(f32_data(x), cap, cols, x.stride(0));
-  check_launch();
+  launch_dependent(soft_cap_kernel, row_grid(x.dim(0), cols, 1), dim3(kThreads), 0, stream, f32_data(x), cap, cols,
+                   x.stride(0));
 }
 
 }  // namespace trireme::cuda

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <optional>
+#include <unordered_map>
 
 #include "base/check.h"
 #include "kernels/cuda/common/workspace.h"
@@ -22,21 +24,38 @@ namespace trireme::cuda {
 namespace {
 
 constexpr size_t kWorkspaceBytes = size_t(32) << 20;
-constexpr size_t kMaxPlans = 16384;  // a few shapes times every batch size; then the cache starts anew
-constexpr int kMaxHeuristics = 8;
+constexpr int kHeuristics = 8;       // asked for where nothing was measured
+constexpr size_t kMaxPlans = 16384;  // a few shapes times every batch size; then a thread's plans start anew
 
-// device, tokens, out, in, x stride, out stride, float output, bias, alignments of weight, x and out.
-using PlanKey = std::array<int64_t, 11>;
+// device, tokens, out, in, x stride, out stride, float output, bias, addition, alignments of weight, x and out, and the
+// hash of the algorithm asked for.
+using PlanKey = std::array<int64_t, 13>;
 using Plan = std::optional<cublasLtMatmulAlgo_t>;  // empty: cuBLASLt cannot
+
+struct PlanKeyHash {
+  size_t operator()(const PlanKey& key) const {
+    uint64_t hash = 0;
+    for (int64_t value : key) hash = (hash ^ uint64_t(value)) * 0x9e3779b97f4a7c15u, hash ^= hash >> 29;
+    return size_t(hash);
+  }
+};
 
 int64_t alignment(const void* pointer) {
   const auto address = reinterpret_cast<uintptr_t>(pointer);
   return std::min<int64_t>(16, int64_t(address & (~address + 1)));
 }
 
-PlanKey plan_key(const Gemm& g, int device) {
-  return {device,         g.tokens,          g.out_features,      g.in_features,  g.x_stride,      g.out_stride,
-          g.out_is_float, g.bias != nullptr, alignment(g.weight), alignment(g.x), alignment(g.out)};
+int64_t hash_of(const GemmAlgorithm* algorithm) {
+  uint64_t hash = 0;
+  if (algorithm)
+    for (uint64_t word : *algorithm) hash = (hash + word + 1) * 0x9e3779b97f4a7c15u;
+  return int64_t(hash);
+}
+
+PlanKey plan_key(const Gemm& g, const GemmAlgorithm* algorithm, int device) {
+  return {device,         g.tokens,          g.out_features, g.in_features,       g.x_stride,     g.out_stride,
+          g.out_is_float, g.bias != nullptr, g.add_to_out,   alignment(g.weight), alignment(g.x), alignment(g.out),
+          hash_of(algorithm)};
 }
 
 // cuBLASLt is column-major: it sees out^T = weight^T' x^T with weight^T' the transpose of an [in, out] matrix. All
@@ -68,72 +87,97 @@ void describe(Problem& problem, const Gemm& g) {
   CUBLAS_CHECK(cublasLtMatrixLayoutInit(&problem.out, g.out_is_float ? CUDA_R_32F : CUDA_R_16BF, n, t, g.out_stride));
 }
 
-// The first heuristic. A tuner that times the candidates would take this function's place.
-Plan choose_plan(cublasLtHandle_t handle, const Problem& problem, const PlanKey& key) {
+using Heuristics = std::vector<cublasLtMatmulHeuristicResult_t>;
+
+Heuristics heuristics(cublasLtHandle_t handle, Problem& problem, const Gemm& g, int most) {
   cublasLtMatmulPreferenceOpaque_t preference;
   CUBLAS_CHECK(cublasLtMatmulPreferenceInit(&preference));
   set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t(kWorkspaceBytes));
   set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
-  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, uint32_t(key[8]));
-  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, uint32_t(key[9]));
-  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, uint32_t(key[10]));
-  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, uint32_t(key[10]));
-  std::array<cublasLtMatmulHeuristicResult_t, kMaxHeuristics> results{};
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, uint32_t(alignment(g.weight)));
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, uint32_t(alignment(g.x)));
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, uint32_t(alignment(g.out)));
+  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, uint32_t(alignment(g.out)));
+  Heuristics results(static_cast<size_t>(most));
   int found = 0;
-  const auto status = cublasLtMatmulAlgoGetHeuristic(
-      handle, const_cast<cublasLtMatmulDescOpaque_t*>(&problem.operation),
-      const_cast<cublasLtMatrixLayoutOpaque_t*>(&problem.weight), const_cast<cublasLtMatrixLayoutOpaque_t*>(&problem.x),
-      const_cast<cublasLtMatrixLayoutOpaque_t*>(&problem.out), const_cast<cublasLtMatrixLayoutOpaque_t*>(&problem.out),
-      &preference, kMaxHeuristics, results.data(), &found);
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return std::nullopt;
+  const auto status = cublasLtMatmulAlgoGetHeuristic(handle, &problem.operation, &problem.weight, &problem.x,
+                                                     &problem.out, &problem.out, &preference, most, results.data(),
+                                                     &found);
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return {};
   CUBLAS_CHECK(status);
-  for (int i = 0; i < found; ++i)
-    if (results[size_t(i)].state == CUBLAS_STATUS_SUCCESS) return results[size_t(i)].algo;
-  return std::nullopt;
+  results.resize(size_t(found));
+  std::erase_if(results, [](const auto& result) { return result.state != CUBLAS_STATUS_SUCCESS; });
+  return results;
 }
 
-class PlanCache {
- public:
-  // Made for the calling thread's current device, as every handle of a device is.
-  cublasLtHandle_t handle(int device) {
-    std::lock_guard lock(mutex_);
-    cublasLtHandle_t& handle = handles_[device];
-    if (!handle) CUBLAS_CHECK(cublasLtCreate(&handle));
-    return handle;
+// The algorithm asked for, where it takes this problem too (another number of tokens, a bias), else the first heuristic.
+Plan choose_plan(cublasLtHandle_t handle, Problem& problem, const Gemm& g, const GemmAlgorithm* asked) {
+  if (asked) {
+    cublasLtMatmulAlgo_t algorithm;
+    static_assert(sizeof algorithm == sizeof *asked);
+    std::memcpy(&algorithm, asked, sizeof algorithm);
+    cublasLtMatmulHeuristicResult_t result{};
+    const auto status = cublasLtMatmulAlgoCheck(handle, &problem.operation, &problem.weight, &problem.x, &problem.out,
+                                                &problem.out, &algorithm, &result);
+    if (status == CUBLAS_STATUS_SUCCESS && result.state == CUBLAS_STATUS_SUCCESS &&
+        result.workspaceSize <= kWorkspaceBytes)
+      return algorithm;
   }
+  const Heuristics results = heuristics(handle, problem, g, kHeuristics);
+  if (results.empty()) return std::nullopt;
+  return results.front().algo;
+}
 
-  Plan find(cublasLtHandle_t handle, const Problem& problem, const PlanKey& key) {
-    std::lock_guard lock(mutex_);
-    if (const auto it = plans_.find(key); it != plans_.end()) return it->second;
-    if (plans_.size() >= kMaxPlans) plans_.clear();
-    return plans_[key] = choose_plan(handle, problem, key);
-  }
+// Made for the calling thread's current device, as every handle of a device is. Of a thread, so that nobody waits.
+cublasLtHandle_t handle_of(int device) {
+  static std::mutex mutex;
+  static auto* handles = new std::map<int, cublasLtHandle_t>;  // the driver takes them back at exit
+  static thread_local std::array<cublasLtHandle_t, 16> known{};
+  const bool small = device >= 0 && size_t(device) < known.size();
+  if (small && known[size_t(device)]) return known[size_t(device)];
+  std::lock_guard lock(mutex);
+  cublasLtHandle_t& handle = (*handles)[device];
+  if (!handle) CUBLAS_CHECK(cublasLtCreate(&handle));
+  if (small) known[size_t(device)] = handle;
+  return handle;
+}
 
- private:
-  std::mutex mutex_;
-  std::map<int, cublasLtHandle_t> handles_;
-  std::map<PlanKey, Plan> plans_;
-};
-
-PlanCache& plan_cache() {
-  static auto* cache = new PlanCache;  // outlives every thread; the driver takes the handles back at exit
-  return *cache;
+const Plan& find_plan(cublasLtHandle_t handle, Problem& problem, const Gemm& g, const GemmAlgorithm* asked, int device) {
+  static thread_local std::unordered_map<PlanKey, Plan, PlanKeyHash> plans;
+  const PlanKey key = plan_key(g, asked, device);
+  if (const auto it = plans.find(key); it != plans.end()) return it->second;
+  if (plans.size() >= kMaxPlans) plans.clear();
+  return plans[key] = choose_plan(handle, problem, g, asked);
 }
 
 }  // namespace
 
-bool gemm(const Gemm& g, const Stream& stream) {
+bool gemm(const Gemm& g, const GemmAlgorithm* algorithm, const Stream& stream) {
   const int device = stream.device().index;
   Problem problem;
   describe(problem, g);
-  const cublasLtHandle_t handle = plan_cache().handle(device);
-  const Plan plan = plan_cache().find(handle, problem, plan_key(g, device));
+  const cublasLtHandle_t handle = handle_of(device);
+  const Plan& plan = find_plan(handle, problem, g, algorithm, device);
   if (!plan) return false;
-  const float alpha = 1, beta = 0;
+  const float alpha = 1, beta = g.add_to_out ? 1 : 0;
   CUBLAS_CHECK(cublasLtMatmul(handle, &problem.operation, &alpha, g.weight, &problem.weight, g.x, &problem.x, &beta,
                               g.out, &problem.out, g.out, &problem.out, &*plan,
                               workspace(WorkspaceUse::gemm, kWorkspaceBytes, stream), kWorkspaceBytes, stream.get()));
   return true;
 }
+
+std::vector<GemmAlgorithm> gemm_algorithms(const Gemm& g, int most, const Stream& stream) {
+  Problem problem;
+  describe(problem, g);
+  std::vector<GemmAlgorithm> algorithms;
+  for (const auto& result : heuristics(handle_of(stream.device().index), problem, g, most)) {
+    GemmAlgorithm bits{};
+    std::memcpy(bits.data(), &result.algo, sizeof bits);
+    algorithms.push_back(bits);
+  }
+  return algorithms;
+}
+
+size_t gemm_library_version() { return cublasLtGetVersion(); }
 
 }  // namespace trireme::cuda

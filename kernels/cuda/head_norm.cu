@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/common/head_sum.cuh"
 #include "kernels/cuda/common/launch.cuh"
+#include "kernels/cuda/common/ptx.cuh"
 #include "kernels/cuda/common/reduce.cuh"
 #include "kernels/cuda/common/vector.cuh"
 #include "kernels/norm.h"
@@ -83,6 +84,8 @@ __device__ inline void load_biased(const AddNormArgs& args, const bf16* from, in
 template <int kWidth>
 __global__ __launch_bounds__(kRowThreads) void add_norm_partial_kernel(AddNormArgs args) {
   __shared__ float partials[kWarpSize];
+  let_next_kernel_start();
+  wait_for_previous_kernel();
   const bf16* from = args.sum + int64_t(blockIdx.x) * args.sum_stride;
   bf16* to = args.hidden + int64_t(blockIdx.x) * args.hidden_stride;
   float squares = 0, values[kWidth], weights[kWidth], old[kWidth];
@@ -136,9 +139,8 @@ void add_norm_partial(TensorView hidden, TensorView sum, TensorView bias, Tensor
   const bool wide = rows_are_wide(hidden, cols) && rows_are_wide(sum, cols) && is_aligned(args.bias, 16) &&
                     is_aligned(args.weight, 16);
   with_vector_width(wide, [&](auto width) {
-    add_norm_partial_kernel<width()><<<grid_size(hidden.dim(0)), kRowThreads, 0, stream.get()>>>(args);
+    launch_dependent(add_norm_partial_kernel<width()>, dim3(grid_size(hidden.dim(0))), dim3(kRowThreads), 0, stream, args);
   });
-  check_launch();
 }
 
 }  // namespace trireme::cuda

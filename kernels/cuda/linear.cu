@@ -4,11 +4,18 @@
 
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/vector.cuh"
-#include "kernels/cuda/gemm.h"
-#include "kernels/cuda/skinny_linear.h"
+#include "kernels/cuda/linear_call.h"
+#include "kernels/cuda/plain_linear.h"
+#include "kernels/fused_linear.h"
 #include "kernels/random_fill.h"
 
 namespace trireme::cuda {
+
+void add_partial(TensorView hidden, TensorView sum, TensorView bias, const Stream& stream);
+void gelu_mul(TensorView out, TensorView gate_up, const Stream& stream);
+void rms_norm(TensorView out, TensorView x, TensorView weight, float eps, const Stream& stream);
+void silu_mul(TensorView out, TensorView gate_up, const Stream& stream);
+
 namespace {
 
 constexpr int kThreads = 256;
@@ -42,21 +49,6 @@ void add_bias(TensorView out, TensorView bias, bool keep, const Stream& stream) 
   check_launch();
 }
 
-bool use_skinny(TensorView x, const TensorView& weight) {
-  return x.dim(0) <= kSkinnyTokens && rows_are_wide(x, weight.dim(1)) && rows_are_wide(weight, weight.dim(1));
-}
-
-Gemm gemm_problem(TensorView out, TensorView x, TensorView weight) {
-  Gemm g;
-  g.out = out.data(), g.x = bf16_data(x), g.weight = bf16_data(weight);
-  g.out_is_float = out.dtype() == DType::f32;
-  g.tokens = x.dim(0), g.out_features = weight.dim(0), g.in_features = weight.dim(1);
-  // The stride of a single row is anything; cuBLASLt wants at least the row.
-  g.out_stride = g.tokens > 1 ? out.stride(0) : g.out_features;
-  g.x_stride = g.tokens > 1 ? x.stride(0) : g.in_features;
-  return g;
-}
-
 }  // namespace
 
 LinearWeight make_linear_weight(Device device, DType, int64_t out_features, int64_t in_features, int granule) {
@@ -81,12 +73,47 @@ void linear(TensorView out, TensorView x, const LinearWeight& weight, TensorView
   if (out.empty()) return;
   if (weight.in_features == 0) return add_bias(out, bias, /*keep=*/false, stream);
   const TensorView data = weight.data;
-  if (use_skinny(x, data)) return skinny_linear(out, x, data, bias, stream);
+  if (try_skinny({out, x, data, bias}, stream)) return;
   Gemm problem = gemm_problem(out, x, data);
   const bool fused_bias = !bias.empty() && !problem.out_is_float && is_aligned(bias.data(), 16);
   if (fused_bias) problem.bias = bf16_data(bias);
-  if (!gemm(problem, stream)) return skinny_linear(out, x, data, bias, stream);
+  if (!gemm(problem, gemm_algorithm(problem), stream)) return plain_linear(out, x, data, bias, stream);
   if (!bias.empty() && !fused_bias) add_bias(out, bias, /*keep=*/true, stream);
+}
+
+void linear_residual(TensorView hidden, TensorView x, const LinearWeight& weight, TensorView bias, TensorView sum,
+                     const Stream& stream) {
+  const TensorView data = weight.data;
+  const bool aligned_bias = bias.empty() || is_aligned(bias.data(), 16);
+  if (weight.in_features > 0 && aligned_bias) {
+    if (try_skinny({.out = hidden, .x = x, .weight = data, .bias = bias, .epilogue = SkinnyEpilogue::add}, stream))
+      return;
+    Gemm problem = gemm_problem(hidden, x, data);
+    problem.add_to_out = true;
+    if (!bias.empty()) problem.bias = bf16_data(bias);
+    if (gemm(problem, gemm_algorithm(problem), stream)) return;
+  }
+  cuda::linear(sum, x, weight, TensorView(), stream);
+  cuda::add_partial(hidden, sum, bias, stream);
+}
+
+void norm_linear(TensorView out, TensorView x, const InputNorm& norm, const LinearWeight& weight, TensorView bias,
+                 TensorView normed, const Stream& stream) {
+  if (norm.weight.empty()) return cuda::linear(out, x, weight, bias, stream);
+  if (try_skinny({out, x, weight.data, bias, norm.weight, norm.eps}, stream)) return;
+  cuda::rms_norm(normed, x, norm.weight, norm.eps, stream);
+  cuda::linear(out, normed, weight, bias, stream);
+}
+
+void norm_gated_linear(TensorView out, TensorView x, const InputNorm& norm, const LinearWeight& weight, TensorView bias,
+                       Activation activation, const GatedScratch& scratch, const Stream& stream) {
+  const bool gelu = activation == Activation::gelu_tanh;
+  if (try_skinny({out, x, weight.data, bias, norm.weight, norm.eps, SkinnyEpilogue::gated, gelu}, stream)) return;
+  cuda::norm_linear(scratch.gate_up, x, norm, weight, bias, scratch.normed, stream);
+  if (gelu)
+    cuda::gelu_mul(out, scratch.gate_up, stream);
+  else
+    cuda::silu_mul(out, scratch.gate_up, stream);
 }
 
 }  // namespace trireme::cuda

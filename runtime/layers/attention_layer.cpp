@@ -41,16 +41,16 @@ void AttentionLayer::append(TensorView fused, TensorView cache, const RotaryEmbe
   rope_append(fused, cache, options, batch, context.stream);
 }
 
-void AttentionLayer::add_into(TensorView hidden, TensorView x, const RotaryEmbedding& rotary, int64_t kv_layer,
-                              StepContext& context) const {
+void AttentionLayer::add_into(Residual& residual, const LayerInput& input, const RotaryEmbedding& rotary,
+                              int64_t kv_layer, StepContext& context) const {
   WorkspaceScope scope(context.workspace);
-  const int64_t tokens = x.dim(0), q_heads = shape.heads.q.size(), dim = shape.head_dim;
-  const TensorView fused = qkv.forward(x, context), cache = context.kv_pool.layer(shape.group, kv_layer);
+  const int64_t tokens = residual.tokens(), q_heads = shape.heads.q.size(), dim = shape.head_dim;
+  const TensorView fused = qkv.forward(input, context), cache = context.kv_pool.layer(shape.group, kv_layer);
   append(fused, cache, rotary, context);
   const TensorView q = QkvHeads(fused, shape.heads.kv.size(), dim).q;
   const TensorView heads_out = context.workspace.take(activation_dtype(context.device), {tokens, q_heads, dim});
   paged_attention(heads_out, q, cache, context.batches[size_t(shape.group)], shape.options, context.stream);
-  output.add_into(hidden, heads_out.reshape({tokens, q_heads * dim}), context);
+  output.add_into(residual, heads_out.reshape({tokens, q_heads * dim}));
 }
 
 }  // namespace trireme

@@ -31,9 +31,9 @@ struct AttentionLayer {
   Tensor q_norm, k_norm;  // f32
   float norm_eps = 0;
 
-  // hidden += attention(x).   x: [T, hidden] (normalized).
+  // residual += attention(input).   input: [T, hidden].
   // kv_layer: the layer's index among this rank's layers of the group.
-  void add_into(TensorView hidden, TensorView x, const RotaryEmbedding& rotary, int64_t kv_layer,
+  void add_into(Residual& residual, const LayerInput& input, const RotaryEmbedding& rotary, int64_t kv_layer,
                 StepContext& context) const;
 
  private:

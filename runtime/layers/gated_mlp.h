@@ -5,23 +5,27 @@
 
 namespace trireme {
 
-enum class Activation { silu, gelu_tanh };
-
 struct GatedMlp {
   ColumnParallelLinear gate_up;  // rows: gate, up
   RowParallelLinear down;
   Activation activation = Activation::silu;
 
-  // hidden += mlp(x).   x: [T, hidden] (normalized).
-  void add_into(TensorView hidden, TensorView x, StepContext& context) const {
+  // residual += mlp(input).   input: [T, hidden].
+  void add_into(Residual& residual, const LayerInput& input, StepContext& context) const {
     WorkspaceScope scope(context.workspace);
-    const TensorView fused = gate_up.forward(x, context);
-    const TensorView inner = context.workspace.take(fused.dtype(), {fused.dim(0), fused.dim(1) / 2});
-    if (activation == Activation::silu)
-      silu_mul(inner, fused, context.stream);
-    else
-      gelu_mul(inner, fused, context.stream);
-    down.add_into(hidden, inner, context);
+    down.add_into(residual, inner(input, context));
+  }
+
+ private:
+  // activation(gate) * up: [T, this rank's inner features], from the workspace.
+  TensorView inner(const LayerInput& input, StepContext& context) const {
+    const DType dtype = activation_dtype(context.device);
+    const int64_t tokens = input.x.dim(0), features = gate_up.weight.out_features;
+    const TensorView out = context.workspace.take(dtype, {tokens, features / 2});
+    WorkspaceScope scope(context.workspace);
+    const GatedScratch scratch{take_normed(input, context), context.workspace.take(dtype, {tokens, features})};
+    norm_gated_linear(out, input.x, input.norm, gate_up.weight, gate_up.bias, activation, scratch, context.stream);
+    return out;
   }
 };
 

@@ -4,20 +4,28 @@
 
 #include "base/backend_traits.h"
 #include "kernels/elementwise.h"
-#include "kernels/linear.h"
-#include "kernels/norm.h"
+#include "kernels/fused_linear.h"
+#include "runtime/layers/residual.h"
 #include "runtime/step_context.h"
 
 namespace trireme {
+
+// Work space for an input's norm, should it have one.
+inline TensorView take_normed(const LayerInput& input, StepContext& context) {
+  if (input.norm.weight.empty()) return TensorView();
+  return context.workspace.take(input.x.dtype(), {input.x.dim(0), input.x.dim(1)});
+}
 
 struct ColumnParallelLinear {
   LinearWeight weight;
   Tensor bias;  // this rank's, activation dtype; may be empty
 
   // [T, this rank's output features], from the workspace.
-  TensorView forward(TensorView x, StepContext& context) const {
-    TensorView out = context.workspace.take(activation_dtype(context.device), {x.dim(0), weight.out_features});
-    linear(out, x, weight, bias, context.stream);
+  TensorView forward(const LayerInput& input, StepContext& context) const {
+    const TensorView out =
+        context.workspace.take(activation_dtype(context.device), {input.x.dim(0), weight.out_features});
+    WorkspaceScope scope(context.workspace);
+    norm_linear(out, input.x, input.norm, weight, bias, take_normed(input, context), context.stream);
     return out;
   }
 };
@@ -28,17 +36,8 @@ struct RowParallelLinear {
   Tensor norm;  // [out] f32: what is added to hidden goes through this RMSNorm first (Gemma 2); may be empty
   float norm_eps = 0;
 
-  // hidden += [norm of] (sum over ranks of x * weight^T (+ bias)).   hidden: [T, out] whole and equal on every rank.
-  void add_into(TensorView hidden, TensorView x, StepContext& context) const {
-    WorkspaceScope scope(context.workspace);
-    TensorView sum = context.workspace.take(partial_dtype(context.device), {x.dim(0), weight.out_features});
-    linear(sum, x, weight, TensorView(), context.stream);
-    context.tp_group.all_reduce_sum(sum, context.stream);
-    if (norm)
-      add_norm_partial(hidden, sum, bias, norm, norm_eps, context.stream);
-    else
-      add_partial(hidden, sum, bias, context.stream);
-  }
+  // residual += [norm of] (sum over ranks of x * weight^T (+ bias)).
+  void add_into(Residual& residual, TensorView x) const { residual.add(x, weight, {bias, {norm, norm_eps}}); }
 };
 
 }  // namespace trireme

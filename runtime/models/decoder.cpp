@@ -21,7 +21,6 @@ class Decoder final : public Model {
  private:
   void make_groups(const ModelContext& context);
   void join_group(DecoderLayer& layer, int32_t window);
-  TensorView normed(TensorView hidden, const Tensor& weight, StepContext& context) const;
   const RotaryEmbedding& rotary_of(const DecoderLayer& layer) const {
     return windowed_rotary_ && layer.windowed ? *windowed_rotary_ : rotary_;
   }
@@ -90,7 +89,7 @@ void Decoder::join_group(DecoderLayer& layer, int32_t window) {
 int64_t Decoder::workspace_bytes(int64_t tokens) const {
   const int64_t q = heads_.q.size() * config_.head_dim, kv = heads_.kv.size() * config_.head_dim;
   const int64_t attention = config_.hidden_size + 2 * q + 2 * kv, mlp = config_.hidden_size + 3 * ffn_.size();
-  const int64_t sums = 8 * std::max(config_.hidden_size, config_.num_heads + config_.num_kv_heads);
+  const int64_t sums = 8 * (config_.hidden_size + config_.num_heads + config_.num_kv_heads);
   return tokens * (4 * std::max(attention, mlp) + sums) + 16 * 256;
 }
 
@@ -102,30 +101,25 @@ void Decoder::embed(TensorView hidden, StepContext& context) {
   scale(hidden, hidden.dtype() == DType::bf16 ? bf16_to_f32(f32_to_bf16(factor)) : factor, context.stream);
 }
 
-// What a sublayer reads: `hidden` itself where there is no norm.
-TensorView Decoder::normed(TensorView hidden, const Tensor& weight, StepContext& context) const {
-  if (!weight) return hidden;
-  const TensorView out = context.workspace.take(hidden.dtype(), {hidden.dim(0), config_.hidden_size});
-  rms_norm(out, hidden, weight, eps(), context.stream);
-  return out;
-}
-
 void Decoder::layers(TensorView hidden, StepContext& context) {
+  WorkspaceScope stream_scope(context.workspace);
+  Residual residual(hidden, context);
   for (const DecoderLayer& layer : layers_) {
     {
       WorkspaceScope scope(context.workspace);
-      const TensorView x = normed(hidden, layer.attention_norm, context);
-      layer.attention.add_into(hidden, x, rotary_of(layer), layer.kv_layer, context);
+      const LayerInput input = residual.input(layer.attention_norm, eps());
+      layer.attention.add_into(residual, input, rotary_of(layer), layer.kv_layer, context);
     }
     WorkspaceScope scope(context.workspace);
-    layer.mlp.add_into(hidden, normed(hidden, layer.mlp_norm, context), context);
+    layer.mlp.add_into(residual, residual.input(layer.mlp_norm, eps()), context);
     if (is_marked(&layer - layers_.data(), hidden.dim(0))) mark_progress(context.device, context.stream);
   }
+  residual.hidden();
 }
 
 void Decoder::logits(TensorView logits, TensorView rows, StepContext& context) {
-  rms_norm(rows, rows, final_norm_, eps(), context.stream);
-  linear(logits, rows, config_.tie_word_embeddings ? embedding_ : output_, TensorView(), context.stream);
+  const LinearWeight& weight = config_.tie_word_embeddings ? embedding_ : output_;
+  norm_linear(logits, rows, {final_norm_, eps()}, weight, TensorView(), /*normed=*/rows, context.stream);
   if (config_.logits_soft_cap > 0) soft_cap(logits, float(config_.logits_soft_cap), context.stream);
 }
 

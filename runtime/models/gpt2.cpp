@@ -36,7 +36,8 @@ class Gpt2 final : public Model {
   AttentionLayer load_attention(int64_t index, WeightLoader& loader) const;
   Gpt2Layer load_layer(int64_t index, WeightLoader& loader) const;
   void norm(TensorView out, TensorView x, const LayerNormWeights& weights, StepContext& context) const;
-  void mlp(const Gpt2Layer& layer, TensorView hidden, StepContext& context) const;
+  void mlp(const Gpt2Layer& layer, Residual& residual, StepContext& context) const;
+  TensorView normed(Residual& residual, const LayerNormWeights& weights, StepContext& context) const;
   std::string name(int64_t layer, std::string_view suffix) const { return layer_name(prefix_ + "h", layer, suffix); }
 
   ModelConfig config_;
@@ -125,26 +126,34 @@ void Gpt2::norm(TensorView out, TensorView x, const LayerNormWeights& weights, S
   layer_norm(out, x, weights.weight, weights.bias, float(config_.norm_eps), context.stream);
 }
 
-void Gpt2::mlp(const Gpt2Layer& layer, TensorView hidden, StepContext& context) const {
+// From the workspace.
+TensorView Gpt2::normed(Residual& residual, const LayerNormWeights& weights, StepContext& context) const {
+  const TensorView hidden = residual.hidden();
+  const TensorView out = context.workspace.take(hidden.dtype(), {hidden.dim(0), config_.hidden_size});
+  norm(out, hidden, weights, context);
+  return out;
+}
+
+void Gpt2::mlp(const Gpt2Layer& layer, Residual& residual, StepContext& context) const {
   WorkspaceScope scope(context.workspace);
-  const TensorView normed = context.workspace.take(hidden.dtype(), {hidden.dim(0), config_.hidden_size});
-  norm(normed, hidden, layer.mlp_norm, context);
-  const TensorView up = layer.up.forward(normed, context);
+  const TensorView up = layer.up.forward(normed(residual, layer.mlp_norm, context), context);
   gelu_tanh(up, up, context.stream);
-  layer.down.add_into(hidden, up, context);
+  layer.down.add_into(residual, up);
 }
 
 void Gpt2::layers(TensorView hidden, StepContext& context) {
+  WorkspaceScope stream_scope(context.workspace);
+  Residual residual(hidden, context);
   for (size_t i = 0; i < layers_.size(); ++i) {
     {
       WorkspaceScope scope(context.workspace);
-      const TensorView normed = context.workspace.take(hidden.dtype(), {hidden.dim(0), config_.hidden_size});
-      norm(normed, hidden, layers_[i].attention_norm, context);
-      layers_[i].attention.add_into(hidden, normed, RotaryEmbedding(), int64_t(i), context);
+      const TensorView input = normed(residual, layers_[i].attention_norm, context);
+      layers_[i].attention.add_into(residual, input, RotaryEmbedding(), int64_t(i), context);
     }
-    mlp(layers_[i], hidden, context);
+    mlp(layers_[i], residual, context);
     if (is_marked(int64_t(i), hidden.dim(0))) mark_progress(context.device, context.stream);
   }
+  residual.hidden();
 }
 
 void Gpt2::logits(TensorView logits, TensorView rows, StepContext& context) {
