@@ -6,6 +6,7 @@
 #include "base/backend_traits.h"
 #include "base/log.h"
 #include "runtime/kv_sizing.h"
+#include "runtime/linear_tuning.h"
 
 namespace trireme {
 namespace {
@@ -120,6 +121,7 @@ RankRuntime::RankRuntime(Cluster& cluster, const Checkpoint& checkpoint, const R
   cluster.barrier();  // nobody sizes its cache while a rank of the same host is still loading
 
   info_ = cluster_info(topology, checkpoint.config, options);
+  tune_linear_layers(*model, cluster, info_.max_batched_tokens, info_.max_logit_rows);
   const KvSizing sizing = kv_sizing(*model, checkpoint.config, options, device);
   const KvSize size = size_kv(cluster, options, sizing, step_bytes(*model, topology, checkpoint.config, info_));
   info_.max_model_len = int32_t(size.max_model_len);

@@ -3,6 +3,7 @@
 // Both ends are joined with the linear layers they stand at: on one rank inside those layers, on several ranks, where
 // a sum over the group lies between, with each other.
 
+#include "base/backend_traits.h"
 #include "kernels/fused_linear.h"
 #include "kernels/norm.h"
 #include "runtime/step_context.h"

@@ -14,6 +14,7 @@ class Decoder final : public Model {
 
   std::vector<KvGroupSpec> kv_groups() const override { return groups_; }
   int64_t workspace_bytes(int64_t tokens) const override;
+  std::vector<LinearUse> linear_layers() const override;
   void embed(TensorView hidden, StepContext& context) override;
   void layers(TensorView hidden, StepContext& context) override;
   void logits(TensorView logits, TensorView rows, StepContext& context) override;
@@ -91,6 +92,16 @@ int64_t Decoder::workspace_bytes(int64_t tokens) const {
   const int64_t attention = config_.hidden_size + 2 * q + 2 * kv, mlp = config_.hidden_size + 3 * ffn_.size();
   const int64_t sums = 8 * (config_.hidden_size + config_.num_heads + config_.num_kv_heads);
   return tokens * (4 * std::max(attention, mlp) + sums) + 16 * 256;
+}
+
+std::vector<LinearUse> Decoder::linear_layers() const {
+  std::vector<LinearUse> uses;
+  for (const DecoderLayer& layer : layers_)
+    for (const LinearWeight* weight : {&layer.attention.qkv.weight, &layer.attention.output.weight,
+                                       &layer.mlp.gate_up.weight, &layer.mlp.down.weight})
+      uses.push_back({weight, activation_dtype(weight->device())});
+  if (final_norm_) uses.push_back({config_.tie_word_embeddings ? &embedding_ : &output_, kLogitsDType});
+  return uses;
 }
 
 void Decoder::embed(TensorView hidden, StepContext& context) {

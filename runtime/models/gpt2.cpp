@@ -27,6 +27,7 @@ class Gpt2 final : public Model {
 
   std::vector<KvGroupSpec> kv_groups() const override { return {kv_group_}; }
   int64_t workspace_bytes(int64_t tokens) const override;
+  std::vector<LinearUse> linear_layers() const override;
   void embed(TensorView hidden, StepContext& context) override;
   void layers(TensorView hidden, StepContext& context) override;
   void logits(TensorView logits, TensorView rows, StepContext& context) override;
@@ -114,6 +115,16 @@ int64_t Gpt2::workspace_bytes(int64_t tokens) const {
   const int64_t attention = config_.hidden_size + 4 * heads_.q.size() * config_.head_dim,
                 mlp = config_.hidden_size + ffn_.size();
   return tokens * (4 * std::max(attention, mlp) + 8 * config_.hidden_size) + 16 * 256;
+}
+
+std::vector<LinearUse> Gpt2::linear_layers() const {
+  std::vector<LinearUse> uses;
+  for (const Gpt2Layer& layer : layers_)
+    for (const LinearWeight* weight :
+         {&layer.attention.qkv.weight, &layer.attention.output.weight, &layer.up.weight, &layer.down.weight})
+      uses.push_back({weight, activation_dtype(weight->device())});
+  if (final_norm_.weight) uses.push_back({config_.tie_word_embeddings ? &embedding_ : &output_, kLogitsDType});
+  return uses;
 }
 
 void Gpt2::embed(TensorView hidden, StepContext& context) {

@@ -22,12 +22,21 @@ struct ModelContext {
   int64_t max_model_len = 0;  // the longest sequence that may be asked for
 };
 
+// A linear layer's weight and the dtype of what it makes.
+struct LinearUse {
+  const LinearWeight* weight;
+  DType out;
+};
+
 class Model {
  public:
   virtual ~Model() = default;
   virtual std::vector<KvGroupSpec> kv_groups() const = 0;  // this rank's, by group
   // Bytes of workspace forward() takes for that many tokens, beside hidden and logits.
   virtual int64_t workspace_bytes(int64_t tokens) const = 0;
+
+  // All linear layers, for a measurement before the first step.
+  virtual std::vector<LinearUse> linear_layers() const = 0;
 
   // First stage only: hidden[t, :] = embedding of context.ids[t].   hidden: [T, hidden_size] activation dtype.
   virtual void embed(TensorView hidden, StepContext& context) = 0;

@@ -1,5 +1,6 @@
 #include "kernels/norm.h"
 
+#include "kernels/elementwise.h"
 #include "tests/support/backend.h"
 #include "tests/support/tensors.h"
 
@@ -94,6 +95,30 @@ TEST_P(NormTest, AddNormPartialAddsTheNormedSum) {
       std::vector<double> expected = reference_norm(biased, weight, {}, 1e-5, rows, cols);
       for (size_t i = 0; i < expected.size(); ++i) expected[i] += double(hidden[i]);
       expect_close(to_host(view, stream()), expected, tolerance());
+    }
+  }
+}
+
+TEST_P(NormTest, AddRmsNormIsAnAdditionAndANorm) {
+  for (auto [rows, cols] : {std::pair<int64_t, int64_t>{1, 1}, {3, 7}, {5, 576}, {2, 4096}, {1, 8200}, {70, 33}}) {
+    for (const bool with_bias : {false, true}) {
+      SCOPED_TRACE(testing::Message() << rows << " x " << cols << (with_bias ? " with bias" : ""));
+      const Values old = rounded(random_values(rows * cols, 1, 3), activation()),
+                   added = rounded(random_values(rows * cols, 2, 3), partial()), weights = random_values(cols, 3, 2);
+      const Tensor sum = to_device(added, {rows, cols}, partial(), stream()),
+                   weight = to_device(weights, {cols}, DType::f32, stream()),
+                   bias = to_device(rounded(random_values(cols, 4), activation()), {cols}, activation(), stream());
+      const TensorView bias_view = with_bias ? bias.view() : TensorView();
+      Tensor owner;
+      const TensorView hidden = strided(owner, rows, cols, 8, activation(), stream());
+      upload_rows(hidden, old, stream());
+      const Tensor normed(activation(), {rows, cols}, device()), expected_normed(activation(), {rows, cols}, device());
+      add_rms_norm(normed, hidden, sum, bias_view, weight, 1e-5f, stream());
+      const Tensor expected = to_device(old, {rows, cols}, activation(), stream());
+      add_partial(expected, sum, bias_view, stream());
+      rms_norm(expected_normed, expected, weight, 1e-5f, stream());
+      expect_identical(to_host(hidden, stream()), to_host(expected, stream()), "the sum");
+      expect_identical(to_host(normed, stream()), to_host(expected_normed, stream()), "the norm");
     }
   }
 }

@@ -1,0 +1,54 @@
+#include "runtime/linear_tuning.h"
+
+#include <chrono>
+#include <cstring>
+#include <map>
+#include <tuple>
+
+#include "base/backend_traits.h"
+#include "base/log.h"
+#include "kernels/linear_tuning.h"
+
+namespace trireme {
+namespace {
+
+int64_t tune_shapes(const Model& model, int64_t max_tokens, int64_t max_logit_rows, const Stream& stream) {
+  std::map<std::tuple<int64_t, int64_t, DType>, std::vector<const LinearWeight*>> shapes;
+  for (const LinearUse& use : model.linear_layers())
+    shapes[{use.weight->out_features, use.weight->in_features, use.out}].push_back(use.weight);
+  int64_t measured = 0;
+  for (const auto& [shape, weights] : shapes) {
+    const DType out = std::get<DType>(shape);
+    const int64_t most = out == kLogitsDType ? max_logit_rows : max_tokens;
+    measured += tune_linear(weights, out, tuned_token_counts(most), stream);
+  }
+  return measured;
+}
+
+// Other GPUs than rank 0's keep their own choices: the text names its machine.
+void agree(Cluster& cluster, const std::string& machine) {
+  const std::string text = format_linear_choices(linear_choices(), machine);
+  std::vector<std::byte> bytes(text.size());
+  std::memcpy(bytes.data(), text.data(), text.size());
+  bytes = cluster.broadcast_bytes(std::move(bytes));
+  adopt_linear_choices(parse_linear_choices({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, machine));
+}
+
+}  // namespace
+
+void tune_linear_layers(const Model& model, Cluster& cluster, int64_t max_tokens, int64_t max_logit_rows) {
+  if (cluster.device().is_cpu()) return;
+  const auto start = std::chrono::steady_clock::now();
+  const Stream stream(cluster.device());
+  const std::string machine = linear_tuning_machine(cluster.device()), file = linear_tuning_file(machine);
+  load_linear_choices(file, machine);
+  const int64_t measured = tune_shapes(model, max_tokens, max_logit_rows, stream);
+  agree(cluster, machine);
+  if (measured == 0) return;
+  save_linear_choices(file, machine);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (cluster.topology().rank() == 0)
+    log_info("{} linear shapes and batch sizes measured in {:.1f} s, kept in {}", measured, seconds, file);
+}
+
+}  // namespace trireme

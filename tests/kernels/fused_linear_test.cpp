@@ -1,0 +1,250 @@
+#include "kernels/fused_linear.h"
+
+#include "kernels/linear_tuning.h"
+#include "kernels/norm.h"
+#include "tests/support/backend.h"
+#include "tests/support/linear_weights.h"
+
+namespace trireme::test {
+namespace {
+
+struct Shape {
+  int64_t tokens, out, in;
+};
+
+// Every number of tokens of the skinny kernel's tiles and beyond; rows and k that no tile divides.
+constexpr Shape kShapes[] = {{1, 1, 8},      {1, 16, 64},    {2, 40, 264},  {3, 37, 136},   {4, 130, 520}, {5, 64, 1000},
+                             {6, 200, 2048}, {7, 18, 3000},  {8, 66, 4096}, {9, 50, 72},    {10, 98, 640}, {11, 16, 1032},
+                             {12, 34, 328},  {13, 128, 256}, {14, 20, 40},  {15, 300, 776}, {16, 62, 1600}, {17, 70, 520},
+                             {31, 44, 1288}, {33, 90, 264},  {40, 12, 72},  {3, 22, 67},    {19, 10, 33}};
+
+double sum_tolerance(const BackendTest& test, int64_t in) {
+  return test.tolerance() * std::sqrt(double(in)) * 0.25;
+}
+
+class FusedLinearTest : public BackendTest {
+ public:
+  DType weight_dtype() const { return device().is_cuda() ? DType::bf16 : DType::f32; }
+
+  struct Layer {
+    Values x, w, bias, norm;
+    Tensor x_device, bias_device, norm_device;
+    LinearWeight weight;
+  };
+  Layer make_layer(Shape shape, float scale = 1) {
+    Layer layer;
+    const EncodedRows rows = random_rows(DType::f32, shape.out, shape.in, 7);
+    layer.w = rounded(rows.values, weight_dtype());
+    layer.x = rounded(random_values(shape.tokens * shape.in, 3, scale), activation());
+    layer.bias = rounded(random_values(shape.out, 5), activation());
+    layer.norm = random_values(shape.in, 9);
+    layer.weight = load_weight(rows, 64, stream());
+    layer.x_device = to_device(layer.x, {shape.tokens, shape.in}, activation(), stream());
+    layer.bias_device = to_device(layer.bias, {shape.out}, activation(), stream());
+    layer.norm_device = to_device(layer.norm, {shape.in}, DType::f32, stream());
+    return layer;
+  }
+  Tensor scratch(int64_t rows, int64_t cols) { return Tensor(activation(), {rows, cols}, device()); }
+
+  static Values normalized(const Layer& layer, Shape shape, float eps) {
+    Values out;
+    for (int64_t t = 0; t < shape.tokens; ++t) {
+      const float* row = layer.x.data() + t * shape.in;
+      double squares = 0;
+      for (int64_t k = 0; k < shape.in; ++k) squares += double(row[k]) * double(row[k]);
+      const double factor = 1 / std::sqrt(squares / double(shape.in) + double(eps));
+      for (int64_t k = 0; k < shape.in; ++k) out.push_back(float(double(row[k]) * factor * double(layer.norm[size_t(k)])));
+    }
+    return out;
+  }
+
+  void check_residual(Shape shape, bool with_bias) {
+    SCOPED_TRACE(testing::Message() << "residual T " << shape.tokens << " N " << shape.out << " K " << shape.in);
+    const Layer layer = make_layer(shape);
+    const Values old = rounded(random_values(shape.tokens * shape.out, 11), activation());
+    const Tensor sum(partial(), {shape.tokens, shape.out}, device());
+    auto expected = reference_linear(layer.x, layer.w, with_bias ? layer.bias : Values(), shape.tokens, shape.out, shape.in);
+    for (size_t i = 0; i < expected.size(); ++i) expected[i] += double(old[i]);
+    std::vector<double> first;
+    for (int pass = 0; pass < 2; ++pass) {
+      const Tensor hidden = to_device(old, {shape.tokens, shape.out}, activation(), stream());
+      linear_residual(hidden, layer.x_device, layer.weight, with_bias ? layer.bias_device.view() : TensorView(), sum, stream());
+      const auto got = to_host(hidden, stream());
+      if (pass > 0) return expect_identical(got, first, "the same call again");
+      first = got;
+      expect_close(got, expected, sum_tolerance(*this, shape.in));
+    }
+  }
+
+  void check_norm(Shape shape, bool with_bias, DType out_dtype, float scale) {
+    SCOPED_TRACE(testing::Message() << "norm T " << shape.tokens << " N " << shape.out << " K " << shape.in << " "
+                                    << dtype_name(out_dtype));
+    const Layer layer = make_layer(shape, scale);
+    const float eps = 1e-5f;
+    const Tensor normed = scratch(shape.tokens, shape.in);
+    const auto expected = reference_linear(normalized(layer, shape, eps), layer.w, with_bias ? layer.bias : Values(),
+                                           shape.tokens, shape.out, shape.in);
+    std::vector<double> first;
+    for (int pass = 0; pass < 2; ++pass) {
+      const Tensor out(out_dtype, {shape.tokens, shape.out}, device());
+      norm_linear(out, layer.x_device, {layer.norm_device, eps}, layer.weight,
+                  with_bias ? layer.bias_device.view() : TensorView(), normed, stream());
+      const auto got = to_host(out, stream());
+      if (pass > 0) return expect_identical(got, first, "the same call again");
+      first = got;
+      expect_close(got, expected, sum_tolerance(*this, shape.in));
+    }
+  }
+
+  void check_gated(Shape shape, Activation activation_kind, bool with_norm, bool with_bias) {
+    SCOPED_TRACE(testing::Message() << "gated T " << shape.tokens << " N " << shape.out << " K " << shape.in);
+    const int64_t cols = shape.out;
+    const Shape whole{shape.tokens, 2 * cols, shape.in};
+    const Layer layer = make_layer(whole);
+    const float eps = 1e-6f;
+    const Tensor normed = scratch(shape.tokens, shape.in), gate_up = scratch(shape.tokens, 2 * cols);
+    const auto sums = reference_linear(with_norm ? normalized(layer, whole, eps) : layer.x, layer.w,
+                                       with_bias ? layer.bias : Values(), shape.tokens, 2 * cols, shape.in);
+    std::vector<double> expected;
+    double largest = 1;
+    for (int64_t t = 0; t < shape.tokens; ++t) {
+      for (int64_t c = 0; c < cols; ++c) {
+        const double gate = sums[size_t(t * 2 * cols + c)], up = sums[size_t(t * 2 * cols + cols + c)];
+        largest = std::max({largest, std::abs(gate), std::abs(up)});
+        expected.push_back(up * (activation_kind == Activation::silu
+                                     ? gate / (1 + std::exp(-gate))
+                                     : 0.5 * gate * (1 + std::tanh(std::sqrt(2 / M_PI) * (gate + 0.044715 * gate * gate * gate)))));
+      }
+    }
+    const InputNorm norm = with_norm ? InputNorm{layer.norm_device, eps} : InputNorm{};
+    std::vector<double> first;
+    for (int pass = 0; pass < 2; ++pass) {
+      const Tensor out(activation(), {shape.tokens, cols}, device());
+      norm_gated_linear(out, layer.x_device, norm, layer.weight, with_bias ? layer.bias_device.view() : TensorView(),
+                        activation_kind, {normed, gate_up}, stream());
+      const auto got = to_host(out, stream());
+      if (pass > 0) return expect_identical(got, first, "the same call again");
+      first = got;
+      // Each factor is off by what a sum is off by, the other one multiplies it.
+      expect_close(got, expected, sum_tolerance(*this, shape.in) * 2 * largest);
+    }
+  }
+
+  void check_all(Shape shape) {
+    const bool odd = shape.tokens % 2 == 1;
+    check_residual(shape, odd);
+    check_norm(shape, !odd, activation(), odd ? 3.0f : 0.01f);
+    check_norm(shape, odd, DType::f32, 1);
+    check_gated(shape, odd ? Activation::silu : Activation::gelu_tanh, true, odd);
+    check_gated(shape, odd ? Activation::gelu_tanh : Activation::silu, false, !odd);
+  }
+};
+
+TEST_P(FusedLinearTest, MatchesReferenceOnOddShapes) {
+  for (const Shape& shape : kShapes) check_all(shape);
+}
+
+// On the cpu the same again; on cuda every tile shape of the skinny kernel that takes these tokens, with each way of
+// sharing the work. Wide layers give every block several tiles, narrow ones share a tile among many blocks.
+TEST_P(FusedLinearTest, EveryTileAndGridGivesTheSameSums) {
+  constexpr int kTiles = 8, kGrids = 4;
+  for (const Shape& shape : {Shape{2, 24, 4096}, {8, 5000, 264}, {7, 96, 2056}, {16, 2100, 520}, {13, 48, 3584},
+                             {32, 1100, 776}, {29, 70, 4104}}) {
+    for (int tile = 0; tile < (device().is_cuda() ? kTiles : 1); ++tile) {
+      for (int grid = 0; grid < (device().is_cuda() ? kGrids : 1); ++grid) {
+        SCOPED_TRACE(testing::Message() << "tile " << tile << " grid " << grid);
+        std::vector<LinearChoice> choices;
+        for (bool float_out : {false, true})
+          for (int64_t rows : {shape.out, 2 * shape.out}) {
+            LinearChoice choice;
+            choice.out_features = rows, choice.in_features = shape.in, choice.tokens = 32;
+            choice.float_out = float_out, choice.skinny = true, choice.tile = tile, choice.grid = grid;
+            choices.push_back(choice);
+          }
+        if (device().is_cuda()) adopt_linear_choices(choices);
+        check_residual(shape, true);
+        check_norm(shape, false, DType::f32, 1);
+        check_gated(shape, Activation::silu, true, true);
+      }
+    }
+  }
+}
+
+TEST_P(FusedLinearTest, OnTheCpuTheFusedFormsAreTheirParts) {
+  if (device().is_cuda()) GTEST_SKIP() << "on cuda they round less often";
+  const Shape shape{5, 46, 200};
+  const Layer layer = make_layer(shape);
+  const Values old = random_values(5 * 46, 2);
+  Tensor fused = to_device(old, {5, 46}, activation(), stream()), parts = to_device(old, {5, 46}, activation(), stream());
+  const Tensor sum(partial(), {5, 46}, device()), normed = scratch(5, 200), gate_up = scratch(5, 46);
+  linear_residual(fused, layer.x_device, layer.weight, layer.bias_device, sum, stream());
+  linear(sum, layer.x_device, layer.weight, TensorView(), stream());
+  add_partial(parts, sum, layer.bias_device, stream());
+  expect_identical(to_host(fused, stream()), to_host(parts, stream()), "linear_residual");
+
+  const InputNorm norm{layer.norm_device, 1e-5f};
+  norm_linear(fused, layer.x_device, norm, layer.weight, layer.bias_device, normed, stream());
+  rms_norm(normed, layer.x_device, layer.norm_device, 1e-5f, stream());
+  linear(parts, normed, layer.weight, layer.bias_device, stream());
+  expect_identical(to_host(fused, stream()), to_host(parts, stream()), "norm_linear");
+
+  const Tensor fused_inner = scratch(5, 23), inner = scratch(5, 23);
+  norm_gated_linear(fused_inner, layer.x_device, norm, layer.weight, layer.bias_device, Activation::silu,
+                    {normed, gate_up}, stream());
+  silu_mul(inner, parts, stream());
+  expect_identical(to_host(fused_inner, stream()), to_host(inner, stream()), "norm_gated_linear");
+}
+
+TEST_P(FusedLinearTest, TakesStridedRowsAndEmptyLayers) {
+  for (int64_t tokens : {1, 6, 40}) {
+    const Shape shape{tokens, 24, 64};
+    const Layer layer = make_layer(shape);
+    Tensor x_owner, out_owner;
+    const TensorView x = strided(x_owner, tokens, 64, 8, activation(), stream());
+    const TensorView out = strided(out_owner, tokens, 24, 5, activation(), stream(), 77);
+    upload_rows(x, layer.x, stream());
+    const Tensor normed = scratch(tokens, 64);
+    norm_linear(out, x, {layer.norm_device, 1e-5f}, layer.weight, TensorView(), normed, stream());
+    expect_close(to_host(out, stream()),
+                 reference_linear(normalized(layer, shape, 1e-5f), layer.w, {}, tokens, 24, 64), sum_tolerance(*this, 64));
+    EXPECT_EQ(to_host(out_owner.view().slice(1, 24, 29), stream()), std::vector<double>(size_t(tokens * 5), 77.0));
+  }
+  const LinearWeight no_inputs = make_linear_weight(device(), DType::bf16, 5, 0);
+  const Tensor hidden = to_device(Values(10, 2), {2, 5}, activation(), stream());
+  const Tensor bias = to_device(Values{1, 2, 3, 4, 5}, {5}, activation(), stream());
+  linear_residual(hidden, Tensor(activation(), {2, 0}, device()), no_inputs, bias, Tensor(partial(), {2, 5}, device()),
+                  stream());
+  EXPECT_EQ(to_host(hidden, stream()), (std::vector<double>{3, 4, 5, 6, 7, 3, 4, 5, 6, 7}));
+  const LinearWeight no_outputs = make_linear_weight(device(), DType::bf16, 0, 8);
+  norm_gated_linear(Tensor(activation(), {2, 0}, device()), Tensor(activation(), {2, 8}, device()), {}, no_outputs,
+                    TensorView(), Activation::silu, {TensorView(), Tensor(activation(), {2, 0}, device())}, stream());
+}
+
+TEST_P(FusedLinearTest, TunedLayersGiveTheSameSums) {
+  const Shape shape{6, 96, 512};
+  const Layer layer = make_layer(shape);
+  const LinearWeight* weights[] = {&layer.weight};
+  const std::vector<int64_t> counts = tuned_token_counts(40);
+  const int64_t measured = tune_linear(weights, activation(), counts, stream());
+  EXPECT_EQ(measured, device().is_cuda() ? int64_t(counts.size()) : 0);
+  EXPECT_EQ(tune_linear(weights, activation(), counts, stream()), 0);
+  for (int64_t tokens : {1, 6, 16, 17, 31, 40}) check_residual({tokens, 96, 512}, true);
+}
+
+TEST_P(FusedLinearTest, WrongShapesThrow) {
+  const LinearWeight weight = load_weight(random_rows(DType::f32, 6, 8, 1), 64, stream());
+  const auto tensor = [&](int64_t rows, int64_t cols) { return Tensor(activation(), {rows, cols}, device()); };
+  const Tensor x = tensor(2, 8), out = tensor(2, 6), norm(DType::f32, {8}, device()), short_norm(DType::f32, {7}, device());
+  const Tensor sum(partial(), {2, 6}, device());
+  EXPECT_THROW(linear_residual(tensor(2, 5), x, weight, TensorView(), sum, stream()), InternalError);
+  EXPECT_THROW(linear_residual(out, x, weight, tensor(1, 5).view().select(0), sum, stream()), InternalError);
+  EXPECT_THROW(norm_linear(out, x, {short_norm, 0}, weight, TensorView(), tensor(2, 8), stream()), InternalError);
+  EXPECT_THROW(norm_linear(out, x, {norm, 0}, weight, TensorView(), TensorView(), stream()), InternalError);
+  EXPECT_THROW(norm_gated_linear(out, x, {norm, 0}, weight, TensorView(), Activation::silu, {tensor(2, 8), tensor(2, 6)}, stream()),
+               InternalError);
+}
+
+INSTANTIATE_BACKENDS(FusedLinearTest);
+
+}  // namespace
+}  // namespace trireme::test
