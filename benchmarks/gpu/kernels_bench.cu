@@ -259,7 +259,8 @@ class Bench {
     const AttentionOptions options{.scale = 1.0f / std::sqrt(float(heads.dim))};
     const double kv_row = kBf16 * double(heads.kv * heads.dim), q_row = kBf16 * double(heads.q * heads.dim);
     const int repetitions = int(std::max<int64_t>(copies, 8));
-    const auto with_table = [&](const std::string& op, double bytes, double flops, const std::function<void()>& launch) {
+    const auto with_table = [&](const std::string& op, double bytes, double flops,
+                                const std::function<void()>& launch) {
       time(
           op + name, bytes, flops,
           [&](int i) {
