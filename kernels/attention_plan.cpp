@@ -178,7 +178,7 @@ Class decode_class(std::span<const AttentionPlanRow> rows, const AttentionPlanOp
 Class prefill_class(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions& options) {
   int64_t large_tiles = 0;
   for (const AttentionPlanRow& row : rows)
-    if (packed_rows(row, options) > kDecodeTileRows)
+    if (row.count > 1 && packed_rows(row, options) > kDecodeTileRows)  // a graph of one-token rows keeps its tile size
       large_tiles += ceil_div(packed_rows(row, options), kLargePrefillTileRows);
   const bool many = large_tiles * options.kv_heads >= int64_t(kAttentionBlocksPerProcessor) * options.num_processors;
   const int32_t tile_rows = many && options.head_dim <= 128 ? kLargePrefillTileRows : kPrefillTileRows;

@@ -5,7 +5,8 @@
 // The query heads of one KV head (its group) are packed: packed row p of a batch row is its token p / group and query
 // head p % group of the group. A tile is a run of packed rows of one batch row; an item is a tile and a range of
 // keys, worked on by one thread block per KV head. Two classes of tiles: decode (a whole row of at most
-// kDecodeTileRows packed rows) and prefill (everything else).
+// kDecodeTileRows packed rows) and prefill (everything else). So rows of one token are all of one class, by the group
+// size, and where there are no others prefill tiles are always of kPrefillTileRows.
 
 #include <cstdint>
 #include <span>

@@ -12,8 +12,8 @@ struct RopeAppendOptions {
 };
 
 // All that happens between the fused projection and attention: head_rms_norm and rope on q (in place) and k, then
-// kv_append of k and v, with the roundings of those ops one after the other. k and v within qkv are undefined afterwards,
-// as is q of tokens without a slot.
+// kv_append of k and v, with the roundings of those ops one after the other. k and v within qkv are undefined
+// afterwards, as is q of tokens without a slot.
 // qkv: [T, (q_heads + 2 kv_heads) * head_dim] activation dtype, token stride free: q heads, k heads, v heads.
 void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options, const AttentionBatch& batch,
                  const Stream& stream);

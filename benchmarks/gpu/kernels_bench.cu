@@ -2,7 +2,9 @@
 // bandwidth and the bf16 GEMM rate that the same run measures. Rows whose name lacks `filter` are skipped.
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -14,6 +16,7 @@
 #include "kernels/linear.h"
 #include "kernels/norm.h"
 #include "kernels/rope.h"
+#include "kernels/rope_append.h"
 
 namespace trireme::bench {
 namespace {
@@ -28,7 +31,13 @@ struct Rows {
   int count, tokens, context;  // rows of `tokens` tokens that end at `context`
 };
 
+struct Heads {
+  int64_t q = kQHeads, kv = kKvHeads, dim = kHeadDim;
+  int64_t block_elements() const { return 2 * kv * kBlockSize * dim; }
+};
+
 struct HostBatch {
+  std::vector<AttentionPlanRow> rows;
   std::vector<int32_t> positions, slots, row_begin = {0}, row_slots;
   int32_t max_context = 0, max_row_tokens = 0;
   double kv_tokens = 0, scores = 0;  // tokens whose K and V are read; (query, key) pairs per head
@@ -42,6 +51,10 @@ HostBatch host_batch(const std::vector<Rows>& groups) {
     for (int r = 0; r < rows.count; ++r) {
       const auto slot = int32_t(batch.row_slots.size());
       batch.row_slots.push_back(slot);
+      batch.rows.push_back({.first_token = int32_t(batch.positions.size()),
+                            .count = rows.tokens,
+                            .start = rows.context - rows.tokens,
+                            .slot = slot});
       for (int i = 0; i < rows.tokens; ++i) {
         batch.positions.push_back(rows.context - rows.tokens + i);
         batch.slots.push_back(slot);
@@ -161,28 +174,71 @@ class Bench {
   }
 
   void attention_cases() {
-    attention("decode 1 x 512", {{1, 1, 512}});
-    attention("decode 1 x 4096", {{1, 1, 4096}});
-    attention("decode 1 x 16384", {{1, 1, 16384}});
-    attention("decode 32 x 512", {{32, 1, 512}});
-    attention("decode 32 x 4096", {{32, 1, 4096}});
-    attention("decode 32 x 16384", {{32, 1, 16384}});
-    attention("decode 128 x 1024", {{128, 1, 1024}});
+    for (const int context : {512, 4096, 16384, 131072}) decode(1, context);
+    for (const int context : {512, 4096, 16384}) decode(32, context);
+    decode(128, 512);
+    decode(128, 1024);
+    decode(256, 512);
+    attention("decode tp4 1 x 16384", {{1, 1, 16384}}, {8, 2, 128});
+    attention("decode tp4 32 x 4096", {{32, 1, 4096}}, {8, 2, 128});
+    attention("decode hd64 1 x 512", {{1, 1, 512}}, {32, 8, 64});
+    attention("decode hd64 32 x 4096", {{32, 1, 4096}}, {32, 8, 64});
+    attention("decode hd64 256 x 512", {{256, 1, 512}}, {32, 8, 64});
+    attention("decode hd96 32 x 4096", {{32, 1, 4096}}, {32, 8, 96});
+    attention("decode hd256 32 x 4096", {{32, 1, 4096}}, {16, 8, 256});
+    attention("decode uneven 100 x 512 + 4 x 16384", {{100, 1, 512}, {4, 1, 16384}});
     attention("prefill 1 x 512", {{1, 512, 512}});
     attention("prefill 1 x 2048", {{1, 2048, 2048}});
     attention("prefill 1 x 8192", {{1, 8192, 8192}});
     attention("prefill 16 x 512", {{16, 512, 512}});
+    attention("prefill 16 x 2048", {{16, 2048, 2048}});
+    attention("prefill hd64 1 x 2048", {{1, 2048, 2048}}, {32, 8, 64});
+    attention("prefill hd64 16 x 2048", {{16, 2048, 2048}}, {32, 8, 64});
+    attention("prefill hd256 16 x 2048", {{16, 2048, 2048}}, {16, 8, 256});
     attention("chunk 512 at 32768", {{1, 512, 32768}});
     attention("mixed 1 x 2048 + 128 x 1024", {{1, 2048, 2048}, {128, 1, 1024}});
   }
 
+  void decode(int rows, int context) {
+    attention("decode " + std::to_string(rows) + " x " + std::to_string(context), {{rows, 1, context}});
+  }
+
+  struct Work {
+    Tensor items, count;
+  };
+
+  AttentionWork upload(Work& memory, std::vector<AttentionWorkItem> items, int32_t count, int32_t tile_rows) {
+    std::vector<int32_t> values(items.size() * kAttentionWorkStride);
+    if (!items.empty()) std::memcpy(values.data(), items.data(), items.size() * sizeof(AttentionWorkItem));
+    memory.items = ints(values), memory.count = ints({count});
+    return {.items = memory.items.view().reshape({int64_t(items.size()), kAttentionWorkStride}),
+            .count = memory.count,
+            .tile_rows = tile_rows};
+  }
+
+  // As the engine has it: decode steps run in graphs with room for any list, steps with prefill do not.
+  void plan(AttentionBatch& batch, std::array<Work, 2>& memory, const HostBatch& host, const Heads& heads) {
+    const AttentionPlanOptions options{.group = int32_t(heads.q / heads.kv),
+                                       .kv_heads = int32_t(heads.kv),
+                                       .head_dim = int32_t(heads.dim),
+                                       .window = 0,
+                                       .num_processors = attention_processors(kGpu)};
+    const AttentionWorkCapacity most = attention_work_capacity(batch.num_tokens, batch.num_rows, options);
+    std::vector<AttentionWorkItem> decode(size_t(most.decode)), prefill(size_t(most.prefill));
+    const AttentionPlan made = plan_attention(host.rows, options, decode, prefill);
+    if (made.prefill_items > 0) decode.resize(size_t(made.decode_items));
+    prefill.resize(size_t(made.prefill_items));
+    batch.decode_work = upload(memory[0], std::move(decode), made.decode_items, kDecodeTileRows);
+    batch.prefill_work = upload(memory[1], std::move(prefill), made.prefill_items, made.prefill_tile_rows);
+  }
+
   // Successive launches use other blocks, so that the cache is read from memory as it is in a step of many layers.
-  void attention(const std::string& name, const std::vector<Rows>& groups) {
-    if (!wanted("attention " + name) && !wanted("kv_append " + name)) return;
+  void attention(const std::string& name, const std::vector<Rows>& groups, const Heads& heads = {}) {
+    if (!wanted("attention " + name) && !wanted("kv_append " + name) && !wanted("rope_append " + name)) return;
     const HostBatch host = host_batch(groups);
     const int64_t num_rows = int64_t(host.row_slots.size()), num_tokens = int64_t(host.positions.size());
     const int64_t max_blocks = (host.max_context + kBlockSize - 1) / kBlockSize, blocks = num_rows * max_blocks;
-    const double block_bytes = kBf16 * 2 * kKvHeads * kBlockSize * kHeadDim;
+    const double block_bytes = kBf16 * double(heads.block_elements());
     const int64_t copies = std::clamp<int64_t>(int64_t(kRotatedBytes / (double(blocks) * block_bytes)) + 1, 1, 128);
     const Tensor positions = ints(host.positions), slots = ints(host.slots), row_begin = ints(host.row_begin);
     const Tensor row_slots = ints(host.row_slots), tables = ints(scattered_tables(copies, num_rows, max_blocks));
@@ -191,30 +247,37 @@ class Bench {
     batch.positions = positions, batch.token_slots = slots, batch.row_begin = row_begin, batch.row_slots = row_slots;
     batch.num_tokens = num_tokens, batch.num_rows = num_rows;
     batch.max_row_tokens = host.max_row_tokens, batch.max_context = host.max_context;
+    std::array<Work, 2> work;
+    plan(batch, work, host, heads);
 
-    const Tensor cache = random_tensor(copies * blocks, 2 * kKvHeads * kBlockSize * kHeadDim);
-    const TensorView kv = cache.view().reshape({copies * blocks, 2, kKvHeads, kBlockSize, kHeadDim});
-    const Tensor q = random_tensor(num_tokens, kQHeads * kHeadDim), out = random_tensor(num_tokens, kQHeads * kHeadDim);
-    const TensorView q_heads = q.view().reshape({num_tokens, kQHeads, kHeadDim}),
-                     new_kv = q_heads.slice(1, 0, kKvHeads);
-    const TensorView out_heads = out.view().reshape({num_tokens, kQHeads, kHeadDim});
-    const AttentionOptions options{.scale = 1.0f / std::sqrt(float(kHeadDim))};
-    const double bytes = kBf16 * kHeadDim * (2 * kKvHeads * host.kv_tokens + 2 * kQHeads * double(num_tokens));
+    const Tensor cache = random_tensor(copies * blocks, heads.block_elements());
+    const TensorView kv = cache.view().reshape({copies * blocks, 2, heads.kv, kBlockSize, heads.dim});
+    const int64_t width = (heads.q + 2 * heads.kv) * heads.dim;
+    const Tensor qkv = random_tensor(num_tokens, width), out = random_tensor(num_tokens, heads.q * heads.dim);
+    const TensorView q = qkv.view().slice(1, 0, heads.q * heads.dim).reshape({num_tokens, heads.q, heads.dim});
+    const TensorView new_kv = q.slice(1, 0, heads.kv), out_heads = out.view().reshape({num_tokens, heads.q, heads.dim});
+    const AttentionOptions options{.scale = 1.0f / std::sqrt(float(heads.dim))};
+    const double kv_row = kBf16 * double(heads.kv * heads.dim), q_row = kBf16 * double(heads.q * heads.dim);
     const int repetitions = int(std::max<int64_t>(copies, 8));
-    time(
-        "attention " + name, bytes, 4.0 * kHeadDim * kQHeads * host.scores,
-        [&](int i) {
-          batch.block_table = all_tables.select(i % copies);
-          paged_attention(out_heads, q_heads, kv, batch, options, stream_);
-        },
-        repetitions);
-    time(
-        "kv_append " + name, 4 * kBf16 * double(num_tokens * kKvHeads * kHeadDim), 0,
-        [&](int i) {
-          batch.block_table = all_tables.select(i % copies);
-          kv_append(kv, new_kv, new_kv, batch, stream_);
-        },
-        repetitions);
+    const auto with_table = [&](const std::string& op, double bytes, double flops,
+                                const std::function<void()>& launch) {
+      time(
+          op + name, bytes, flops,
+          [&](int i) {
+            batch.block_table = all_tables.select(i % copies);
+            launch();
+          },
+          repetitions);
+    };
+    with_table("attention ", 2 * kv_row * host.kv_tokens + 2 * q_row * double(num_tokens),
+               4.0 * double(heads.dim * heads.q) * host.scores,
+               [&] { paged_attention(out_heads, q, kv, batch, options, stream_); });
+    with_table("kv_append ", 4 * kv_row * double(num_tokens), 0,
+               [&] { kv_append(kv, new_kv, new_kv, batch, stream_); });
+    const Tensor inv_freq = ones(heads.dim / 2);
+    with_table("rope_append ", (4 * kv_row + 2 * q_row) * double(num_tokens), 0, [&] {
+      rope_append(qkv, kv, {.q_norm = {}, .k_norm = {}, .norm_eps = 0, .inv_freq = inv_freq}, batch, stream_);
+    });
   }
 
   std::string filter_;

@@ -181,6 +181,19 @@ TEST(AttentionPlan, ClassesByPackedRows) {
   EXPECT_EQ(plan(rows_of(16, 2048, 2048), wide).plan.prefill_tile_rows, kPrefillTileRows);
 }
 
+TEST(AttentionPlan, RowsOfOneTokenAreOfOneClassAndTileSize) {
+  AttentionPlanOptions options = llama();
+  for (int32_t group : {1, 16, 17, 71}) {
+    options.group = group;
+    for (int rows : {1, 20, 500}) {
+      const Work work = plan(rows_of(rows, 1, 3000), options);
+      EXPECT_EQ(work.decode.empty(), group > kDecodeTileRows);
+      EXPECT_EQ(work.prefill.empty(), group <= kDecodeTileRows);
+      EXPECT_EQ(work.plan.prefill_tile_rows, kPrefillTileRows);
+    }
+  }
+}
+
 TEST(AttentionPlan, NothingToDo) {
   const Work work = plan({}, llama());
   EXPECT_EQ(work.plan.decode_items, 0);

@@ -32,7 +32,8 @@ class RopeAppendTest : public BackendTest {
     const Tensor inv_freq = weights(c.half, 5);
     if (c.norm) options.q_norm = q_norm, options.k_norm = k_norm;
     if (c.half > 0) options.inv_freq = inv_freq;
-    const Result fused = run(rope_append, c, rows, padding, options), stepwise = run(append_stepwise, c, rows, padding, options);
+    const Result fused = run(rope_append, c, rows, padding, options);
+    const Result stepwise = run(append_stepwise, c, rows, padding, options);
     expect_close(fused.cache, stepwise.cache, 0);
     expect_close(fused.q, stepwise.q, 0);
   }

@@ -47,9 +47,9 @@ __device__ inline float exp2_fast(float x) {
   return y;
 }
 
-// Programmatic dependent launch (launch_dependent): a kernel may start before its predecessor on the stream has ended. It
-// waits here before it reads what any kernel wrote or writes what any kernel may still read. Every grid waits in
-// at least one block, so that grids end in order.
+// Programmatic dependent launch (launch_dependent): a kernel may start before its predecessor on the stream has ended.
+// It waits here before it reads what any kernel wrote or writes what any kernel may still read. Every grid waits in at
+// least one block, so that grids end in order.
 __device__ inline void wait_for_previous_kernel() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");

@@ -72,7 +72,7 @@ struct UnitRing {
     next_place = places[kLast + 1];
   }
 
-  // Waits for the unit in `slot`, then asks for the one that comes kAhead units later, in the slot used before this one.
+  // Waits for the unit in `slot`, then asks for the one kAhead units later, in the slot used before this one.
   template <bool kValues>
   __device__ const Element* take(int slot) {
     wait_for_copy_groups<kAhead - 1>();

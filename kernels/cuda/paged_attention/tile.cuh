@@ -10,8 +10,8 @@ namespace trireme::cuda {
 inline constexpr int kAttentionWarps = 4;
 inline constexpr int kAttentionThreads = kAttentionWarps * kWarpSize;
 
-// Rows of a tile in shared memory, padded by 16 bytes so that the eight rows of an 8x8 matrix fall into different banks.
-// Element: as the cache stores it.
+// Rows of a tile in shared memory, padded by 16 bytes so that the eight rows of an 8x8 matrix fall into different
+// banks. Element: as the cache stores it.
 template <int kDim, typename Element = bf16>
 struct TileRows {
   static constexpr int kPieceElements = 16 / int(sizeof(Element));
@@ -31,8 +31,8 @@ struct AttentionTile {
   __device__ int position_of(int packed, int group) const { return first_position + packed / group; }
 };
 
-// False where the block is spare. Positions on the device may lie below those the list was made for: the keys are clipped
-// to what exists, and the first split begins where the window truly does.
+// False where the block is spare. Positions on the device may lie below those the list was made for: the keys are
+// clipped to what exists, and the first split begins where the window truly does.
 __device__ inline bool take_item(AttentionTile& tile, const AttentionArgs& args) {
   const int index = int(blockIdx.x) / args.kv_heads;
   const bool spare = index >= __ldcg(args.num_items);
@@ -58,7 +58,8 @@ __device__ inline bool take_item(AttentionTile& tile, const AttentionArgs& args)
   return true;
 }
 
-// Where a key of this slot lies in the cache, in units of 16 bytes from the KV head's first K; kNoKey outside the range.
+// Where a key of this slot lies in the cache, in units of 16 bytes from the KV head's first K; kNoKey outside the
+// block's range.
 inline constexpr uint32_t kNoKey = 0xffffffffu;
 template <typename Element>
 __device__ inline uint32_t key_place(const AttentionArgs& args, const AttentionTile& tile, int key) {
