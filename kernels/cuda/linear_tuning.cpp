@@ -1,6 +1,7 @@
 #include "kernels/linear_tuning.h"
 
 #include <cuda_runtime.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <functional>
@@ -8,6 +9,7 @@
 
 #include "base/backend_traits.h"
 #include "base/cuda_check.h"
+#include "base/log.h"
 #include "kernels/cuda/linear_call.h"
 
 namespace trireme::cuda {
@@ -17,8 +19,9 @@ namespace {
 constexpr int kAlgorithms = 8;
 constexpr double kEnoughSeconds = 300e-6;  // of one measurement
 constexpr int kLaunches = 8;               // at most, and two at least
-// Fused forms of the skinny kernel spare a norm, an addition or an activation of about that long.
-constexpr double kFusionSeconds = 1.5e-6;
+// Fused forms of the skinny kernel spare a norm, an addition or an activation, and start reading weights before the
+// kernel ahead of them has ended: worth about that long.
+constexpr double kFusionSeconds = 3e-6;
 
 class Stopwatch {
  public:
@@ -68,7 +71,10 @@ class ShapeTuner {
       library_seconds = seconds;
       best.has_algorithm = true, best.algorithm = algorithm;
     }
-    measure_skinny(tokens, library_seconds, best);
+    const double least = measure_skinny(tokens, library_seconds, best);
+    log_debug("linear {} x {}, {} tokens: library {:.1f} us; {}", best.out_features, best.in_features, tokens,
+              library_seconds * 1e6,
+              best.skinny ? fmt::format("skinny tile {} grid {} {:.1f} us", best.tile, best.grid, least * 1e6) : "taken");
     return best;
   }
 
@@ -87,12 +93,12 @@ class ShapeTuner {
     return watch_.seconds(stream_, std::clamp(int(kEnoughSeconds / once), 2, kLaunches), launch);
   }
 
-  void measure_skinny(int64_t tokens, double library_seconds, LinearChoice& best) {
-    if (tokens > kMaxSkinnyTokens || weights_.front()->in_features % 8 != 0) return;
+  double measure_skinny(int64_t tokens, double library_seconds, LinearChoice& best) {
+    if (tokens > kMaxSkinnyTokens || weights_.front()->in_features % 8 != 0) return 0;
     double least = library_seconds + kFusionSeconds;
     for (int tile = 0; tile < skinny_tile_count(); ++tile) {
       if (!skinny_tile_fits(tile, tokens)) continue;
-      for (auto grid : {SkinnyChoice::one_per_processor, SkinnyChoice::two_per_processor, SkinnyChoice::one_per_tile}) {
+      for (auto grid : {SkinnyChoice::one_per_processor, SkinnyChoice::two_per_processor, SkinnyChoice::whole_tiles}) {
         const SkinnyChoice choice{int8_t(tile), grid};
         const double seconds = time([&] {
           const TensorView w = weight();
@@ -104,6 +110,7 @@ class ShapeTuner {
         best.skinny = true, best.tile = tile, best.grid = int(grid);
       }
     }
+    return least;
   }
 
   std::span<const LinearWeight* const> weights_;

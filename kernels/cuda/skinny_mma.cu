@@ -68,20 +68,26 @@ int64_t tiles_of(const SkinnyLinear& p, const TileRow& tile) {
   return ceil_div(p.features, p.epilogue == SkinnyEpilogue::gated ? tile.rows / 2 : tile.rows);
 }
 
-// Layers that a GPU's processors hold in a pipeline each are latency, the others bandwidth.
+// The share of the processors that work on average when every block has whole tiles.
+double whole_tiles_share(int64_t tiles, int64_t processors) {
+  return double(tiles) / double(ceil_div(tiles, processors) * processors);
+}
+
+// Sharing a tile among blocks costs a round trip at its end: the tallest tile that makes do without, else the tallest.
 int default_tile(const SkinnyLinear& p, int64_t processors) {
-  const int64_t rows = weight_rows(p);
-  const bool small = rows * p.in_features * int64_t(sizeof(bf16)) <= processors * (96 << 10);
-  if (p.tokens > 16) return small ? kMiddle32 : kTall32;
-  if (p.tokens > 8) return small ? kMiddle16 : kTall16;
-  if (!small) return kTall8;
-  return rows / 32 >= processors * 3 / 4 ? kMiddle8 : kLow8;
+  constexpr double kFull = 0.93;
+  if (p.tokens > 16) return whole_tiles_share(tiles_of(p, kTiles[kMiddle32]), processors) >= kFull ? kMiddle32 : kTall32;
+  const std::array<int, 3> candidates =
+      p.tokens > 8 ? std::array{int(kTall16), int(kMiddle16), int(kMiddle16)} : std::array{int(kTall8), int(kMiddle8), int(kLow8)};
+  for (int tile : candidates)
+    if (whole_tiles_share(tiles_of(p, kTiles[size_t(tile)]), processors) >= kFull) return tile;
+  return weight_rows(p) / 32 >= processors * 3 / 4 ? candidates[0] : candidates[2];
 }
 
 int64_t grid_of(SkinnyChoice::Grid grid, int64_t tiles, int64_t units, int64_t processors) {
   if (grid == SkinnyChoice::automatic)
-    grid = 2 * tiles >= processors && tiles <= processors ? SkinnyChoice::one_per_tile : SkinnyChoice::one_per_processor;
-  if (grid == SkinnyChoice::one_per_tile) return tiles;
+    grid = whole_tiles_share(tiles, processors) >= 0.9 ? SkinnyChoice::whole_tiles : SkinnyChoice::one_per_processor;
+  if (grid == SkinnyChoice::whole_tiles) return ceil_div(tiles, ceil_div(tiles, processors));
   const int64_t blocks = grid == SkinnyChoice::two_per_processor ? 2 * processors : processors;
   return std::min({blocks, units, kMaxSharingBlocks});
 }

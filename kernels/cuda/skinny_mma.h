@@ -33,7 +33,8 @@ struct SkinnyLinear {
 
 // How it is computed: a row of the table of tile shapes, and how many blocks share the work.
 struct SkinnyChoice {
-  enum Grid : int8_t { automatic, one_per_processor, two_per_processor, one_per_tile };
+  // whole_tiles: as many blocks as can have equally many tiles each, so that no tile is shared.
+  enum Grid : int8_t { automatic, one_per_processor, two_per_processor, whole_tiles };
   int8_t tile = -1;  // -1: by the shape
   Grid grid = automatic;
   bool operator==(const SkinnyChoice&) const = default;
