@@ -1,6 +1,6 @@
-// linear_bench [filter]: the linear layers of decoders at few tokens, each alone and chained as a layer runs them (norm,
-// qkv, o and addition, norm, gate_up and activation, down and addition), by rule and as measured at the start, against
-// the read bandwidth of the same run. Rows whose name lacks `filter` are skipped.
+// linear_bench [filter]: the linear layers of decoders at few tokens, each alone and chained as a layer runs them (norm
+// and qkv, o and addition, norm, gate_up and activation, down and addition), by rule and as measured at the start,
+// against the read bandwidth of the same run. Rows whose name lacks `filter` are skipped.
 
 #include <chrono>
 #include <cmath>

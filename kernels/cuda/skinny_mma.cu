@@ -80,7 +80,8 @@ int default_tile(const SkinnyLinear& p, int64_t processors) {
 
 int64_t grid_of(SkinnyChoice::Grid grid, int64_t tiles, int64_t units, int64_t processors) {
   if (grid == SkinnyChoice::automatic)
-    grid = 2 * tiles >= processors && tiles <= processors ? SkinnyChoice::one_per_tile : SkinnyChoice::one_per_processor;
+    grid = 2 * tiles >= processors && tiles <= processors ? SkinnyChoice::one_per_tile
+                                                           : SkinnyChoice::one_per_processor;
   if (grid == SkinnyChoice::one_per_tile) return tiles;
   const int64_t blocks = grid == SkinnyChoice::two_per_processor ? 2 * processors : processors;
   return std::min({blocks, units, kMaxSharingBlocks});
