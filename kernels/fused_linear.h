@@ -1,6 +1,6 @@
 #pragma once
-// Linear layers with what stands before and after them in a decoder. On the cpu each is the ops it names, in that order,
-// bit for bit. On cuda few tokens take one kernel, which keeps the values between float32; more take cuBLASLt.
+// Linear layers with what stands before and after them in a decoder. On the cpu each is the ops it names, in that
+// order, bit for bit. On cuda few tokens take one kernel, which keeps the values between float32; more take cuBLASLt.
 // Scratch views are work space with undefined contents afterwards; a back end may leave them alone.
 
 #include "kernels/elementwise.h"
@@ -21,7 +21,7 @@ struct InputNorm {
 };
 
 // out = rms_norm(x) weight^T (+ bias): rms_norm, linear.
-// out: [T, out] activation dtype or f32; x: [T, in] activation dtype; normed: scratch like x, may be empty without a norm.
+// out: [T, out] activation dtype or f32; x: [T, in] activation dtype; normed: scratch like x, empty without a norm.
 void norm_linear(TensorView out, TensorView x, const InputNorm& norm, const LinearWeight& weight, TensorView bias,
                  TensorView normed, const Stream& stream);
 

@@ -149,7 +149,8 @@ std::string format_linear_choices(std::span<const LinearChoice> choices, std::st
     for (int64_t value : {c.out_features, c.in_features, c.tokens, int64_t(c.float_out), int64_t(c.skinny),
                           int64_t(c.tile), int64_t(c.grid), int64_t(c.has_algorithm)})
       text += std::to_string(value) + '\t';
-    for (size_t i = 0; i < c.algorithm.size(); ++i) text += hex(c.algorithm[i]) + (i + 1 < c.algorithm.size() ? '\t' : '\n');
+    for (uint64_t word : c.algorithm) text += hex(word) + '\t';
+    text.back() = '\n';
   }
   return text + "end\n";
 }

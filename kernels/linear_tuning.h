@@ -16,7 +16,7 @@ namespace trireme {
 // larger one's algorithm.
 std::vector<int64_t> tuned_token_counts(int64_t most);
 
-// Times the candidates of those numbers of tokens that the process's table lacks (linear_choices.h) and adds the fastest.
+// Times the candidates of those numbers of tokens that the table (linear_choices.h) lacks, and adds the fastest.
 // weights: layers of one shape, all measured with in turn, so that none of them is found in the cache; out: activation
 // dtype or f32. Allocates and synchronizes: not while a graph is captured. Returns how many it measured.
 int64_t tune_linear(std::span<const LinearWeight* const> weights, DType out, std::span<const int64_t> token_counts,

@@ -110,7 +110,7 @@ Heuristics heuristics(cublasLtHandle_t handle, Problem& problem, const Gemm& g, 
   return results;
 }
 
-// The algorithm asked for, where it takes this problem too (another number of tokens, a bias), else the first heuristic.
+// The algorithm asked for, where it takes this problem too (other tokens, a bias), else the first heuristic.
 Plan choose_plan(cublasLtHandle_t handle, Problem& problem, const Gemm& g, const GemmAlgorithm* asked) {
   if (asked) {
     cublasLtMatmulAlgo_t algorithm;
@@ -142,7 +142,8 @@ cublasLtHandle_t handle_of(int device) {
   return handle;
 }
 
-const Plan& find_plan(cublasLtHandle_t handle, Problem& problem, const Gemm& g, const GemmAlgorithm* asked, int device) {
+const Plan& find_plan(cublasLtHandle_t handle, Problem& problem, const Gemm& g, const GemmAlgorithm* asked,
+                      int device) {
   static thread_local std::unordered_map<PlanKey, Plan, PlanKeyHash> plans;
   const PlanKey key = plan_key(g, asked, device);
   if (const auto it = plans.find(key); it != plans.end()) return it->second;

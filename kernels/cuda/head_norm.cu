@@ -139,7 +139,8 @@ void add_norm_partial(TensorView hidden, TensorView sum, TensorView bias, Tensor
   const bool wide = rows_are_wide(hidden, cols) && rows_are_wide(sum, cols) && is_aligned(args.bias, 16) &&
                     is_aligned(args.weight, 16);
   with_vector_width(wide, [&](auto width) {
-    launch_dependent(add_norm_partial_kernel<width()>, dim3(grid_size(hidden.dim(0))), dim3(kRowThreads), 0, stream, args);
+    launch_dependent(add_norm_partial_kernel<width()>, dim3(grid_size(hidden.dim(0))), dim3(kRowThreads), 0, stream,
+                     args);
   });
 }
 

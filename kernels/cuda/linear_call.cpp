@@ -32,7 +32,8 @@ SkinnyLinear skinny_problem(const LinearCall& call) {
 
 bool try_skinny(const LinearCall& call, const Stream& stream) {
   const int64_t tokens = call.x.dim(0);
-  if (tokens > kMaxSkinnyTokens || call.weight.dim(1) == 0 || !wide_rows(call.x) || !wide_rows(call.weight)) return false;
+  if (tokens > kMaxSkinnyTokens || call.weight.dim(1) == 0) return false;
+  if (!wide_rows(call.x) || !wide_rows(call.weight)) return false;
   if (!call.norm.empty() && !is_aligned(call.norm.data())) return false;
   const LinearChoice* choice = choice_of(call.out, call.weight);
   if (choice ? !choice->skinny : tokens > kSkinnyByDefault) return false;

@@ -90,7 +90,7 @@ class ShapeTuner {
   double time(const std::function<void()>& launch) {
     launch();  // the first may load code
     const double once = watch_.seconds(stream_, 1, launch);
-    return watch_.seconds(stream_, std::clamp(int(kEnoughSeconds / once), 2, kLaunches), launch);
+    return watch_.seconds(stream_, std::clamp(int(kEnoughSeconds / std::max(once, 1e-6)), 2, kLaunches), launch);
   }
 
   double measure_skinny(int64_t tokens, double library_seconds, LinearChoice& best) {

@@ -46,8 +46,8 @@ struct AddRmsNormArgs {
   int64_t normed_stride, hidden_stride, sum_stride;
 };
 
-// hidden += sum + bias; normed = hidden / sqrt(mean(hidden^2) + eps) * weight, of hidden as it was rounded. One block per
-// row; every thread rereads only what it wrote itself.
+// hidden += sum + bias; normed = hidden / sqrt(mean(hidden^2) + eps) * weight, of hidden as it was rounded. One block
+// per row; every thread rereads only what it wrote itself.
 template <int kWidth>
 __global__ __launch_bounds__(kMaxThreads) void add_rms_norm_kernel(AddRmsNormArgs args) {
   __shared__ float partials[kWarpSize];

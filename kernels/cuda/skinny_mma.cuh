@@ -30,7 +30,9 @@ struct SkinnyTile {
   static constexpr int kPitch = kRows + 4;                           // of the sums: no bank twice in a warp's store
   static constexpr int kSumFloats = kWarps * kTokens * (kPitch + 1);  // sums, then sums of squares
   static constexpr int kPartFloats = kTokens * (kRows + 1);          // of one block's share of a tile
-  __host__ __device__ static constexpr int block_bytes(bool norm) { return kPieces * kWarpSize * 16 + (norm ? kNormBytes : 0); }
+  __host__ __device__ static constexpr int block_bytes(bool norm) {
+    return kPieces * kWarpSize * 16 + (norm ? kNormBytes : 0);
+  }
   __host__ __device__ static constexpr int shared_bytes(bool norm) {
     return kWarps * kStages * kBlocks * block_bytes(norm) + kSumFloats * int(sizeof(float));
   }
@@ -45,7 +47,8 @@ struct SkinnyArgs {
   int64_t out_stride, x_stride;
   int64_t row_tile_step, half_step;  // elements between the weight rows of 16-row tiles, and of their halves
   int tokens, features, in_features, steps, num_tiles;
-  int tile_features, row_tile_features, half_features;  // features of a tile, 16-row tile, half: gated halves share them
+  // Features from a tile to the next, from a 16-row tile to the next, between its halves: gated halves share theirs.
+  int tile_features, row_tile_features, half_features;
   float eps;
   SkinnyEpilogue epilogue;
   bool gelu, out_is_float;
@@ -210,7 +213,7 @@ struct SkinnyWarp {
   }
 };
 
-// Where the parts of a tile's sums lie: those of a block's warps in shared memory, or of several blocks in global memory.
+// Where the parts of a tile's sums lie: of a block's warps in shared memory, or of several blocks in global memory.
 template <class Tile>
 struct WarpParts {
   const float* all;
@@ -309,7 +312,8 @@ template <class Tile, bool kNorm>
 __global__ __launch_bounds__(Tile::kThreads, 2) void skinny_mma_kernel(const __grid_constant__ SkinnyArgs args) {
   extern __shared__ __align__(128) char shared[];
   constexpr int kAhead = Tile::kStages - 1;
-  auto* all = reinterpret_cast<float*>(shared + Tile::kWarps * Tile::kStages * Tile::kBlocks * Tile::block_bytes(kNorm));
+  auto* all =
+      reinterpret_cast<float*>(shared + Tile::kWarps * Tile::kStages * Tile::kBlocks * Tile::block_bytes(kNorm));
   SkinnyWarp<Tile, kNorm> warp(args, shared);
   const int64_t begin = first_unit(args, blockIdx.x), end = first_unit(args, int64_t(blockIdx.x) + 1);
   const int count = int(end - begin);

@@ -1,6 +1,6 @@
 #pragma once
-// The residual stream of one stage's layers. Row-parallel layers add into it; the next sublayer reads it, through a norm.
-// Both ends are joined with the linear layers they stand at: on one rank inside those layers, on several ranks, where
+// The residual stream of one stage's layers. Row-parallel layers add into it; the next sublayer reads it, through a
+// norm. Both ends are joined with the linear layers they stand at: on one rank inside those layers, on several ranks, where
 // a sum over the group lies between, with each other.
 
 #include "base/backend_traits.h"
