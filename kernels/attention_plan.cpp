@@ -118,11 +118,18 @@ int64_t choose_longest(std::span<const AttentionPlanRow> rows, const AttentionPl
   return best;
 }
 
-// Items come row by row, a row's tiles in order: the longest row first, its last tile first.
+// Row by row, so that a row's keys and values stay in the GPU's cache from one tile to the next: the longest context
+// first, and of a row its last tile. Of whole tiles.
 int32_t order_by_row(std::span<AttentionWorkItem> items) {
-  std::reverse(items.begin(), items.end());  // each row's last tile first
-  const auto same_row = [](const AttentionWorkItem& a, const AttentionWorkItem& b) { return a.first_token == b.first_token; };
-  (void)same_row;
+  for (size_t begin = 0, end = 0; begin < items.size(); begin = end) {  // as written: row by row, tiles ascending
+    while (end < items.size() && items[end].first_token == items[begin].first_token) ++end;
+    for (size_t i = begin; i < end; ++i) items[i].partial = items[end - 1].key_end;  // lent: the row's context
+  }
+  std::sort(items.begin(), items.end(), [](const AttentionWorkItem& a, const AttentionWorkItem& b) {
+    if (a.partial != b.partial) return a.partial > b.partial;
+    return a.first_token != b.first_token ? a.first_token < b.first_token : a.first_packed > b.first_packed;
+  });
+  for (AttentionWorkItem& item : items) item.partial = -1;
   return int32_t(items.size());
 }
 
@@ -150,8 +157,7 @@ int32_t write_items(std::span<const AttentionPlanRow> rows, const AttentionPlanO
   CHECK_LE(int64_t(partials) * options.kv_heads * kind.tile_rows,
            int64_t(kPartialRowsPerProcessor) * options.num_processors)
       << "attention partials";
-  // Prefill tiles of a row follow each other, so that its keys and values stay in the GPU's cache from one to the next.
-  if (!kind.decode && partials == 0) return order_by_row(rows, items.first(count));
+  if (!kind.decode && partials == 0) return order_by_row(items.first(count));
   std::sort(items.begin(), items.begin() + int64_t(count), [](const AttentionWorkItem& a, const AttentionWorkItem& b) {
     const int32_t a_keys = a.key_end - a.key_begin, b_keys = b.key_end - b.key_begin;
     if (a_keys != b_keys) return a_keys > b_keys;

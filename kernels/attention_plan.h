@@ -17,7 +17,7 @@ inline constexpr int kDecodeTileRows = 16;
 inline constexpr int kPrefillTileRows = 64;         // where there are few tiles, or heads wider than 128
 inline constexpr int kLargePrefillTileRows = 128;
 inline constexpr int kAttentionBlocksPerProcessor = 2;   // that run at a time
-inline constexpr int kMinSplitKeys = 256;                // shorter pieces spend their time starting up
+inline constexpr int kMinSplitKeys = 128;                // shorter pieces spend their time starting up
 inline constexpr int kSplitGranule = 64;                 // pieces begin at multiples of it
 inline constexpr int kMaxDecodeSplits = 512;             // of one tile
 inline constexpr int kMaxPrefillSplits = 64;
@@ -62,7 +62,7 @@ struct AttentionWorkCapacity {
 AttentionWorkCapacity attention_work_capacity(int64_t max_tokens, int64_t max_rows,
                                               const AttentionPlanOptions& options);
 
-// Writes the items of each class, longest first. Rows of no tokens are skipped. CHECKs that the items fit; never
+// Writes the items of each class: decode and split ones longest first, whole prefill tiles row by row. Rows of no tokens are skipped. CHECKs that the items fit; never
 // allocates.
 AttentionPlan plan_attention(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions& options,
                              std::span<AttentionWorkItem> decode, std::span<AttentionWorkItem> prefill);

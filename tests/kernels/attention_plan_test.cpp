@@ -47,8 +47,13 @@ void check_cover(const std::vector<AttentionPlanRow>& rows, const AttentionPlanO
   std::map<std::pair<int32_t, int32_t>, std::vector<AttentionWorkItem>> tiles;  // (first token, first packed row)
   for (size_t i = 0; i < items.size(); ++i) {
     tiles[{items[i].first_token, items[i].first_packed}].push_back(items[i]);
-    if (i > 0) {
-      ASSERT_GE(keys_of(items[i - 1]), keys_of(items[i])) << "longest first";
+    if (i == 0) continue;
+    const AttentionWorkItem &before = items[i - 1], &item = items[i];
+    const bool whole = tile_rows != kDecodeTileRows && item.partial < 0 && before.partial < 0;
+    if (!whole) {
+      ASSERT_GE(keys_of(before), keys_of(item)) << "longest first";
+    } else if (before.first_token == item.first_token) {
+      ASSERT_GT(before.first_packed, item.first_packed) << "a row's last tile first";
     }
   }
   std::set<int32_t> partials;

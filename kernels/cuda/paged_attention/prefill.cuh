@@ -121,6 +121,33 @@ __device__ inline void attend_prefill(RunningSoftmax<kDim> (&state)[kFragments],
   }
 }
 
+// A warp's rows of a whole tile as bf16, by way of shared memory: 16 bytes a lane, two or more rows at a time. `own`: the
+// warp's query rows, which nobody else reads and the warp no longer does.
+template <int kDim, int kFragments>
+__device__ inline void write_rows(bf16* own, const RunningSoftmax<kDim> (&state)[kFragments], const AttentionArgs& args,
+                                  const AttentionTile& tile, int first_row, int lane) {
+  using Rows = TileRows<kDim>;
+  __syncwarp();
+#pragma unroll
+  for (int f = 0; f < kFragments; ++f)
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const float inverse = 1.0f / state[f].sum[r];
+      bf16* row = own + (f * 16 + lane / 4 + r * 8) * Rows::kStride + lane % 4 * 2;
+#pragma unroll
+      for (int n = 0; n < kDim / 8; ++n)
+        *reinterpret_cast<uint32_t*>(row + n * 8) =
+            pack_bf16(state[f].output[n][2 * r] * inverse, state[f].output[n][2 * r + 1] * inverse);
+    }
+  __syncwarp();
+  for (int i = lane; i < 16 * kFragments * Rows::kPieces; i += kWarpSize) {
+    const int row = i / Rows::kPieces, column = i % Rows::kPieces * 8;
+    if (tile.first_packed + first_row + row >= tile.packed_end || column >= args.head_dim) continue;
+    *reinterpret_cast<uint4*>(output_at(args, tile, first_row + row, column)) =
+        *reinterpret_cast<const uint4*>(own + row * Rows::kStride + column);
+  }
+}
+
 template <int kDim, int kFragments>
 __global__ __launch_bounds__(kAttentionThreads, 2) void prefill_attention_kernel(const AttentionArgs args) {
   using Shared = PrefillShared<kDim, kFragments, bf16>;
@@ -135,8 +162,14 @@ __global__ __launch_bounds__(kAttentionThreads, 2) void prefill_attention_kernel
   RunningSoftmax<kDim> state[kFragments];
   attend_prefill<kDim, kFragments>(state, args, tile, queries, tiles, warp, lane);
 #pragma unroll
+  for (int f = 0; f < kFragments; ++f) state[f].finish(args.exponent_scale);
+  if (tile.num_splits == 1 && args.wide_output) {
+    const int first_row = warp * 16 * kFragments;
+    write_rows<kDim, kFragments>(queries + first_row * TileRows<kDim>::kStride, state, args, tile, first_row, lane);
+    return;
+  }
+#pragma unroll
   for (int f = 0; f < kFragments; ++f) {
-    state[f].finish(args.exponent_scale);
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const int row = (warp * kFragments + f) * 16 + lane / 4 + r * 8;
