@@ -55,7 +55,7 @@ double serve(BenchJob& job, RecordingPort& port, double now) {
 
 TEST(BenchLatency, TimesMeasuredBatchesOnly) {
   BenchCommand command;
-  command.batch_size = 2;
+  command.batch_sizes = {2};
   command.output_len = 11;
   command.warmup_iterations = 1;
   command.iterations = 3;

@@ -151,7 +151,7 @@ TEST(CommandLine, BenchDefaultsAreVllms) {
   const BenchCommand latency = std::get<BenchCommand>(parse_command_line({"bench", "latency", "m/n"}));
   EXPECT_EQ(latency.input_len, 32);
   EXPECT_EQ(latency.output_len, 128);
-  EXPECT_EQ(latency.batch_size, 8);
+  EXPECT_EQ(latency.batch_sizes, std::vector<int>{8});
   EXPECT_EQ(latency.run.engine.load_format, LoadFormat::dummy);
   EXPECT_FALSE(latency.run.engine.prefix_caching);
   EXPECT_TRUE(std::get<BenchCommand>(parse_command_line({"bench", "throughput", "m/n"})).throughput);
@@ -173,7 +173,7 @@ TEST(CommandLine, BenchTakesABatchingPolicyOrAllOfThem) {
   EXPECT_FALSE(one.all_policies);
   EXPECT_EQ(one.run.engine.batching, BatchingPolicy::dynamic);
   const BenchCommand latency = bench({"latency", "--batching", "static", "--batch-size", "3"});
-  EXPECT_EQ(latency.batch_size, 3);
+  EXPECT_EQ(latency.batch_sizes, std::vector<int>{3});
   EXPECT_EQ(latency.run.engine.batch_size, 3);  // each iteration's prompts are one batch
 }
 
