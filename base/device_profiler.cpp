@@ -167,14 +167,14 @@ void enable_device_records() {
   find(library, "cuptiGetResultString", cupti.result_string);
   require(cupti.register_callbacks(give_buffer, take_buffer), "its callbacks");
   for (CUpti_ActivityKind kind : kKinds) require(cupti.enable(kind), "to record kernels");
-  uint64_t stamp = 0;
-  require(cupti.timestamp(&stamp), "its clock");
-  clock_offset_ns = profile_clock_ns() - int64_t(stamp);
 }
 
 // What the load and the warm-up left in CUPTI's buffers goes away here.
 void begin_device_records() {
   cupti.flush(CUPTI_ACTIVITY_FLAG_FLUSH_FORCED);
+  uint64_t stamp = 0;
+  require(cupti.timestamp(&stamp), "its clock");
+  clock_offset_ns = profile_clock_ns() - int64_t(stamp);
   wanted.store(true);
 }
 
