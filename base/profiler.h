@@ -62,8 +62,11 @@ void end_op();
 // A stretch of the host's work, from construction to destruction.
 class HostSpan {
  public:
-  HostSpan(const char* name, int32_t lane) : name_(name), lane_(lane), start_ns_(profiling() ? profile_clock_ns() : -1) {}
-  ~HostSpan() { if (start_ns_ >= 0 && profiling()) finish(); }
+  HostSpan(const char* name, int32_t lane)
+      : name_(name), lane_(lane), start_ns_(profiling() ? profile_clock_ns() : -1) {}
+  ~HostSpan() {
+    if (start_ns_ >= 0 && profiling()) finish();
+  }
   HostSpan(const HostSpan&) = delete;
 
  private:

@@ -238,7 +238,8 @@ BenchCommand resolve_bench(const BenchFlags& flags) {
   if (!command.throughput && engine.batching != BatchingPolicy::continuous)
     engine.batch_size = std::min(command.batch_sizes[0] * std::max(command.n, 1), engine.effective_max_num_seqs());
   if (command.batch_sizes.size() > 1 && engine.batching != BatchingPolicy::continuous)
-    throw ConfigError("--batch-size " + flags.batch_sizes + ": an engine has batches of one size; measure one at a time");
+    throw ConfigError("--batch-size " + flags.batch_sizes +
+                      ": an engine has batches of one size; measure one at a time");
   if (command.all_policies && !command.run.profile.empty())
     throw ConfigError("--profile records one engine, and --batching all starts several: profile one policy at a time");
   if (!command.plot.empty() && !command.all_policies)

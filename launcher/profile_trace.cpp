@@ -29,11 +29,13 @@ void append_names(std::string& trace, const ProfilePart& part) {
   std::set<int32_t> lanes;
   for (const Span& span : part.recording.spans) lanes.insert(span.lane);
   fmt::format_to(std::back_inserter(trace),
-                 "{{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":{0},\"tid\":0,\"args\":{{\"name\":\"rank {0}, {1}\"}}}}",
+                 "{{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":{0},\"tid\":0,"
+                 "\"args\":{{\"name\":\"rank {0}, {1}\"}}}}",
                  part.rank, part.device);
   for (const int32_t lane : lanes)
     fmt::format_to(std::back_inserter(trace),
-                   ",\n{{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":{0},\"tid\":{1},\"args\":{{\"name\":\"{2}\"}}}},\n"
+                   ",\n{{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":{0},\"tid\":{1},"
+                   "\"args\":{{\"name\":\"{2}\"}}}},\n"
                    "{{\"name\":\"thread_sort_index\",\"ph\":\"M\",\"pid\":{0},\"tid\":{1},"
                    "\"args\":{{\"sort_index\":{1}}}}}",
                    part.rank, lane, lane_name(lane));

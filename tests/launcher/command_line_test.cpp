@@ -190,7 +190,8 @@ TEST(CommandLine, BenchTakesABatchingPolicyOrAllOfThem) {
 }
 
 TEST(CommandLine, BenchTakesSeveralBatchSizes) {
-  const CommandLine line = parse_command_line({"bench", "latency", "m/n", "--device", "cpu", "--batch-size", "1,32,256"});
+  const CommandLine line =
+      parse_command_line({"bench", "latency", "m/n", "--device", "cpu", "--batch-size", "1,32,256"});
   EXPECT_EQ(std::get<BenchCommand>(line).batch_sizes, (std::vector<int>{1, 32, 256}));
   EXPECT_NE(refusal({"bench", "latency", "m/n", "--batch-size", "1,x"}).find("such as 32 or 1,32,256, got 1,x"),
             std::string::npos);

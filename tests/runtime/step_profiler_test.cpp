@@ -96,7 +96,8 @@ TEST(ProfilePart, ComesBackFromItsText) {
 }
 
 TEST(ProfilePart, RefusesOtherTexts) {
-  for (const char* text : {"", "[]", "{}", "{\"rank\":0}", "{\"rank\":0,\"device\":\"cpu\",\"steps\":1,\"decode_steps\":1,"
+  for (const char* text : {"", "[]", "{}", "{\"rank\":0}",
+                           "{\"rank\":0,\"device\":\"cpu\",\"steps\":1,\"decode_steps\":1,"
                            "\"dropped\":0,\"names\":[],\"spans\":[[0,0,0,0,0,0]]}",
                            "{\"rank\":0,\"device\":\"cpu\",\"steps\":1,\"decode_steps\":1,\"dropped\":0,"
                            "\"names\":[\"x\"],\"spans\":[[0,99,0,0,0,0]]}"})
