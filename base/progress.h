@@ -5,6 +5,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/profiler.h"
+
 namespace trireme {
 
 enum class Phase : uint8_t { starting, joining, loading, warming, idle, stepping, stopping };
@@ -26,6 +28,7 @@ struct RankProgress {
   void tick(const char* name) {
     operation.store(name, std::memory_order_relaxed);
     counter.fetch_add(1, std::memory_order_relaxed);
+    if (profiling()) mark_op(name);
   }
 };
 

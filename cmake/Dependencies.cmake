@@ -31,6 +31,16 @@ if(TRIREME_CUDA)
   endif()
 endif()
 
+# CUPTI's headers only: base/device_profiler.cpp loads the library when it is asked for.
+set(TRIREME_WITH_CUPTI 0)
+if(TRIREME_WITH_CUDA)
+  find_path(CUPTI_INCLUDE cupti.h HINTS ${CUDAToolkit_INCLUDE_DIRS} ${CUDAToolkit_LIBRARY_ROOT}/extras/CUPTI/include
+            ${CUDAToolkit_TARGET_DIR}/extras/CUPTI/include)
+  if(CUPTI_INCLUDE)
+    set(TRIREME_WITH_CUPTI 1)
+  endif()
+endif()
+
 add_library(trireme_cuda INTERFACE)
 if(TRIREME_WITH_CUDA)
   set(CMAKE_CUDA_STANDARD 20)

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "base/check.h"
+#include "base/profiler.h"
 
 namespace trireme {
 namespace {
@@ -77,13 +78,19 @@ void Engine::accept_command(const ShutdownCommand& command) {
   if (!command.drain) scheduler_.cancel_all();
 }
 
+std::optional<StepPlan> Engine::next_plan() {
+  const HostSpan span("schedule", kEngineLane);
+  return scheduler_.next_plan();
+}
+
 bool Engine::submit_next_plan() {
-  auto plan = scheduler_.next_plan();
+  auto plan = next_plan();
   if (!plan) {
     CHECK(!in_flight_.empty() || !scheduler_.has_unfinished() || scheduler_.waits_until())
         << "requests wait, and nothing can ever run";
     return false;
   }
+  const HostSpan span("submit", kEngineLane);
   port_.announce(plan->step, scheduler_.planned_requests());
   in_flight_.push_back(plan->step);
   executor_.submit(std::move(*plan));
@@ -92,7 +99,11 @@ bool Engine::submit_next_plan() {
 }
 
 void Engine::retire_oldest() {
-  const StepResult result = executor_.wait(in_flight_.front());
+  const StepResult result = [this] {
+    const HostSpan span("wait", kEngineLane);
+    return executor_.wait(in_flight_.front());
+  }();
+  const HostSpan span("take result", kEngineLane);
   in_flight_.pop_front();
   scheduler_.on_result(result);
   pass_on_sampling();
@@ -102,10 +113,18 @@ void Engine::pass_on_sampling() {
   for (SamplingOrders& orders : scheduler_.take_sampling_orders()) executor_.submit_sampling(std::move(orders));
 }
 
+EngineStats Engine::stats() const {
+  EngineStats stats = scheduler_.stats();
+  stats.engine_cpu_seconds = clock_.thread_cpu_seconds();
+  return stats;
+}
+
+// Statistics come before the events that end the last request: who measures by these has both.
 void Engine::emit() {
+  const HostSpan span("emit", kEngineLane);
   std::vector<EngineEvent> events = scheduler_.take_events();
-  if (clock_.now() >= next_stats_) {
-    events.emplace_back(scheduler_.stats());
+  if (clock_.now() >= next_stats_ || (!events.empty() && !scheduler_.has_unfinished())) {
+    events.insert(events.begin(), stats());
     next_stats_ = clock_.now() + kStatsPeriod;
   }
   if (!events.empty()) port_.emit(std::move(events));
@@ -119,7 +138,7 @@ void Engine::finish() {
   last.shutdown = true;
   executor_.submit(std::move(last));
   std::vector<EngineEvent> events;
-  events.emplace_back(scheduler_.stats());
+  events.emplace_back(stats());
   port_.emit(std::move(events));
   finished_ = true;
 }

@@ -5,6 +5,7 @@
 // A batch that waits for more requests is waited for in the port's receive.
 
 #include <deque>
+#include <optional>
 
 #include "base/clock.h"
 #include "coordinator/scheduler.h"
@@ -27,10 +28,12 @@ class Engine final {
   void accept_command(SubmitCommand& command);
   void accept_command(const CancelCommand& command);
   void accept_command(const ShutdownCommand& command);
+  std::optional<StepPlan> next_plan();
   bool submit_next_plan();
   void retire_oldest();
   void pass_on_sampling();
   void emit();
+  EngineStats stats() const;
   void finish();
 
   EnginePort& port_;

@@ -56,6 +56,7 @@ void Scheduler::on_result(const StepResult& result) {
   flush_scores(scores);
   ++stats_.steps;
   stats_.device_seconds += result.device_ms / 1000;
+  stats_.worker_cpu_seconds += result.cpu_ms / 1000;
 }
 
 // A plan's sampling can be told once every id before its draws is known. A sequence that has ended needs nothing.

@@ -11,6 +11,7 @@
 #include "launcher/bench_job.h"
 #include "launcher/embedded.h"
 #include "launcher/front_loop.h"
+#include "launcher/profile_trace.h"
 #include "launcher/run_engine.h"
 
 namespace trireme {
@@ -34,6 +35,7 @@ class BenchRun final : public FrontJob {
  public:
   BenchRun(const BenchCommand& command, Deliver deliver)
       : deliver_(std::move(deliver)),
+        profile_(command.run),
         job_(command.throughput ? make_throughput_job(command) : make_latency_job(command)) {}
 
   void start(const EngineFacts& facts, RequestPort& port, TimePoint now) override {
@@ -51,11 +53,22 @@ class BenchRun final : public FrontJob {
       return;
     }
     BenchReport report = job_->report();
+    describe_profile(report);
     describe_engine(report);
     deliver_(report);
   }
 
  private:
+  void describe_profile(BenchReport& report) {
+    const std::vector<ProfilePart> parts = profile_.finish();
+    if (parts.empty()) return;
+    const auto floor = report.figures.find("floor_step_ms");
+    const bool one_batch = floor != report.figures.end();  // else the recorded one is not known to be any of them
+    report.text += breakdown_text(parts, one_batch ? floor->value().to_number<double>() : 0);
+    report.figures["profile"] = breakdown_figures(parts);
+    report.figures["device_idle_fraction"] = step_breakdown(parts.front()).idle_fraction();
+  }
+
   void describe_engine(BenchReport& report) const {
     const auto largest = [](const std::vector<int64_t>& values) {
       return values.empty() ? 0.0 : double(*std::max_element(values.begin(), values.end())) / 1e9;
@@ -77,6 +90,7 @@ class BenchRun final : public FrontJob {
   }
 
   Deliver deliver_;
+  ProfileTrace profile_;
   EngineFacts facts_;
   std::unique_ptr<BenchJob> job_;
 };

@@ -1,5 +1,7 @@
 #include "launcher/bench_job.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <random>
@@ -28,6 +30,16 @@ void BenchJob::start(const EngineFacts& facts, RequestPort& port, TimePoint now)
                std::to_string(facts.max_model_len) + " tokens; lower them or raise --max-model-len";
   else
     begin(now);
+}
+
+void report_host_time(BenchReport& report, double engine_seconds, double worker_seconds, double steps) {
+  if (steps <= 0) return;
+  const double engine = engine_seconds / steps * 1e6, worker = worker_seconds / steps * 1e6;
+  report.text += fmt::format("Host CPU per step: {:.1f} us (engine thread {:.1f} us, worker thread {:.1f} us)\n",
+                             engine + worker, engine, worker);
+  report.figures["host_cpu_us_per_step"] = engine + worker;
+  report.figures["host_engine_us_per_step"] = engine;
+  report.figures["host_worker_us_per_step"] = worker;
 }
 
 int random_length(int length, double ratio, uint64_t random) {

@@ -65,6 +65,10 @@ class BenchJob : public FrontJob {
 std::unique_ptr<BenchJob> make_latency_job(const BenchCommand& command);
 std::unique_ptr<BenchJob> make_throughput_job(const BenchCommand& command);
 
+// What the host computed from one report of the engine's to a later one, per step, on rank 0: text and keys
+// host_cpu_us_per_step, host_engine_us_per_step, host_worker_us_per_step. Nothing where no step was made.
+void report_host_time(BenchReport& report, double engine_seconds, double worker_seconds, double steps);
+
 // Uniform in [floor(length * (1 - ratio)), ceil(length * (1 + ratio))], at least 1.
 int random_length(int length, double ratio, uint64_t random);
 

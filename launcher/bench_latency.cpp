@@ -11,60 +11,96 @@ namespace {
 
 double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
 
-// The same batch again and again; the clock runs from its submission to its last token.
+double mean(const std::vector<double>& values) {
+  return values.empty() ? 0 : std::accumulate(values.begin(), values.end(), 0.0) / double(values.size());
+}
+
+// What was measured of one batch size.
+struct BatchTimes {
+  int size = 0;
+  std::vector<double> latencies, steps;  // seconds, per measured iteration
+  double engine_cpu = 0, worker_cpu = 0, engine_steps = 0;
+};
+
+// For each batch size the same batch again and again; the clock runs from its submission to its last token.
 class LatencyJob final : public BenchJob {
  public:
-  explicit LatencyJob(const BenchCommand& command) : BenchJob(command) {}
+  explicit LatencyJob(const BenchCommand& command) : BenchJob(command), times_(command.batch_sizes.size()) {
+    for (size_t i = 0; i < times_.size(); ++i) times_[i].size = command.batch_sizes[i];
+  }
 
-  bool done() const override { return stopped() || iteration_ >= command_.warmup_iterations + command_.iterations; }
+  bool done() const override { return stopped() || current_ >= times_.size(); }
 
+  // One size: its figures. Several: a block of text and an object in "batches" for each.
   BenchReport report() const override {
-    BenchReport report;
-    const double average = mean(latencies_);
-    report.text = fmt::format("Avg latency: {} seconds\n", average);
-    json::object percentiles;
-    for (int percent : {10, 25, 50, 75, 90, 99}) {
-      const double value = percentile(latencies_, percent);
-      report.text += fmt::format("{}% percentile latency: {} seconds\n", percent, value);
-      percentiles[std::to_string(percent)] = value;
+    if (times_.size() == 1) return report_of(times_[0]);
+    BenchReport all;
+    json::array batches;
+    for (const BatchTimes& times : times_) {
+      BenchReport one = report_of(times);
+      all.text += fmt::format("{}Batch size: {}\n{}", batches.empty() ? "" : "\n", times.size, one.text);
+      batches.push_back(std::move(one.figures));
     }
-    report.figures["avg_latency"] = average;
-    report.figures["latencies"] = json::value_from(latencies_);
-    report.figures["percentiles"] = percentiles;
-    report_decode(report);
-    return report;
+    all.text += "\n";
+    all.figures["batches"] = std::move(batches);
+    return all;
   }
 
  protected:
   void begin(TimePoint now) override {
     begun_ = now;
+    before_ = stats();
     first_tokens_ = 0;
-    left_ = command_.batch_size;
-    for (int i = 0; i < command_.batch_size; ++i) submit_random(now);
+    left_ = times_[current_].size;
+    for (int i = 0; i < times_[current_].size; ++i) submit_random(now);
   }
 
   void on_first_token(TimePoint now) override {
-    if (++first_tokens_ == command_.batch_size * command_.n) all_begun_ = now;
+    if (++first_tokens_ == times_[current_].size * command_.n) all_begun_ = now;
   }
 
   void on_request_done(TimePoint now) override {
     if (--left_ > 0) return;
-    if (iteration_++ >= command_.warmup_iterations) {
-      latencies_.push_back(seconds(now - begun_));
-      if (command_.output_len > 1) steps_.push_back(seconds(now - all_begun_) / (command_.output_len - 1));
+    if (iteration_++ >= command_.warmup_iterations) note(times_[current_], now);
+    if (iteration_ >= command_.warmup_iterations + command_.iterations) {
+      iteration_ = 0;
+      ++current_;
     }
     if (!done()) begin(now);
   }
 
  private:
-  static double mean(const std::vector<double>& values) {
-    return values.empty() ? 0 : std::accumulate(values.begin(), values.end(), 0.0) / double(values.size());
+  void note(BatchTimes& times, TimePoint now) const {
+    times.latencies.push_back(seconds(now - begun_));
+    if (command_.output_len > 1) times.steps.push_back(seconds(now - all_begun_) / (command_.output_len - 1));
+    times.engine_cpu += stats().engine_cpu_seconds - before_.engine_cpu_seconds;
+    times.worker_cpu += stats().worker_cpu_seconds - before_.worker_cpu_seconds;
+    times.engine_steps += double(stats().steps - before_.steps);
+  }
+
+  BenchReport report_of(const BatchTimes& times) const {
+    BenchReport report;
+    const double average = mean(times.latencies);
+    report.text = fmt::format("Avg latency: {} seconds\n", average);
+    json::object percentiles;
+    for (int percent : {10, 25, 50, 75, 90, 99}) {
+      const double value = percentile(times.latencies, percent);
+      report.text += fmt::format("{}% percentile latency: {} seconds\n", percent, value);
+      percentiles[std::to_string(percent)] = value;
+    }
+    report.figures["batch_size"] = times.size;
+    report.figures["avg_latency"] = average;
+    report.figures["latencies"] = json::value_from(times.latencies);
+    report.figures["percentiles"] = percentiles;
+    report_decode(report, times);
+    report_host_time(report, times.engine_cpu, times.worker_cpu, times.engine_steps);
+    return report;
   }
 
   // A decode step, from the moment all sequences decode, against the time its bytes need.
-  void report_decode(BenchReport& report) const {
-    if (steps_.empty()) return;
-    const double step = percentile(steps_, 50), sequences = double(command_.batch_size) * command_.n;
+  void report_decode(BenchReport& report, const BatchTimes& times) const {
+    if (times.steps.empty()) return;
+    const double step = percentile(times.steps, 50), sequences = double(times.size) * command_.n;
     const double steps = command_.output_len - 1;
     const double floor =
         floor_seconds(facts(), steps, decode_kv_tokens(sequences, command_.input_len, command_.output_len), false) /
@@ -79,9 +115,11 @@ class LatencyJob final : public BenchJob {
     report.figures["floor_fraction"] = floor <= step ? json::value(floor / step) : json::value();  // null: not valid
   }
 
+  std::vector<BatchTimes> times_;
+  size_t current_ = 0;  // of times_
   int iteration_ = 0, left_ = 0, first_tokens_ = 0;
   TimePoint begun_, all_begun_;
-  std::vector<double> latencies_, steps_;  // seconds, per measured iteration
+  EngineStats before_;  // at the iteration's begin
 };
 
 }  // namespace

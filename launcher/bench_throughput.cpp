@@ -35,6 +35,7 @@ class ThroughputJob final : public BenchJob {
     report.figures["output_tokens_per_second"] = double(output_tokens) / elapsed;
     report_requests(report);
     report_floor(report, elapsed);
+    report_host_time(report, stats().engine_cpu_seconds, stats().worker_cpu_seconds, double(stats().steps));
     return report;
   }
 

@@ -3,8 +3,10 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 
+#include "base/device_profiler.h"
 #include "base/error.h"
 #include "launcher/engine_flags.h"
 #include "launcher/sampling_options.h"
@@ -27,6 +29,8 @@ struct RunFlags {
   std::string launch_args;
   uint64_t seed = 0;
   bool verbose = false;
+  std::string profile;
+  ProfileOptions profile_options;
 };
 
 // Words of one --launch-args value, split at blanks; quotes keep blanks.
@@ -61,12 +65,36 @@ void add_run_flags(CLI::App& app, RunFlags& flags, bool positional_model) {
   app.add_option("--mpirun", flags.launch.mpirun, "The mpirun to start")->group(launch)->capture_default_str();
   app.add_flag("-v,--verbose", flags.verbose, "Print the mpirun line, the ranks' logs and full failure reports")
       ->group(launch);
+  const std::string profiling = "Profiling";
+  app.add_option("--profile", flags.profile,
+                 "Record some steps of every rank: a Chrome trace for chrome://tracing or ui.perfetto.dev, and where a "
+                 "step's time goes")
+      ->option_text("FILE")
+      ->group(profiling);
+  app.add_option("--profile-skip", flags.profile_options.skip,
+                 "Steps before the recording (bench latency: decode steps)")
+      ->group(profiling)
+      ->capture_default_str();
+  app.add_option("--profile-steps", flags.profile_options.steps, "Steps recorded")
+      ->group(profiling)
+      ->capture_default_str();
   app.add_option("--engine-program", flags.launch.program, "")->group("");
+}
+
+void resolve_profile(const RunFlags& flags, RunOptions& run) {
+  run.engine.profile = flags.profile_options;
+  validate(run.engine);
+  if (flags.profile.empty()) return;
+  const std::string refusal = run.engine.device == DeviceKind::cuda ? device_profiling_refusal() : "";
+  if (!refusal.empty()) throw ConfigError(refusal);
+  run.profile = std::filesystem::absolute(flags.profile).lexically_normal();
+  run.engine.profile.directory = run.profile + ".parts";
 }
 
 RunOptions resolve_run(const RunFlags& flags) {
   RunOptions run;
   run.engine = resolve(flags.engine);
+  resolve_profile(flags, run);
   run.engine.seed = flags.seed;
   run.engine.verbose = run.verbose = flags.verbose;
   run.launch = flags.launch;
@@ -169,7 +197,22 @@ InspectCommand resolve_inspect(const EngineFlags& flags) {
 struct BenchFlags {
   RunFlags run;
   BenchCommand command;
+  std::string batch_sizes = "8";
 };
+
+// "32" or "1,32,256".
+std::vector<int> parse_batch_sizes(const std::string& text) {
+  std::vector<int> sizes;
+  for (const char *at = text.data(), *end = at + text.size();;) {
+    int size = 0;
+    const auto [rest, error] = std::from_chars(at, end, size);
+    if (error != std::errc() || size < 1 || size > 65536 || (rest != end && *rest != ','))
+      throw ConfigError("--batch-size must be numbers of prompts from 1 to 65536 such as 32 or 1,32,256, got " + text);
+    sizes.push_back(size);
+    if (rest == end) return sizes;
+    at = rest + 1;
+  }
+}
 
 void add_common_bench_flags(CLI::App& sub, BenchFlags& flags) {
   const std::string group = "Load";
@@ -186,12 +229,19 @@ void add_common_bench_flags(CLI::App& sub, BenchFlags& flags) {
 BenchCommand resolve_bench(const BenchFlags& flags) {
   BenchCommand command = flags.command;
   RunFlags run = flags.run;
+  command.batch_sizes = parse_batch_sizes(flags.batch_sizes);
+  run.profile_options.from_decode = !command.throughput && command.output_len > 1;
   command.all_policies = command.throughput && run.engine.batching == "all";
   if (command.all_policies) run.engine.batching = "static";  // its checks are the strictest
   command.run = resolve_run(run);
   EngineOptions& engine = command.run.engine;
   if (!command.throughput && engine.batching != BatchingPolicy::continuous)
-    engine.batch_size = std::min(command.batch_size * std::max(command.n, 1), engine.effective_max_num_seqs());
+    engine.batch_size = std::min(command.batch_sizes[0] * std::max(command.n, 1), engine.effective_max_num_seqs());
+  if (command.batch_sizes.size() > 1 && engine.batching != BatchingPolicy::continuous)
+    throw ConfigError("--batch-size " + flags.batch_sizes +
+                      ": an engine has batches of one size; measure one at a time");
+  if (command.all_policies && !command.run.profile.empty())
+    throw ConfigError("--profile records one engine, and --batching all starts several: profile one policy at a time");
   if (!command.plot.empty() && !command.all_policies)
     throw ConfigError("--plot draws the comparison of --batching all: add that");
   if (!(command.range_ratio >= 0 && command.range_ratio < 1))
@@ -202,7 +252,6 @@ BenchCommand resolve_bench(const BenchFlags& flags) {
   positive(command.input_len, "--input-len");
   positive(command.output_len, "--output-len");
   positive(command.n, "--n");
-  positive(command.batch_size, "--batch-size");
   positive(command.iterations, "--num-iters");
   positive(command.num_prompts, "--num-prompts");
   if (command.warmup_iterations < 0) throw ConfigError("--num-iters-warmup must be 0 or more");
@@ -271,7 +320,8 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   bench->require_subcommand(1);
   CLI::App* latency_sub = bench->add_subcommand("latency", "Time of one batch from submission to its last token");
   CLI::App* throughput_sub = bench->add_subcommand("throughput", "Tokens per second over many prompts");
-  latency_sub->add_option("--batch-size", latency.command.batch_size, "Prompts at once")
+  latency_sub
+      ->add_option("--batch-size", latency.batch_sizes, "Prompts at once; several, as 1,32,256: measured in this order")
       ->group("Load")
       ->capture_default_str();
   latency_sub->add_option("--num-iters-warmup", latency.command.warmup_iterations, "Batches before measuring")

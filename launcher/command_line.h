@@ -17,6 +17,7 @@ struct RunOptions {  // of every sub-command that starts an engine
   EngineOptions engine;
   LaunchOptions launch;
   bool verbose = false;
+  std::string profile;  // Chrome trace to write, absolute; "": none
 };
 
 enum class OutputFormat : uint8_t { text, json };
@@ -37,7 +38,8 @@ struct GenerateCommand {
 struct BenchCommand {
   RunOptions run;
   bool throughput = false;  // else latency
-  int input_len = 32, output_len = 128, batch_size = 8, n = 1;
+  int input_len = 32, output_len = 128, n = 1;
+  std::vector<int> batch_sizes = {8};  // latency: one after the other on one engine
   int warmup_iterations = 10, iterations = 30;
   int num_prompts = 1000;
   double range_ratio = 0;     // throughput: lengths are uniform in [length * (1 - ratio), length * (1 + ratio)]

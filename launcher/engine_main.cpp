@@ -123,8 +123,8 @@ class LazyTokenizer {
 };
 
 void run_rank_zero(const EngineOptions& options, Cluster& cluster, RankRuntime& runtime, FrontLink& link,
-                   const EngineFacts& facts) {
-  DistributedExecutor executor(runtime.worker(), cluster.control(), runtime.info());
+                   const EngineFacts& facts, StepProfiler* profiler) {
+  DistributedExecutor executor(runtime.worker(), cluster.control(), runtime.info(), profiler);
   cluster.set_idle_hook([&] { executor.pump(); });
   link.send_ready(facts);
   SteadyClock clock;
@@ -157,6 +157,10 @@ void run_rank(const EngineOptions& options, Cluster& cluster, FrontLink& link) {
   else
     use_cpu_threads(cluster, options.cpu_threads);
 
+  std::optional<StepProfiler> profiler;
+  if (!options.profile.directory.empty()) profiler.emplace(options.profile, topology.rank(), device);
+  StepProfiler* const profile = profiler ? &*profiler : nullptr;
+
   const bool dummy = options.load_format == LoadFormat::dummy;
   Checkpoint checkpoint = open_checkpoint(options.model, {.need_weights = !dummy, .need_tokenizer = false});
   if (dummy) checkpoint.source.reset();
@@ -167,9 +171,9 @@ void run_rank(const EngineOptions& options, Cluster& cluster, FrontLink& link) {
   rank_progress().phase.store(Phase::warming);
   const EngineFacts facts = gather_facts(cluster, checkpoint, runtime);
   if (topology.rank() == 0)
-    run_rank_zero(options, cluster, runtime, link, facts);
+    run_rank_zero(options, cluster, runtime, link, facts, profile);
   else
-    run_worker_loop(runtime.worker(), cluster.control(), topology.rank());
+    run_worker_loop(runtime.worker(), cluster.control(), topology.rank(), profile);
   rank_progress().phase.store(Phase::stopping);
   cluster.barrier();  // nobody leaves MPI while a peer's last acknowledgement is on its way
 }

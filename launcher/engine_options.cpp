@@ -42,6 +42,10 @@ void validate(const EngineOptions& options) {
   require(options.batch_size >= 0 && options.batch_size <= 65536, "--batch-size", "0 to 65536", options.batch_size);
   require(options.batch_wait_ms >= 0 && options.batch_wait_ms <= 600000, "--batch-wait-ms", "0 to 600000",
           options.batch_wait_ms);
+  require(options.profile.skip >= 0 && options.profile.skip <= 1000000, "--profile-skip", "0 to 1000000",
+          options.profile.skip);
+  require(options.profile.steps >= 1 && options.profile.steps <= 100000, "--profile-steps", "1 to 100000",
+          options.profile.steps);
   if (options.batch_size > 0 && options.batching == BatchingPolicy::continuous)
     throw ConfigError(
         fmt::format("--batch-size {}: continuous batching has no batches; add --batching dynamic or static, or use "
@@ -82,6 +86,12 @@ std::vector<std::string> to_arguments(const EngineOptions& options) {
   add("--cpu-threads", options.cpu_threads);
   add("--seed", options.seed);
   if (options.verbose) arguments.push_back("--verbose");
+  if (!options.profile.directory.empty()) {
+    add("--profile-dir", options.profile.directory);
+    add("--profile-skip", options.profile.skip);
+    add("--profile-steps", options.profile.steps);
+    if (options.profile.from_decode) arguments.push_back("--profile-from-decode");
+  }
   if (!options.front.address.empty()) {
     add("--front", options.front.address);
     add("--attempt", options.front.attempt);
@@ -93,11 +103,16 @@ EngineOptions parse_engine_arguments(const std::vector<std::string>& arguments) 
   CLI::App app;
   EngineFlags flags;
   FrontEndpoint front;
+  ProfileOptions profile;
   uint64_t seed = 0;
   bool verbose = false;
   add_engine_flags(app, flags, false);
   app.add_option("--seed", seed);
   app.add_flag("--verbose", verbose);
+  app.add_option("--profile-dir", profile.directory);
+  app.add_option("--profile-skip", profile.skip);
+  app.add_option("--profile-steps", profile.steps);
+  app.add_flag("--profile-from-decode", profile.from_decode);
   app.add_option("--front", front.address);
   app.add_option("--attempt", front.attempt);
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // CLI11 takes them from the back
@@ -109,6 +124,7 @@ EngineOptions parse_engine_arguments(const std::vector<std::string>& arguments) 
   EngineOptions options = resolve(flags);
   options.seed = seed;
   options.verbose = verbose;
+  options.profile = profile;
   options.front = front;
   if (const char* key = std::getenv(kAttemptKeyVariable)) options.front.key = key;
   return options;

@@ -10,6 +10,7 @@
 #include "base/device.h"
 #include "coordinator/batching.h"
 #include "protocol/endpoint.h"
+#include "runtime/step_profiler.h"
 
 namespace trireme {
 
@@ -37,6 +38,7 @@ struct EngineOptions {
   int cpu_threads = 0;    // per rank, CPU back end; 0: this host's cores / its ranks
   uint64_t seed = 0;      // of dummy weights
   bool verbose = false;
+  ProfileOptions profile;
   FrontEndpoint front;  // whom to dial; address empty: EngineHooks says so later (engine_main.h)
 
   int world() const { return tp * pp; }

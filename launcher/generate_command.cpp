@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "launcher/generate_output.h"
+#include "launcher/profile_trace.h"
 #include "launcher/run_engine.h"
 
 namespace trireme {
@@ -40,6 +41,7 @@ class GenerateRun final : public FrontJob {
       : prompts_(read_prompts(command)),
         assets_(open_model_assets(command.run.engine.model, !command.skip_tokenizer, command.chat_template)),
         sink_(make_sink(command, prompts_.size())),
+        profile_(command.run),
         job_(prompts_, assets_, options(command), *sink_),
         bar_(prompts_.size() > 1 && isatty(STDERR_FILENO)) {}
 
@@ -60,6 +62,7 @@ class GenerateRun final : public FrontJob {
     if (bar_) std::fprintf(stderr, "\r%70s\r", "");
     if (const std::string line = summary_line(job_.summary()); !line.empty())
       std::fprintf(stderr, "%s\n", line.c_str());
+    std::fputs(breakdown_text(profile_.finish(), 0).c_str(), stderr);
   }
 
  private:
@@ -78,6 +81,7 @@ class GenerateRun final : public FrontJob {
   std::vector<PromptLine> prompts_;
   ModelAssets assets_;
   std::unique_ptr<OutputSink> sink_;
+  ProfileTrace profile_;
   GenerateJob job_;
   bool bar_;
   TimePoint last_bar_;

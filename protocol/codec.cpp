@@ -25,7 +25,7 @@ auto members(Is<RequestFailedEvent> auto& m) { return std::tie(m.request, m.clie
 auto members(Is<EngineStats> auto& m) {
   return std::tie(m.running, m.waiting, m.blocks_total, m.blocks_free, m.blocks_cached, m.prompt_tokens,
                   m.generated_tokens, m.preemptions, m.prefix_queries, m.prefix_hits, m.padded_tokens, m.steps,
-                  m.device_seconds);
+                  m.device_seconds, m.engine_cpu_seconds, m.worker_cpu_seconds);
 }
 auto members(Is<TokenBias> auto& m) { return std::tie(m.id, m.bias); }
 auto members(Is<SamplingParams> auto& m) {

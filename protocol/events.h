@@ -52,7 +52,7 @@ struct RequestFailedEvent {
   bool operator==(const RequestFailedEvent&) const = default;
 };
 
-// Once a second or so, and at the end.
+// Once a second or so, right before the events that leave nothing to do, and at the end.
 struct EngineStats {
   int32_t running = 0, waiting = 0;
   int64_t blocks_total = 0, blocks_free = 0, blocks_cached = 0;
@@ -61,6 +61,8 @@ struct EngineStats {
   int64_t padded_tokens = 0;         // that static batches would compute beside the real ones, as rectangles
   int64_t steps = 0;
   double device_seconds = 0;
+  double engine_cpu_seconds = 0;     // that rank 0's engine thread computed: scheduling, events
+  double worker_cpu_seconds = 0;     // that its worker thread computed in steps; on the CPU back end the math, too
   bool operator==(const EngineStats&) const = default;
 };
 

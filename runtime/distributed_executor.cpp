@@ -1,11 +1,31 @@
 #include "runtime/distributed_executor.h"
 
+#include "base/clock.h"
 #include "parallel/plan/codec.h"
 
 namespace trireme {
 
-DistributedExecutor::DistributedExecutor(Worker& worker, ControlChannel& control, const ClusterInfo& info)
-    : worker_(worker), control_(control), info_(info) {}
+namespace {
+
+// Returns the seconds this thread computed.
+double run_plan(Worker& worker, const StepPlan& plan, const std::function<SamplingOrders()>& sampling_orders,
+                StepProfiler* profiler) {
+  if (profiler) profiler->before_step(plan, worker.stream());
+  const double before = thread_cpu_seconds();
+  {
+    const HostSpan span("execute", kWorkerLane);
+    worker.execute(plan, sampling_orders);
+  }
+  const double used = thread_cpu_seconds() - before;
+  if (profiler) profiler->after_step(plan, worker.stream());
+  return used;
+}
+
+}  // namespace
+
+DistributedExecutor::DistributedExecutor(Worker& worker, ControlChannel& control, const ClusterInfo& info,
+                                         StepProfiler* profiler)
+    : worker_(worker), control_(control), info_(info), profiler_(profiler) {}
 
 void DistributedExecutor::submit(StepPlan plan) {
   std::lock_guard lock(mutex_);
@@ -46,6 +66,7 @@ void DistributedExecutor::pump() {
     sampling.swap(new_sampling_);
   }
   for (StepPlan& plan : plans) {
+    const HostSpan span("encode", kWorkerLane);
     if (info_.world > 1) control_.broadcast({ControlKind::plan, encode_plan(plan)});
     plans_.push_back(std::move(plan));
   }
@@ -59,11 +80,13 @@ void DistributedExecutor::pump() {
 // The engine may need the results of earlier steps before it can say what this one's sampling needs: they go on
 // being collected.
 SamplingOrders DistributedExecutor::wait_for_sampling(StepId step) {
+  const double cpu = thread_cpu_seconds();
   poll_with_backoff([&] {
     pump();
     collect();
     return sampling_.contains(step);
   });
+  sampling_wait_cpu_ += thread_cpu_seconds() - cpu;
   SamplingOrders orders = std::move(sampling_.at(step));
   sampling_.erase(step);
   return orders;
@@ -82,6 +105,7 @@ bool DistributedExecutor::collect() {
     StepResult result = worker_.result(oldest.step);
     result.device_ms =
         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - oldest.started).count();
+    result.cpu_ms = oldest.cpu_ms;
     acks_.erase(oldest.step);
     in_flight_.pop_front();
     moved = true;
@@ -101,6 +125,13 @@ void DistributedExecutor::wait_for_submission() {
                       [&] { return !new_plans_.empty() || !new_sampling_.empty(); });
 }
 
+void DistributedExecutor::execute(const StepPlan& plan) {
+  const auto started = std::chrono::steady_clock::now();
+  sampling_wait_cpu_ = 0;
+  const double used = run_plan(worker_, plan, [&] { return wait_for_sampling(plan.step); }, profiler_);
+  in_flight_.push_back({plan.step, started, (used - sampling_wait_cpu_) * 1e3});
+}
+
 void DistributedExecutor::run() {
   bool stopping = false;
   while (!stopping || !in_flight_.empty()) {
@@ -111,9 +142,7 @@ void DistributedExecutor::run() {
     if (!plans_.empty()) {
       const StepPlan plan = std::move(plans_.front());
       plans_.pop_front();
-      const auto started = std::chrono::steady_clock::now();
-      worker_.execute(plan, [&] { return wait_for_sampling(plan.step); });
-      in_flight_.push_back({plan.step, started});
+      execute(plan);
       stopping = plan.shutdown;
     } else if (in_flight_.empty() && !stopping) {
       wait_for_submission();
@@ -167,7 +196,7 @@ class Inbox {
 
 }  // namespace
 
-void run_worker_loop(Worker& worker, ControlChannel& control, int rank) {
+void run_worker_loop(Worker& worker, ControlChannel& control, int rank, StepProfiler* profiler) {
   Inbox inbox(control);
   std::deque<StepId> unacknowledged;
   bool stopping = false;
@@ -188,7 +217,7 @@ void run_worker_loop(Worker& worker, ControlChannel& control, int rank) {
     });
     if (inbox.has_plan()) {
       const StepPlan plan = inbox.take_plan();
-      worker.execute(plan, [&] { return inbox.wait_for_sampling(plan.step, acknowledge); });
+      run_plan(worker, plan, [&] { return inbox.wait_for_sampling(plan.step, acknowledge); }, profiler);
       unacknowledged.push_back(plan.step);
       stopping = plan.shutdown;
     }

@@ -9,13 +9,16 @@
 #include <mutex>
 
 #include "parallel/control_channel.h"
+#include "runtime/step_profiler.h"
 #include "runtime/worker.h"
 
 namespace trireme {
 
 class DistributedExecutor final : public Executor {
  public:
-  DistributedExecutor(Worker& worker, ControlChannel& control, const ClusterInfo& info);
+  // `profiler`: null, or it is told of every step.
+  DistributedExecutor(Worker& worker, ControlChannel& control, const ClusterInfo& info,
+                      StepProfiler* profiler = nullptr);
 
   // The engine's thread.
   const ClusterInfo& info() const override { return info_; }
@@ -33,8 +36,10 @@ class DistributedExecutor final : public Executor {
   struct InFlight {
     StepId step = 0;
     std::chrono::steady_clock::time_point started;
+    double cpu_ms = 0;  // this thread's, to run it
   };
 
+  void execute(const StepPlan& plan);
   bool collect();  // acks and finished steps; true when something moved
   SamplingOrders wait_for_sampling(StepId step);
   void wait_for_submission();
@@ -42,12 +47,14 @@ class DistributedExecutor final : public Executor {
   Worker& worker_;
   ControlChannel& control_;
   ClusterInfo info_;
+  StepProfiler* profiler_;
 
   // Worker's thread only.
   std::deque<StepPlan> plans_;                 // passed on, not yet run here
   std::map<StepId, SamplingOrders> sampling_;  // passed on, not yet used here
   std::deque<InFlight> in_flight_;             // run here, not yet clean everywhere
   std::map<StepId, int> acks_;
+  double sampling_wait_cpu_ = 0;  // seconds that polling for sampling orders cost the step that runs
 
   // Shared.
   std::mutex mutex_;
@@ -59,6 +66,6 @@ class DistributedExecutor final : public Executor {
 };
 
 // The other ranks: plans from the control channel until the shutdown plan.
-void run_worker_loop(Worker& worker, ControlChannel& control, int rank);
+void run_worker_loop(Worker& worker, ControlChannel& control, int rank, StepProfiler* profiler = nullptr);
 
 }  // namespace trireme

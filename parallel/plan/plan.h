@@ -162,6 +162,7 @@ struct StepResult {
   StepId step = 0;
   std::vector<OutputResult> outputs;  // by output index of the plan
   double device_ms = 0;               // from the rows' start to the ids on the host, rank 0
+  double cpu_ms = 0;                  // that rank 0's thread computed to run the plan
 };
 
 }  // namespace trireme

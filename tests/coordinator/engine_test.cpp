@@ -37,6 +37,14 @@ TEST_F(EngineTest, AnswersARequestAndShutsDownAfterItsLastResult) {
   EXPECT_EQ(emitted<EngineStats>().back().generated_tokens, 5);
 }
 
+TEST_F(EngineTest, StatisticsPrecedeTheLastTokenOfAll) {
+  send(SubmitCommand{make_request(1, 3, 4)});
+  send(SubmitCommand{make_request(2, 3, 2)});
+  while (emitted<EngineStats>().empty()) ASSERT_TRUE(engine.step());
+  EXPECT_EQ(emitted<EngineStats>().back().generated_tokens, 6);
+  EXPECT_EQ(emitted<TokenEvent>().size(), 6u);
+}
+
 TEST_F(EngineTest, NamesAPlansRequestsBeforeItIsSubmitted) {
   send(SubmitCommand{make_request(4, 3)});
   engine.step();

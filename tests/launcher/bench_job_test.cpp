@@ -55,7 +55,7 @@ double serve(BenchJob& job, RecordingPort& port, double now) {
 
 TEST(BenchLatency, TimesMeasuredBatchesOnly) {
   BenchCommand command;
-  command.batch_size = 2;
+  command.batch_sizes = {2};
   command.output_len = 11;
   command.warmup_iterations = 1;
   command.iterations = 3;
@@ -75,6 +75,56 @@ TEST(BenchLatency, TimesMeasuredBatchesOnly) {
   EXPECT_NE(report.text.find("99% percentile latency: "), std::string::npos);
   // 10 steps x 1000 bytes, and 2 sequences' 33..42 cached tokens x 10 bytes, at 1 MB/s.
   EXPECT_NEAR(report.figures.at("floor_step_ms").get_double(), (1000 + 2 * 37.5 * 10) / 1e6 * 1e3, 1e-9);
+}
+
+TEST(BenchLatency, MeasuresSeveralBatchSizesOnOneEngine) {
+  BenchCommand command;
+  command.batch_sizes = {1, 3};
+  command.output_len = 5;
+  command.warmup_iterations = 1;
+  command.iterations = 2;
+  const auto job = make_latency_job(command);
+  RecordingPort port;
+  job->start(facts(), port, at(0));
+  EXPECT_EQ(port.requests.size(), 1u);
+  serve(*job, port, 0);
+  ASSERT_TRUE(job->done());
+  const BenchReport report = job->report();
+  const json::array& batches = report.figures.at("batches").as_array();
+  ASSERT_EQ(batches.size(), 2u);
+  EXPECT_EQ(batches[1].at("batch_size"), 3);
+  EXPECT_EQ(batches[1].at("latencies").as_array().size(), 2u);
+  EXPECT_NEAR(batches[1].at("decode_tokens_per_second").as_double(), 300, 1e-6);
+  EXPECT_NE(report.text.find("Batch size: 1\nAvg latency: "), std::string::npos);
+  EXPECT_NE(report.text.find("Batch size: 3\nAvg latency: "), std::string::npos);
+}
+
+TEST(BenchLatency, ReportsTheHostsTimePerStepOfMeasuredBatches) {
+  BenchCommand command;
+  command.batch_sizes = {1};
+  command.output_len = 10;
+  command.warmup_iterations = 1;
+  command.iterations = 1;
+  const auto job = make_latency_job(command);
+  RecordingPort port;
+  job->start(facts(), port, at(0));
+  for (int batch = 1; batch <= 2; ++batch) {
+    const std::vector<Request> requests = std::exchange(port.requests, {});
+    EngineStats stats;
+    stats.steps = 10 * batch;
+    stats.engine_cpu_seconds = 1 + 200e-6 * batch;
+    stats.worker_cpu_seconds = 2 + 300e-6 * batch;
+    TokenEvent last;
+    last.request = requests.at(0).id;
+    last.token.id = 1;
+    last.finish = FinishReason::length;
+    job->on_events({stats, last}, at(batch));
+  }
+  ASSERT_TRUE(job->done());
+  const BenchReport report = job->report();
+  EXPECT_NEAR(report.figures.at("host_engine_us_per_step").as_double(), 20, 1e-6);
+  EXPECT_NEAR(report.figures.at("host_worker_us_per_step").as_double(), 30, 1e-6);
+  EXPECT_NEAR(report.figures.at("host_cpu_us_per_step").as_double(), 50, 1e-6);
 }
 
 TEST(BenchThroughput, CountsRequestsAndTokens) {

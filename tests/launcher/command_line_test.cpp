@@ -118,6 +118,18 @@ TEST(CommandLine, RefusesWrongValuesInOneLine) {
                                              {"bench"},
                                              {"bench", "latency", "m/n", "--num-iters", "0"},
                                              {"bench", "latency", "m/n", "--batching", "all"},
+                                             {"bench", "latency", "m/n", "--batch-size", "0"},
+                                             {"bench", "latency", "m/n", "--batch-size", ""},
+                                             {"bench", "latency", "m/n", "--batch-size", "1,"},
+                                             {"bench", "latency", "m/n", "--batch-size", ",1"},
+                                             {"bench", "latency", "m/n", "--batch-size", "1,x"},
+                                             {"bench", "latency", "m/n", "--batch-size", "1 2"},
+                                             {"bench", "latency", "m/n", "--batch-size", "1,-2"},
+                                             {"bench", "latency", "m/n", "--batch-size", "1,65537"},
+                                             {"bench", "latency", "m/n", "--batch-size", "1,2", "--batching", "static"},
+                                             {"bench", "latency", "m/n", "--profile-steps", "0"},
+                                             {"bench", "latency", "m/n", "--profile-skip", "-1"},
+                                             {"bench", "throughput", "m/n", "--batching", "all", "--profile", "x"},
                                              {"bench", "throughput", "m/n", "--batching", "sometimes"},
                                              {"bench", "throughput", "m/n", "--batch-size", "4"},
                                              {"bench", "throughput", "m/n", "--plot", "x.svg"},
@@ -151,7 +163,7 @@ TEST(CommandLine, BenchDefaultsAreVllms) {
   const BenchCommand latency = std::get<BenchCommand>(parse_command_line({"bench", "latency", "m/n"}));
   EXPECT_EQ(latency.input_len, 32);
   EXPECT_EQ(latency.output_len, 128);
-  EXPECT_EQ(latency.batch_size, 8);
+  EXPECT_EQ(latency.batch_sizes, std::vector<int>{8});
   EXPECT_EQ(latency.run.engine.load_format, LoadFormat::dummy);
   EXPECT_FALSE(latency.run.engine.prefix_caching);
   EXPECT_TRUE(std::get<BenchCommand>(parse_command_line({"bench", "throughput", "m/n"})).throughput);
@@ -173,8 +185,28 @@ TEST(CommandLine, BenchTakesABatchingPolicyOrAllOfThem) {
   EXPECT_FALSE(one.all_policies);
   EXPECT_EQ(one.run.engine.batching, BatchingPolicy::dynamic);
   const BenchCommand latency = bench({"latency", "--batching", "static", "--batch-size", "3"});
-  EXPECT_EQ(latency.batch_size, 3);
+  EXPECT_EQ(latency.batch_sizes, std::vector<int>{3});
   EXPECT_EQ(latency.run.engine.batch_size, 3);  // each iteration's prompts are one batch
+}
+
+TEST(CommandLine, BenchTakesSeveralBatchSizes) {
+  const CommandLine line =
+      parse_command_line({"bench", "latency", "m/n", "--device", "cpu", "--batch-size", "1,32,256"});
+  EXPECT_EQ(std::get<BenchCommand>(line).batch_sizes, (std::vector<int>{1, 32, 256}));
+  EXPECT_NE(refusal({"bench", "latency", "m/n", "--batch-size", "1,x"}).find("such as 32 or 1,32,256, got 1,x"),
+            std::string::npos);
+}
+
+TEST(CommandLine, AProfileHasAFolderForItsParts) {
+  const CommandLine line = parse_command_line({"bench", "latency", "m/n", "--device", "cpu", "--profile", "/x/t.json",
+                                               "--profile-skip", "2", "--profile-steps", "5"});
+  const RunOptions run = std::get<BenchCommand>(line).run;
+  EXPECT_EQ(run.profile, "/x/t.json");
+  EXPECT_EQ(run.engine.profile,
+            (ProfileOptions{.directory = "/x/t.json.parts", .skip = 2, .steps = 5, .from_decode = true}));
+  EXPECT_FALSE(generate({"m/n", "x", "--device", "cpu", "--profile", "/x/t.json"}).run.engine.profile.from_decode);
+  EXPECT_EQ(generate({"m/n", "x"}).run.profile, "");
+  EXPECT_EQ(generate({"m/n", "x"}).run.engine.profile.directory, "");
 }
 
 TEST(CommandLine, KnowsEverySamplingParameter) {

@@ -30,6 +30,7 @@ EngineOptions sample() {
   options.batch_wait_ms = 7;
   options.seed = UINT64_MAX;
   options.verbose = true;
+  options.profile = {.directory = "/a b/t.json.parts", .skip = 0, .steps = 9, .from_decode = true};
   options.front = {"unix:/a b/front", "secret", 7};
   return options;
 }

@@ -39,6 +39,8 @@ std::vector<RankMessage> rank_messages() {
   token.finish = FinishReason::length;
   EngineStats stats;
   stats.device_seconds = 1.25;
+  stats.engine_cpu_seconds = 0.5;
+  stats.worker_cpu_seconds = 0.75;
   stats.padded_tokens = 1234567890123;
   EngineFacts facts;
   facts.vocab_size = 49152;
