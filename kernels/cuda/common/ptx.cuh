@@ -24,7 +24,29 @@ __device__ inline void copy_16_async(void* shared, const void* global, bool vali
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes)
                : "memory");
 }
+__device__ inline void copy_4_async(void* shared, const void* global) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared_address(shared)), "l"(global) : "memory");
+}
 __device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+__device__ inline float max_or_nan(float a, float b) {  // NaN where one is
+  float larger;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(larger) : "f"(a), "f"(b));
+  return larger;
+}
+
+// Programmatic dependent launch (sm_90): a kernel so launched may start before the one before it has ended, and
+// touches nobody's memory before it has waited.
+__device__ inline void wait_for_previous_kernel() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+__device__ inline void let_next_kernel_start() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 
 // Four 8x8 matrices of 16-bit elements. Lane l names row l % 8 of matrix l / 8; of matrix i it receives, in
 // out[i], the elements (l / 4, 2 (l % 4)) and (l / 4, 2 (l % 4) + 1).

@@ -1,0 +1,84 @@
+// Sampling of whole rows at once: a cluster of blocks per row keeps the row in shared memory (sample_row.cuh).
+
+#include <algorithm>
+
+#include "kernels/cuda/sample_row_kernel.cuh"
+
+namespace trireme::cuda {
+namespace {
+
+// Before sm_90 there are no clusters, and a block holds the whole row where it is small enough.
+int max_row_blocks(Device device) {
+  int major = 0;
+  CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.index));
+  return major >= 9 ? kMaxRowBlocks : 1;
+}
+
+int shared_bytes_of_block(Device device) {
+  int bytes = 0;
+  CUDA_CHECK(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device.index));
+  return bytes;
+}
+
+struct RowLaunch {
+  int blocks = 1, chunk = 0;  // per row; ids per block
+  size_t shared_bytes = 0;
+};
+
+RowLaunch row_launch(int vocab_local, int max_blocks) {
+  RowLaunch launch;
+  while (launch.blocks < max_blocks && vocab_local > launch.blocks * kMinChunk) launch.blocks *= 2;
+  launch.chunk = int(ceil_div(ceil_div(vocab_local, launch.blocks), kChunkMultiple) * kChunkMultiple);
+  launch.shared_bytes = kRowSharedBytes + size_t(launch.chunk) * sizeof(float);
+  return launch;
+}
+
+bool launch_rows(const RowJob& job, const Stream& stream) {
+  static const int max_blocks = max_row_blocks(job.shard.device);
+  static const int shared_limit = [&] {
+    const int bytes = shared_bytes_of_block(job.shard.device);
+    cudaFuncAttributes attributes;
+    CUDA_CHECK(cudaFuncGetAttributes(&attributes, rows_kernel));
+    return bytes - int(attributes.sharedSizeBytes);
+  }();
+  const RowLaunch rows = row_launch(job.shard.vocab_local, max_blocks);
+  if (int64_t(rows.shared_bytes) > shared_limit) return false;
+  thread_local int prepared_device = -1;
+  if (prepared_device != job.shard.device.index) {
+    CUDA_CHECK(cudaFuncSetAttribute(rows_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_limit));
+    CUDA_CHECK(cudaFuncSetAttribute(rows_kernel, cudaFuncAttributePreferredSharedMemoryCarveout, 100));
+    prepared_device = job.shard.device.index;
+  }
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeClusterDimension;
+  attributes[0].val.clusterDim = {unsigned(rows.blocks), 1, 1};
+  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[1].val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(grid_size(int64_t(job.shard.num_rows) * rows.blocks));
+  config.blockDim = dim3(kRowThreads);
+  config.dynamicSmemBytes = rows.shared_bytes;
+  config.stream = stream.get();
+  config.attrs = attributes;
+  config.numAttrs = max_blocks > 1 ? 2 : 0;
+  CUDA_CHECK(cudaLaunchKernelEx(&config, rows_kernel, job, rows.chunk));
+  return true;
+}
+
+}  // namespace
+
+void sample_first_round(SampleHead* heads, SampleEntry* tops, SampleEntry* candidates, const SampleShard& shard,
+                        const Stream& stream) {
+  if (shard.num_rows == 0) return;
+  if (launch_rows({shard, heads, tops, candidates, nullptr}, stream)) return;
+  cuda::sample_heads(heads, shard, stream);
+  if (shard.num_top > 0) cuda::sample_tops(tops, shard, stream);
+  if (shard.num_candidates > 0) cuda::sample_candidates(candidates, shard, stream);
+}
+
+bool sample_whole_rows(int32_t* ids, SampleHead* heads, SampleEntry* tops, SampleEntry* candidates,
+                       const SampleShard& shard, const Stream& stream) {
+  return shard.num_rows == 0 || launch_rows({shard, heads, tops, candidates, ids}, stream);
+}
+
+}  // namespace trireme::cuda
