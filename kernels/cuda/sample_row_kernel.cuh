@@ -96,7 +96,7 @@ __device__ inline bool first_round(RowBlock& block, const RowJob& job, RowView& 
   const uint32_t key = raw_max_key(block, view.raw_best);
   head.non_finite = key == kNonFinite;
   view.raw_max = key_float(key);
-  if (!head.non_finite && shard.vocab_local > 0) {
+  if (!head.non_finite) {
     head.raw_max = view.raw_max;
     weigh_raw(block, head, view, draws(row) && is_greedy(row) && !is_processed(row));
     if (index.top >= 0)
