@@ -181,21 +181,34 @@ __device__ inline void fill_tops(const SampleShard& shard, int r, Gathered tops,
   answer.top_logprobs[i] = logprob_of(merged.entries[i].value, shard.states[r]);
 }
 
-// Answers row r as far as the heads and the candidates prove it, else sets its state. All threads of the block.
-__device__ inline void resolve_row(const SampleShard& shard, int r, Gathered heads, Gathered tops, Gathered candidates,
-                                   Merged& merged) {
+// Sets row r's state and empty answer. Returns the joined head.
+__device__ inline SampleHead resolve_head(const SampleShard& shard, int r, Gathered heads) {
   const SampleRow& row = shard.rows[r];
   SampleState state{};
   const SampleHead head = join_heads(shard, r, heads, state);
-  const bool cut = has_cut(row, shard.vocab_size) && head.z_max > -infinity() && !head.non_finite;
-  if (cut) open_state(state, row, head.z_max);
+  if (has_cut(row, shard.vocab_size) && head.z_max > -infinity() && !head.non_finite) open_state(state, row, head.z_max);
   if (threadIdx.x == 0) {
     shard.answers[r] = SampleAnswer{};
     shard.answers[r].non_finite = head.non_finite;
     shard.states[r] = state;
   }
   __syncthreads();
+  return head;
+}
+
+// Answers row r, which has neither lists nor a cut.
+__device__ inline void resolve_by_head(const SampleShard& shard, int r, Gathered heads) {
+  const SampleHead head = resolve_head(shard, r, heads);
+  if (!head.non_finite) answer_with(shard, r, head.best_id, head.best_raw);
+}
+
+// Answers row r as far as the heads and the candidates prove it, else sets its state. All threads of the block.
+__device__ inline void resolve_row(const SampleShard& shard, int r, Gathered heads, Gathered tops, Gathered candidates,
+                                   Merged& merged) {
+  const SampleRow& row = shard.rows[r];
+  const SampleHead head = resolve_head(shard, r, heads);
   if (head.non_finite) return;
+  const bool cut = has_cut(row, shard.vocab_size) && head.z_max > -infinity();
   if (shard.index[r].top >= 0) fill_tops(shard, r, tops, merged);
   __syncthreads();
   if (!has_cut(row, shard.vocab_size)) answer_with(shard, r, head.best_id, head.best_raw);

@@ -1,6 +1,6 @@
 // Sampling of whole rows at once: a cluster of blocks per row keeps the row in shared memory (sample_row.cuh).
 
-#include <algorithm>
+#include <cstddef>
 
 #include "kernels/cuda/sample_row_kernel.cuh"
 
@@ -25,30 +25,36 @@ struct RowLaunch {
   size_t shared_bytes = 0;
 };
 
+template <bool kLists>
 RowLaunch row_launch(int vocab_local, int max_blocks) {
   RowLaunch launch;
   while (launch.blocks < max_blocks && vocab_local > launch.blocks * kMinChunk) launch.blocks *= 2;
   launch.chunk = int(ceil_div(ceil_div(vocab_local, launch.blocks), kChunkMultiple) * kChunkMultiple);
-  launch.shared_bytes = kRowSharedBytes + size_t(launch.chunk) * sizeof(float);
+  launch.shared_bytes = kRowSharedBytes<kLists> + size_t(launch.chunk) * sizeof(float);
   return launch;
 }
 
+// What a block may ask for at its launch.
+template <typename Kernel>
+int prepare(Kernel* kernel, Device device) {
+  cudaFuncAttributes attributes;
+  CUDA_CHECK(cudaFuncGetAttributes(&attributes, kernel));
+  const int limit = shared_bytes_of_block(device) - int(attributes.sharedSizeBytes);
+  CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, limit));
+  CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, 100));
+  return limit;
+}
+
+template <bool kLists>
 bool launch_rows(const RowJob& job, const Stream& stream) {
-  static const int max_blocks = max_row_blocks(job.shard.device);
-  static const int shared_limit = [&] {
-    const int bytes = shared_bytes_of_block(job.shard.device);
-    cudaFuncAttributes attributes;
-    CUDA_CHECK(cudaFuncGetAttributes(&attributes, rows_kernel));
-    return bytes - int(attributes.sharedSizeBytes);
-  }();
-  const RowLaunch rows = row_launch(job.shard.vocab_local, max_blocks);
-  if (int64_t(rows.shared_bytes) > shared_limit) return false;
-  thread_local int prepared_device = -1;
+  thread_local int prepared_device = -1, max_blocks = 0, shared_limit = 0;
   if (prepared_device != job.shard.device.index) {
-    CUDA_CHECK(cudaFuncSetAttribute(rows_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_limit));
-    CUDA_CHECK(cudaFuncSetAttribute(rows_kernel, cudaFuncAttributePreferredSharedMemoryCarveout, 100));
     prepared_device = job.shard.device.index;
+    max_blocks = max_row_blocks(job.shard.device);
+    shared_limit = prepare(rows_kernel<kLists>, job.shard.device);
   }
+  const RowLaunch rows = row_launch<kLists>(job.shard.vocab_local, max_blocks);
+  if (int64_t(rows.shared_bytes) > shared_limit) return false;
   cudaLaunchAttribute attributes[2] = {};
   attributes[0].id = cudaLaunchAttributeClusterDimension;
   attributes[0].val.clusterDim = {unsigned(rows.blocks), 1, 1};
@@ -61,8 +67,13 @@ bool launch_rows(const RowJob& job, const Stream& stream) {
   config.stream = stream.get();
   config.attrs = attributes;
   config.numAttrs = max_blocks > 1 ? 2 : 0;
-  CUDA_CHECK(cudaLaunchKernelEx(&config, rows_kernel, job, rows.chunk));
+  CUDA_CHECK(cudaLaunchKernelEx(&config, rows_kernel<kLists>, job, rows.chunk));
   return true;
+}
+
+bool launch_rows(const RowJob& job, const Stream& stream) {
+  const bool lists = job.shard.num_top > 0 || job.shard.num_candidates > 0;
+  return lists ? launch_rows<true>(job, stream) : launch_rows<false>(job, stream);
 }
 
 }  // namespace

@@ -25,12 +25,21 @@ struct SearchScratch {
   Word list[kListRoom];  // first block: (order_key(z), id) of the ids around the cut
 };
 
+struct RowPlace {
+  int r;         // row
+  int begin;     // index in the shard of the chunk's first id
+  int first_id;  // its global id
+  int n, quads;  // ids of the chunk; groups of four that hold them
+};
+
 struct RowShared {
+  RowPlace place;
   SampleRow row;
   SampleState state;
-  Word slots[2][2];         // what this block says in an exchange; two, so that one barrier per exchange is enough
-  Word pairs[kPairRoom];    // this block's best ids
-  Word merged[kPairRoom];   // first block: of all blocks
+  Word slots[2][2];       // what this block says in an exchange; two, so that one barrier per exchange is enough
+  // From here on only where rows have lists: top log-probabilities or candidates.
+  Word pairs[kPairRoom];  // this block's best ids
+  Word merged[kPairRoom];  // first block: of all blocks
   int found, list_size;
   union Scratch {
     SearchScratch search;
@@ -40,19 +49,22 @@ struct RowShared {
   } scratch;
 };
 
+// A block's view of its chunk. What does not change lies in shared memory: registers are scarce.
 struct RowBlock {
   RowShared* shared;
-  float* x;     // [quads * 4] in shared memory: raw logits, then z; behind the n-th -inf
-  int r;        // row
-  int begin;    // index in the shard of the chunk's first id
-  int first_id;
-  int n, quads;
-  int rank, size;  // this block in the cluster
-  int turn;
+  float* x;  // [4 * quads()] in shared memory: raw logits, then z; behind the n-th -inf
+  int turn;  // slot of the next exchange
 
+  __device__ int r() const { return shared->place.r; }
+  __device__ int begin() const { return shared->place.begin; }
+  __device__ int first_id() const { return shared->place.first_id; }
+  __device__ int n() const { return shared->place.n; }
+  __device__ int quads() const { return shared->place.quads; }
+  __device__ int rank() const { return cluster_rank(); }
+  __device__ int size() const { return cluster_size(); }
   __device__ const SampleRow& row() const { return shared->row; }
   __device__ SampleState& state() const { return shared->state; }
-  __device__ bool leads() const { return rank == 0; }
+  __device__ bool leads() const { return rank() == 0; }
 
   // use(rank, a, b) for what thread 0 of every block gave, in the order of ids.
   template <typename Use>
@@ -62,7 +74,8 @@ struct RowBlock {
       shared->slots[turn][1] = b;
     }
     cluster_sync();
-    for (int block = 0; block < size; ++block) {
+    const int blocks = size();
+    for (int block = 0; block < blocks; ++block) {
       const Word* slot = peer_shared(&shared->slots[turn][0], block);
       use(block, slot[0], slot[1]);
     }
@@ -73,7 +86,8 @@ struct RowBlock {
   template <typename Function>
   __device__ void for_values(Function&& function) const {
     const float4* quad = reinterpret_cast<const float4*>(x);
-    for (int q = threadIdx.x; q < quads; q += kRowThreads) {
+    const int count = quads();
+    for (int q = threadIdx.x; q < count; q += kRowThreads) {
       const float4 v = quad[q];
       function(v.x, 4 * q);
       function(v.y, 4 * q + 1);
@@ -105,29 +119,30 @@ __device__ inline BestDraw row_best(RowBlock& block, const BestDraw& mine) {
   return best;
 }
 
-__device__ inline bool copies_counts(const SampleShard& shard, const RowBlock& block) {
-  return block.n <= int(sizeof(block.shared->scratch.counts) / sizeof(uint16_t)) &&
+template <bool kLists>
+__device__ bool copies_counts(const SampleShard& shard, const RowBlock& block) {
+  return kLists && block.n() <= int(sizeof(block.shared->scratch.counts) / sizeof(uint16_t)) &&
          (shard.vocab_local % kChunkMultiple == 0) && uintptr_t(shard.counts) % 16 == 0;
 }
 
 // The chunk's logits and, where they fit, its counts into shared memory.
-__device__ inline void load_chunk(RowBlock& block, const SampleShard& shard) {
-  const float* from = raw_row(shard, block.r) + block.begin;
-  const int whole_quads = uintptr_t(from) % 16 == 0 ? block.n / 4 : 0;
+template <bool kLists>
+__device__ void load_chunk(RowBlock& block, const SampleShard& shard) {
+  const float* from = raw_row(shard, block.r()) + block.begin();
+  const int whole_quads = uintptr_t(from) % 16 == 0 ? block.n() / 4 : 0;
   for (int q = threadIdx.x; q < whole_quads; q += kRowThreads) copy_16_async(block.x + 4 * q, from + 4 * q, true);
-  for (int i = 4 * whole_quads + threadIdx.x; i < 4 * block.quads; i += kRowThreads) {
-    if (i < block.n)
+  for (int i = 4 * whole_quads + threadIdx.x; i < 4 * block.quads(); i += kRowThreads) {
+    if (i < block.n())
       copy_4_async(block.x + i, from + i);
     else
       block.x[i] = -infinity();
   }
-  const SampleRow& row = shard.rows[block.r];
-  if (!is_score(row) && !is_beam(row) && has_penalties(row) && copies_counts(shard, block)) {
-    const uint16_t* counts = shard.counts + int64_t(row.slot) * shard.vocab_local + block.begin;
-    for (int i = kChunkMultiple * threadIdx.x; i < block.n; i += kChunkMultiple * kRowThreads)
+  const SampleRow& row = block.row();
+  if (!is_score(row) && !is_beam(row) && has_penalties(row) && copies_counts<kLists>(shard, block)) {
+    const uint16_t* counts = shard.counts + int64_t(row.slot) * shard.vocab_local + block.begin();
+    for (int i = kChunkMultiple * threadIdx.x; i < block.n(); i += kChunkMultiple * kRowThreads)
       copy_16_async(block.shared->scratch.counts + i, counts + i, true);
   }
-  if (threadIdx.x == 0) block.shared->row = row;
   wait_for_copies();
   __syncthreads();
 }

@@ -1,6 +1,8 @@
 #pragma once
 // One row from its logits to its answer.
 
+#include <cstddef>
+
 #include "kernels/cuda/sample_row_search.cuh"
 
 namespace trireme::cuda {
@@ -12,7 +14,9 @@ struct RowJob {
   int32_t* ids;  // [num_rows]; null: the first round only, for other shards to join
 };
 
-inline constexpr size_t kRowSharedBytes = (sizeof(RowShared) + 15) / 16 * 16;
+// kLists: some row has top log-probabilities or a cut.
+template <bool kLists>
+inline constexpr size_t kRowSharedBytes = ((kLists ? sizeof(RowShared) : offsetof(RowShared, pairs)) + 15) / 16 * 16;
 
 // What a block of the row knows after the first look at it.
 struct RowView {
@@ -21,22 +25,17 @@ struct RowView {
   bool processed;          // block.x is z, not the raw logits
 };
 
-__device__ inline RowBlock row_block(const SampleShard& shard, int chunk) {
+template <bool kLists>
+__device__ RowBlock row_block(const SampleShard& shard, int chunk) {
   extern __shared__ __align__(16) unsigned char row_memory[];
-  RowBlock block;
-  block.shared = reinterpret_cast<RowShared*>(row_memory);
-  block.x = reinterpret_cast<float*>(row_memory + kRowSharedBytes);
-  block.size = cluster_size();
-  block.rank = cluster_rank();
-  block.r = int(blockIdx.x) / block.size;
-  const int begin = block.rank * chunk;
-  block.begin = begin < shard.vocab_local ? begin : shard.vocab_local;
-  const int left = shard.vocab_local - block.begin;
-  block.n = left < chunk ? left : chunk;
-  block.quads = (block.n + 3) / 4;
-  block.first_id = shard.vocab_begin + block.begin;
-  block.turn = 0;
-  return block;
+  auto* shared = reinterpret_cast<RowShared*>(row_memory);
+  if (threadIdx.x == 0) {
+    const int begin = min(cluster_rank() * chunk, shard.vocab_local), n = min(chunk, shard.vocab_local - begin);
+    shared->place = {int(blockIdx.x) / cluster_size(), begin, shard.vocab_begin + begin, n, (n + 3) / 4};
+    shared->row = shard.rows[shared->place.r];
+  }
+  __syncthreads();
+  return {shared, reinterpret_cast<float*>(row_memory + kRowSharedBytes<kLists>), 0};
 }
 
 // The mass of the row's raw logits, and the best id where the row is greedy and nobody touched its logits.
@@ -54,12 +53,13 @@ __device__ inline void weigh_raw(RowBlock& block, SampleHead& head, const RowVie
 }
 
 // z in the place of the logits, its maximum, and the best id where there is no cut.
-__device__ inline void weigh_z(RowBlock& block, const SampleShard& shard, SampleHead& head, RowView& view) {
+template <bool kLists>
+__device__ void weigh_z(RowBlock& block, const SampleShard& shard, SampleHead& head, RowView& view) {
   const SampleRow& row = block.row();
   view.processed = is_processed(row) || (!is_greedy(row) && row.temperature != 1.0f);
   view.z_best = view.raw_best, view.z_max = view.raw_max;
   if (view.processed) {
-    view.z_best = process_chunk(block, shard);
+    view.z_best = process_chunk<kLists>(block, shard);
     view.z_max = key_float(row_max(block, order_key(view.z_best)));
   }
   head.z_max = view.z_max;
@@ -80,15 +80,16 @@ __device__ inline void weigh_z(RowBlock& block, const SampleShard& shard, Sample
 }
 
 __device__ inline void write_z(const RowBlock& block, const SampleShard& shard) {
-  float* z = z_row(shard, block.r) + block.begin;
-  for (int i = threadIdx.x; i < block.n; i += kRowThreads) z[i] = block.x[i];
+  float* z = z_row(shard, block.r()) + block.begin();
+  for (int i = threadIdx.x; i < block.n(); i += kRowThreads) z[i] = block.x[i];
 }
 
 // The head, the top log-probabilities and the candidates; false: the row has a logit that is not finite.
-__device__ inline bool first_round(RowBlock& block, const RowJob& job, RowView& view) {
+template <bool kLists>
+__device__ bool first_round(RowBlock& block, const RowJob& job, RowView& view) {
   const SampleShard& shard = job.shard;
   const SampleRow& row = block.row();
-  const SampleIndex& index = shard.index[block.r];
+  const SampleIndex& index = shard.index[block.r()];
   SampleHead head{};
   head.raw_max = head.z_max = head.best_raw = -infinity();
   head.best_id = -1;
@@ -99,19 +100,21 @@ __device__ inline bool first_round(RowBlock& block, const RowJob& job, RowView& 
   if (!head.non_finite) {
     head.raw_max = view.raw_max;
     weigh_raw(block, head, view, draws(row) && is_greedy(row) && !is_processed(row));
-    if (index.top >= 0)
-      select_row(job.tops + int64_t(index.top) * kMaxTopLogprobs, block, shard, view.raw_best, kMaxTopLogprobs);
+    if constexpr (kLists)
+      if (index.top >= 0)
+        select_row(job.tops + int64_t(index.top) * kMaxTopLogprobs, block, shard, view.raw_best, kMaxTopLogprobs);
     if (draws(row)) {
-      weigh_z(block, shard, head, view);
+      weigh_z<kLists>(block, shard, head, view);
     } else if (is_score(row) && row.target >= shard.vocab_begin && row.target < shard.vocab_begin + shard.vocab_local) {
       head.best_id = row.target;
     }
-    if (index.candidates >= 0)
-      select_row(job.candidates + int64_t(index.candidates) * kSampleCandidates, block, shard, view.z_best,
-                 kSampleCandidates);
-    if (head.best_id >= 0) head.best_raw = raw_row(shard, block.r)[head.best_id - shard.vocab_begin];
+    if constexpr (kLists)
+      if (index.candidates >= 0)
+        select_row(job.candidates + int64_t(index.candidates) * kSampleCandidates, block, shard, view.z_best,
+                   kSampleCandidates);
+    if (head.best_id >= 0) head.best_raw = raw_row(shard, block.r())[head.best_id - shard.vocab_begin];
   }
-  if (block.leads() && threadIdx.x == 0) job.heads[block.r] = head;
+  if (block.leads() && threadIdx.x == 0) job.heads[block.r()] = head;
   return !head.non_finite;
 }
 
@@ -126,10 +129,10 @@ __device__ inline void answer_open_row(RowBlock& block, const RowJob& job, const
   const SampleStats stats = row_stats(block, false);
   bool pending = true;
   if (block.leads()) {
-    SampleState& state = shard.states[block.r];
+    SampleState& state = shard.states[block.r()];
     if (threadIdx.x == 0) state.mass = stats.mass, state.count = stats.count;
     __syncthreads();
-    draw_from_candidates(shard, block.r, {reinterpret_cast<const char*>(job.candidates), 0},
+    draw_from_candidates(shard, block.r(), {reinterpret_cast<const char*>(job.candidates), 0},
                          block.shared->scratch.merged);
     __syncthreads();
     pending = state.pending != 0;
@@ -140,7 +143,7 @@ __device__ inline void answer_open_row(RowBlock& block, const RowJob& job, const
   const BestDraw best = row_best(block, draw_chunk<true>(block, block.state(), noise_key(block.row(), shard)));
   if (!block.leads()) return;
   const bool any = best.id != INT32_MAX;
-  answer_with(shard, block.r, any ? best.id : -1, any ? raw_row(shard, block.r)[best.id - shard.vocab_begin] : 0.0f);
+  answer_with(shard, block.r(), any ? best.id : -1, any ? raw_row(shard, block.r())[best.id - shard.vocab_begin] : 0.0f);
 }
 
 // How many raw logits are greater than that of the answer's id.
@@ -148,48 +151,55 @@ __device__ inline void rank_answer(RowBlock& block, const SampleShard& shard, co
   Word key = 0;
   bool drawn = false;
   __syncthreads();
-  const bool mine = block.leads() && shard.answers[block.r].id >= 0;
-  block.exchange(mine, mine ? order_key(shard.states[block.r].drawn_raw) : 0, [&](int b, Word a, Word k) {
+  const bool mine = block.leads() && shard.answers[block.r()].id >= 0;
+  block.exchange(mine, mine ? order_key(shard.states[block.r()].drawn_raw) : 0, [&](int b, Word a, Word k) {
     if (b == 0) drawn = a != 0, key = k;
   });
   if (!drawn) return;
   int count = 0;
   if (view.processed) {
-    const float* raw = raw_row(shard, block.r) + block.begin;
-    for (int i = threadIdx.x; i < block.n; i += kRowThreads) count += order_key(raw[i]) > key;
+    const float* raw = raw_row(shard, block.r()) + block.begin();
+    for (int i = threadIdx.x; i < block.n(); i += kRowThreads) count += order_key(raw[i]) > key;
   } else {
     block.for_values([&](float value, int) { count += order_key(value) > key; });
   }
   const Word greater = row_sum(block, Word(count));
-  if (block.leads() && threadIdx.x == 0) shard.answers[block.r].rank = 1 + int(greater);
+  if (block.leads() && threadIdx.x == 0) shard.answers[block.r()].rank = 1 + int(greater);
 }
 
-__device__ inline void answer_row(RowBlock& block, const RowJob& job, const RowView& view, bool finite) {
+template <bool kLists>
+__device__ void answer_row(RowBlock& block, const RowJob& job, const RowView& view, bool finite) {
   const SampleShard& shard = job.shard;
-  const SampleIndex& index = shard.index[block.r];
+  const SampleIndex& index = shard.index[block.r()];
   if (block.leads()) {
     const auto only_shard = [](const void* data) { return Gathered{static_cast<const char*>(data), 0}; };
     __syncthreads();
-    resolve_row(shard, block.r, only_shard(job.heads), only_shard(job.tops), only_shard(job.candidates),
-                block.shared->scratch.merged);
+    if constexpr (kLists)
+      resolve_row(shard, block.r(), only_shard(job.heads), only_shard(job.tops), only_shard(job.candidates),
+                  block.shared->scratch.merged);
+    else
+      resolve_by_head(shard, block.r(), only_shard(job.heads));
     __syncthreads();
   }
-  if (finite && index.open >= 0 && view.z_max > -infinity()) answer_open_row(block, job, view);
+  if constexpr (kLists)
+    if (finite && index.open >= 0 && view.z_max > -infinity()) answer_open_row(block, job, view);
   if (finite && index.rank >= 0) rank_answer(block, shard, view);
   __syncthreads();
-  if (block.leads() && threadIdx.x == 0) job.ids[block.r] = draws(block.row()) ? shard.answers[block.r].id : -1;
+  if (block.leads() && threadIdx.x == 0) job.ids[block.r()] = draws(block.row()) ? shard.answers[block.r()].id : -1;
 }
 
-__global__ __launch_bounds__(kRowThreads, 2) void rows_kernel(RowJob job, int chunk) {
+// Two or three blocks on a multiprocessor, so that one computes while another's chunk arrives.
+template <bool kLists>
+__global__ __launch_bounds__(kRowThreads, kLists ? 2 : 3) void rows_kernel(RowJob job, int chunk) {
   wait_for_previous_kernel();
-  RowBlock block = row_block(job.shard, chunk);
-  load_chunk(block, job.shard);
+  RowBlock block = row_block<kLists>(job.shard, chunk);
+  load_chunk<kLists>(block, job.shard);
   let_next_kernel_start();
   RowView view{};
-  const bool finite = first_round(block, job, view);
+  const bool finite = first_round<kLists>(block, job, view);
   if (job.ids)
-    answer_row(block, job, view, finite);
-  else if (finite && job.shard.index[block.r].open >= 0)
+    answer_row<kLists>(block, job, view, finite);
+  else if (finite && job.shard.index[block.r()].open >= 0)
     write_z(block, job.shard);
   cluster_sync();  // peers may be reading this block's shared memory
 }

@@ -42,7 +42,7 @@ __device__ inline uint32_t raw_max_key(RowBlock& block, float thread_best) {
 __device__ inline Word thread_mass(const RowBlock& block, float maximum) {
   Word mass = 0;
 #pragma unroll 2
-  for (int q = threadIdx.x; q < block.quads; q += kRowThreads) {
+  for (int q = threadIdx.x; q < block.quads(); q += kRowThreads) {
     const float4 v = reinterpret_cast<const float4*>(block.x)[q];
     mass += quick_mass(maximum - v.x) + quick_mass(maximum - v.y);
     mass += quick_mass(maximum - v.z) + quick_mass(maximum - v.w);
@@ -55,7 +55,7 @@ __device__ inline int thread_first(const RowBlock& block, float thread_best, flo
   int first = INT32_MAX;
   if (thread_best != maximum) return first;
   block.for_values([&](float value, int i) {
-    if (value == maximum && first == INT32_MAX) first = block.first_id + i;
+    if (value == maximum && first == INT32_MAX) first = block.first_id() + i;
   });
   return first;
 }
@@ -64,13 +64,13 @@ __device__ inline int thread_first(const RowBlock& block, float thread_best, flo
 __device__ inline void add_chunk_lists(const RowBlock& block, const SampleShard& shard) {
   const SampleRow& row = block.row();
   for (int i = threadIdx.x; i < row.bias_count; i += kRowThreads) {
-    const int local = shard.bias_ids[row.bias_begin + i] - block.first_id;
-    if (local >= 0 && local < block.n) block.x[local] += shard.bias_values[row.bias_begin + i];
+    const int local = shard.bias_ids[row.bias_begin + i] - block.first_id();
+    if (local >= 0 && local < block.n()) block.x[local] += shard.bias_values[row.bias_begin + i];
   }
   __syncthreads();
   for (int i = threadIdx.x; i < row.suppress_count; i += kRowThreads) {
-    const int local = shard.suppressed[row.suppress_begin + i] - block.first_id;
-    if (local >= 0 && local < block.n) block.x[local] = -infinity();
+    const int local = shard.suppressed[row.suppress_begin + i] - block.first_id();
+    if (local >= 0 && local < block.n()) block.x[local] = -infinity();
   }
   __syncthreads();
 }
@@ -97,28 +97,29 @@ __device__ inline float below_infinity(float z) {  // tempered() by 1
 }
 
 // x becomes z. Returns the thread's greatest z.
-__device__ inline float process_chunk(RowBlock& block, const SampleShard& shard) {
+template <bool kLists>
+__device__ float process_chunk(RowBlock& block, const SampleShard& shard) {
   const SampleRow& row = block.row();
   if (has_lists(row)) add_chunk_lists(block, shard);
-  const bool penalties = has_penalties(row), staged = penalties && copies_counts(shard, block);
+  const bool penalties = has_penalties(row), staged = penalties && copies_counts<kLists>(shard, block);
   const uint16_t* counts = staged      ? block.shared->scratch.counts
-                           : penalties ? shard.counts + int64_t(row.slot) * shard.vocab_local + block.begin
+                           : penalties ? shard.counts + int64_t(row.slot) * shard.vocab_local + block.begin()
                                        : nullptr;
   const uint32_t* mask = row.mask_row < 0 ? nullptr : shard.masks + int64_t(row.mask_row) * shard.mask_words;
   const float temperature = is_greedy(row) ? 1.0f : row.temperature;
   const TemperatureDivision divide(temperature);
   float best = -infinity();
-  for (int q = threadIdx.x; q < block.quads; q += kRowThreads) {
+  for (int q = threadIdx.x; q < block.quads(); q += kRowThreads) {
     float4* quad = reinterpret_cast<float4*>(block.x) + q;
     const float4 given = *quad;
     float v[4] = {given.x, given.y, given.z, given.w};
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       const int i = 4 * q + k;
-      if (i >= block.n) continue;
+      if (i >= block.n()) continue;
       if (penalties && counts[i]) v[k] = processed_logit(v[k], row, true, counts[i]);
       v[k] = temperature == 1.0f ? below_infinity(v[k]) : divide(v[k]);
-      const uint32_t id = uint32_t(block.first_id + i);
+      const uint32_t id = uint32_t(block.first_id() + i);
       if (mask && !(mask[id >> 5] >> (id & 31) & 1)) v[k] = -infinity();
       best = fmaxf(best, v[k]);
     }
@@ -154,14 +155,14 @@ __device__ inline float reachable_bound(long long best_key) {
 template <bool kCut>
 __device__ void try_draws(BestDraw& best, const RowBlock& block, const SampleState& state, const NoiseKey& key, int task,
                           float bound) {
-  const int group = (block.first_id >> 8) + task / 64, lane = task % 64;
+  const int group = (block.first_id() >> 8) + task / 64, lane = task % 64;
   const int first = group * 256 + lane;
   float z[4];
   bool alive = false;
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
-    const int i = first + 64 * k - block.first_id;
-    z[k] = i >= 0 && i < block.n ? block.x[i] : -infinity();
+    const int i = first + 64 * k - block.first_id();
+    z[k] = i >= 0 && i < block.n() ? block.x[i] : -infinity();
     const bool kept = kCut ? survives(state, z[k], first + 64 * k) : z[k] > -infinity();
     if (!kept) z[k] = -infinity();
     alive |= kept;
@@ -176,7 +177,7 @@ __device__ void try_draws(BestDraw& best, const RowBlock& block, const SampleSta
 
 template <bool kCut>
 __device__ BestDraw draw_chunk(const RowBlock& block, const SampleState& state, const NoiseKey& key) {
-  const int groups = block.n == 0 ? 0 : ((block.first_id + block.n - 1) >> 8) - (block.first_id >> 8) + 1;
+  const int groups = block.n() == 0 ? 0 : ((block.first_id() + block.n() - 1) >> 8) - (block.first_id() >> 8) + 1;
   BestDraw best;
   int task = threadIdx.x;
   if (task < 64 * groups) try_draws<kCut>(best, block, state, key, task, -infinity());

@@ -52,7 +52,7 @@ __device__ inline void set_linear_bins(RowBlock& block, RowSearch& s) {
   const SampleState& state = block.state();
   uint32_t nearest = ~0u, farthest = 0;
   block.for_values([&](float z, int i) {
-    if (!takes_value(state, s, z, block.first_id + i)) return;
+    if (!takes_value(state, s, z, block.first_id() + i)) return;
     const uint32_t bits = float_bits(absolute(search_distance(state, s, z)));
     nearest = bits < nearest ? bits : nearest;
     farthest = bits > farthest ? bits : farthest;
@@ -78,7 +78,7 @@ __device__ void fill_bins(RowBlock& block, const RowSearch& s, BinOf&& bin_of) {
   for (int bin = threadIdx.x; bin < kBinParts * kSampleBins; bin += kRowThreads) bins[0][bin] = 0;
   __syncthreads();
   block.for_values([&](float z, int i) {
-    if (!takes_value(state, s, z, block.first_id + i)) return;
+    if (!takes_value(state, s, z, block.first_id() + i)) return;
     const int bin = bin_of(z);
     if (bin < 0) return;
     const Word weight = search_weight(state, s, z);
@@ -114,9 +114,9 @@ __device__ inline Word exclusive_block_sum(Word value, Word& total) {
 // The first bin, over all blocks, at which the weight reaches s.need; s.before becomes the weight before it. Each block
 // looks at an equal part of the bins.
 __device__ inline int find_bin(RowBlock& block, RowSearch& s) {
-  const int per_block = kSampleBins / block.size, per_thread = per_block > kRowThreads ? per_block / kRowThreads : 1;
+  const int per_block = kSampleBins / block.size(), per_thread = per_block > kRowThreads ? per_block / kRowThreads : 1;
   const bool works = int(threadIdx.x) * per_thread < per_block;
-  const int first = block.rank * per_block + int(threadIdx.x) * per_thread;
+  const int first = block.rank() * per_block + int(threadIdx.x) * per_thread;
   constexpr int kMost = kSampleBins / kRowThreads;
   Word weights[kMost];
   Word mine = 0;
@@ -125,7 +125,7 @@ __device__ inline int find_bin(RowBlock& block, RowSearch& s) {
   for (int k = 0; k < kMost; ++k) {
     weights[k] = 0;
     if (!works || k >= per_thread) continue;
-    for (int b = 0; b < block.size; ++b) {
+    for (int b = 0; b < block.size(); ++b) {
       const uint32_t* bins = peer_shared(&block.shared->scratch.search.bins[0][0], b) + first + k;
       for (int part = 0; part < kBinParts; ++part) weights[k] += Word(bins[part * kSampleBins]) << (part * kBinPartBits);
     }
@@ -133,7 +133,7 @@ __device__ inline int find_bin(RowBlock& block, RowSearch& s) {
   }
   Word total;
   Word before = exclusive_block_sum(mine, total), earlier = 0;
-  block.exchange(total, 0, [&](int b, Word a, Word) { earlier += b < block.rank ? a : 0; });
+  block.exchange(total, 0, [&](int b, Word a, Word) { earlier += b < block.rank() ? a : 0; });
   before += s.before + earlier;
   int bin = INT32_MAX;
   Word before_bin = 0;
@@ -160,12 +160,12 @@ __device__ int list_bin(RowBlock& block, RowSearch& s, int bin, BinOf&& bin_of) 
   cluster_sync();
   uint32_t low = ~0u, high = 0;
   block.for_values([&](float z, int i) {
-    if (!takes_value(state, s, z, block.first_id + i) || bin_of(z) != bin) return;
+    if (!takes_value(state, s, z, block.first_id() + i) || bin_of(z) != bin) return;
     const uint32_t key = search_key(state, s.search, z);
     low = key < low ? key : low;
     high = key > high ? key : high;
     const int place = atomicAdd(&first->list_size, 1);
-    if (place < kListRoom) first->scratch.search.list[place] = pair_of_key(order_key(z), block.first_id + i);
+    if (place < kListRoom) first->scratch.search.list[place] = pair_of_key(order_key(z), block.first_id() + i);
   });
   low = block_reduce<uint32_t>(low, ~0u, Smaller{});
   high = block_reduce<uint32_t>(high, 0, Larger{});
@@ -245,13 +245,13 @@ __device__ inline int kept_tie(RowBlock& block, uint32_t cut_key, Word quota) {
   const int own = block_reduce<int>(mine, 0, Sum{});
   Word earlier = 0, all = 0;
   block.exchange(Word(own), 0, [&](int b, Word a, Word) {
-    earlier += b < block.rank ? a : 0;
+    earlier += b < block.rank() ? a : 0;
     all += a;
   });
   if (quota > all) quota = all;
   int last = -1;
   if (earlier < quota && quota <= earlier + Word(own))  // the greatest -index that enough ties reach
-    last = block.first_id - reached_by<int>(-block.n, 0, int(quota - earlier), int(quota - earlier), [&](int minus) {
+    last = block.first_id() - reached_by<int>(-block.n(), 0, int(quota - earlier), int(quota - earlier), [&](int minus) {
              int count = 0;
              block.for_values([&](float z, int i) { count += order_key(z) == cut_key && i <= -minus; });
              return block_reduce<int>(count, 0, Sum{});
@@ -289,7 +289,7 @@ __device__ inline SampleStats row_stats(RowBlock& block, bool for_typical) {
   SampleStats stats{0, 0, 0};
   block.for_values([&](float z, int i) {
     const float distance = state.z_max - z;
-    if (!survives_value(state, order_key(z), block.first_id + i) || !(distance <= max_distance)) return;
+    if (!survives_value(state, order_key(z), block.first_id() + i) || !(distance <= max_distance)) return;
     stats.mass += quick_mass(distance);
     if (for_typical && distance < 100.0f) stats.moment += moment_mass(distance);
     ++stats.count;

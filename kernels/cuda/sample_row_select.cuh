@@ -44,7 +44,7 @@ __device__ inline uint32_t select_chunk(RowBlock& block, float thread_best, int 
   __syncthreads();
   if (own >= bound)
     block.for_values([&](float value, int i) {
-      if (order_key(value) >= bound) add_pair(block, pair_of_key(order_key(value), block.first_id + i));
+      if (order_key(value) >= bound) add_pair(block, pair_of_key(order_key(value), block.first_id() + i));
     });
   __syncthreads();
   if (block.shared->found <= kPairRoom) return bound;
@@ -59,7 +59,7 @@ __device__ inline uint32_t select_chunk(RowBlock& block, float thread_best, int 
   });
   const int above = count_if([=](uint32_t k, int) { return k > key; });
   // -id descends: the greatest -id that enough ties reach.
-  const int last = -reached_by<int>(-block.n, 0, wanted - above, kPairRoom - above, [&](int minus) {
+  const int last = -reached_by<int>(-block.n(), 0, wanted - above, kPairRoom - above, [&](int minus) {
     return count_if([=](uint32_t k, int i) { return k == key && i <= -minus; });
   });
   __syncthreads();
@@ -67,7 +67,7 @@ __device__ inline uint32_t select_chunk(RowBlock& block, float thread_best, int 
   __syncthreads();
   block.for_values([&](float value, int i) {
     const uint32_t k = order_key(value);
-    if (k > key || (k == key && i <= last)) add_pair(block, pair_of_key(k, block.first_id + i));
+    if (k > key || (k == key && i <= last)) add_pair(block, pair_of_key(k, block.first_id() + i));
   });
   __syncthreads();
   return key;
@@ -80,7 +80,7 @@ __device__ inline int join_pairs(RowBlock& block, uint32_t bound, int wanted) {
 #pragma unroll
   for (int b = 0; b < kMaxRowBlocks; ++b) {
     mine[b] = 0;
-    if (b >= block.size || int(threadIdx.x) >= *peer_shared(&shared.found, b)) continue;
+    if (b >= block.size() || int(threadIdx.x) >= *peer_shared(&shared.found, b)) continue;
     const Word pair = peer_shared(&shared.pairs[0], b)[threadIdx.x];
     if (key_of_pair(pair) >= bound) mine[b] = pair;
   }
@@ -114,7 +114,7 @@ __device__ inline void select_row(SampleEntry* entries, RowBlock& block, const S
     for (int i = 0; i < count; ++i) place += merged[i] > pair;
     if (pair && place < wanted) {
       const int id = id_of_pair(pair);
-      entries[place] = {key_float(key_of_pair(pair)), id, raw_row(shard, block.r)[id - shard.vocab_begin]};
+      entries[place] = {key_float(key_of_pair(pair)), id, raw_row(shard, block.r())[id - shard.vocab_begin]};
     }
     if (!pair && int(threadIdx.x) < wanted && int(threadIdx.x) >= count)
       entries[threadIdx.x] = {-infinity(), -1, -infinity()};
