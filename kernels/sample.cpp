@@ -16,6 +16,19 @@ static void check_shard(const SampleShard& shard) {
   CHECK_LE(shard.num_shards, kMaxSampleShards) << "sample: shards";
 }
 
+bool sample_whole_rows(int32_t* ids, SampleHead* heads, SampleEntry* tops, SampleEntry* candidates,
+                       const SampleShard& shard, const Stream& stream) {
+  check_shard(shard);
+  CHECK_EQ(shard.num_shards, 1) << "sample_whole_rows: shards";
+  BACKEND_RETURN(shard.device, sample_whole_rows(ids, heads, tops, candidates, shard, stream));
+}
+
+void sample_first_round(SampleHead* heads, SampleEntry* tops, SampleEntry* candidates, const SampleShard& shard,
+                        const Stream& stream) {
+  check_shard(shard);
+  BACKEND(shard.device, sample_first_round(heads, tops, candidates, shard, stream));
+}
+
 void sample_heads(SampleHead* heads, const SampleShard& shard, const Stream& stream) {
   check_shard(shard);
   BACKEND(shard.device, sample_heads(heads, shard, stream));

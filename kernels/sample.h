@@ -174,6 +174,15 @@ struct Gathered {
   int64_t shard_bytes = 0;
 };
 
+// Where this shard is the only one a back end may do all that follows in one op: every row's answer, but for beams'
+// candidates, and the ids. heads, tops and candidates (as below) are scratch then. false: nothing was done, and the
+// rounds are to be taken.
+bool sample_whole_rows(int32_t* ids, SampleHead* heads, SampleEntry* tops, SampleEntry* candidates,
+                       const SampleShard& shard, const Stream& stream);
+
+// sample_heads, sample_tops and sample_candidates in one op.
+void sample_first_round(SampleHead* heads, SampleEntry* tops, SampleEntry* candidates, const SampleShard& shard,
+                        const Stream& stream);
 // First round. heads: [num_rows]; tops: [num_top, kMaxTopLogprobs]; candidates: [num_candidates, kSampleCandidates].
 void sample_heads(SampleHead* heads, const SampleShard& shard, const Stream& stream);
 void sample_tops(SampleEntry* tops, const SampleShard& shard, const Stream& stream);

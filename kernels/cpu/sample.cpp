@@ -108,6 +108,17 @@ void for_beam_rows(const SampleShard& shard, Function&& function) {
 
 }  // namespace
 
+bool sample_whole_rows(int32_t*, SampleHead*, SampleEntry*, SampleEntry*, const SampleShard&, const Stream&) {
+  return false;
+}
+
+void sample_first_round(SampleHead* heads, SampleEntry* tops, SampleEntry* candidates, const SampleShard& shard,
+                        const Stream& stream) {
+  cpu::sample_heads(heads, shard, stream);
+  if (shard.num_top > 0) cpu::sample_tops(tops, shard, stream);
+  if (shard.num_candidates > 0) cpu::sample_candidates(candidates, shard, stream);
+}
+
 void sample_heads(SampleHead* heads, const SampleShard& shard, const Stream&) {
   parallel_for(shard.num_rows, [&](int64_t r) { heads[r] = head_of(shard, int32_t(r)); });
 }

@@ -5,6 +5,10 @@
 
 namespace trireme::cuda {
 
+bool sample_whole_rows(int32_t* ids, SampleHead* heads, SampleEntry* tops, SampleEntry* candidates,
+                       const SampleShard& shard, const Stream& stream);
+void sample_first_round(SampleHead* heads, SampleEntry* tops, SampleEntry* candidates, const SampleShard& shard,
+                        const Stream& stream);
 void sample_heads(SampleHead* heads, const SampleShard& shard, const Stream& stream);
 void sample_tops(SampleEntry* tops, const SampleShard& shard, const Stream& stream);
 void sample_candidates(SampleEntry* candidates, const SampleShard& shard, const Stream& stream);

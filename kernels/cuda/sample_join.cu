@@ -5,62 +5,10 @@
 namespace trireme::cuda {
 namespace {
 
-// All shards' heads of one row as one; every thread does the same small loop.
-__device__ SampleHead join_heads(const SampleShard& shard, int r, Gathered heads, SampleState& state) {
-  SampleHead joined{};
-  joined.raw_max = joined.z_max = -infinity();
-  joined.best_id = -1;
-  for (int s = 0; s < shard.num_shards; ++s) {
-    const SampleHead& head = *gathered_at<SampleHead>(heads, s, r);
-    joined.non_finite |= head.non_finite;
-    joined.raw_max = fmaxf(joined.raw_max, head.raw_max);
-    joined.z_max = fmaxf(joined.z_max, head.z_max);
-    if (head.best_id < 0 || (joined.best_id >= 0 && !(head.best_score > joined.best_score))) continue;
-    joined.best_id = head.best_id;  // ascending ids: an equal score of a later shard is no better
-    joined.best_score = head.best_score;
-    joined.best_raw = head.best_raw;
-  }
-  double sum = 0;
-  for (int s = 0; s < shard.num_shards; ++s) {
-    const SampleHead& head = *gathered_at<SampleHead>(heads, s, r);
-    if (head.raw_mass) sum += double(head.raw_mass) * exp(double(head.raw_max) - double(joined.raw_max));
-  }
-  state.raw_max = joined.raw_max;
-  state.log_sum = log(sum * 0x1p-45);
-  return joined;
-}
-
-__device__ void fill_tops(const SampleShard& shard, int r, Gathered tops) {
-  __shared__ Merged merged;
-  const int wanted = min(shard.rows[r].top_logprobs, kMaxTopLogprobs);
-  merge(merged, tops, int64_t(shard.index[r].top) * kMaxTopLogprobs, kMaxTopLogprobs, shard.num_shards, wanted);
-  SampleAnswer& answer = shard.answers[r];
-  const int i = threadIdx.x;
-  if (i == 0) answer.top_count = merged.size;
-  if (i >= merged.size) return;
-  answer.top_ids[i] = merged.entries[i].id;
-  answer.top_logprobs[i] = logprob_of(merged.entries[i].value, shard.states[r]);
-}
-
 __global__ __launch_bounds__(kMergeThreads) void resolve_kernel(SampleShard shard, Gathered heads, Gathered tops,
                                                                 Gathered candidates) {
-  const int r = blockIdx.x;
-  const SampleRow& row = shard.rows[r];
-  SampleState state{};
-  const SampleHead head = join_heads(shard, r, heads, state);
-  const bool cut = has_cut(row, shard.vocab_size) && head.z_max > -infinity() && !head.non_finite;
-  if (cut) open_state(state, row, head.z_max);
-  if (threadIdx.x == 0) {
-    shard.answers[r] = SampleAnswer{};
-    shard.answers[r].non_finite = head.non_finite;
-    shard.states[r] = state;
-  }
-  __syncthreads();
-  if (head.non_finite) return;
-  if (shard.index[r].top >= 0) fill_tops(shard, r, tops);
-  __syncthreads();
-  if (!has_cut(row, shard.vocab_size)) answer_with(shard, r, head.best_id, head.best_raw);
-  if (cut && shard.index[r].open < 0) draw_from_candidates(shard, r, candidates);
+  __shared__ Merged merged;
+  resolve_row(shard, blockIdx.x, heads, tops, candidates, merged);
 }
 
 __device__ SampleStats sum_stats(const SampleShard& shard, Gathered stats, int open) {
@@ -83,8 +31,9 @@ __global__ __launch_bounds__(kMergeThreads) void resolve_open_kernel(SampleShard
     shard.states[r].mass = sum.mass;
     shard.states[r].count = sum.count;
   }
+  __shared__ Merged merged;
   __syncthreads();
-  draw_from_candidates(shard, r, candidates);
+  draw_from_candidates(shard, r, candidates, merged);
 }
 
 __device__ int row_of_thread() { return int(blockIdx.x * blockDim.x + threadIdx.x); }

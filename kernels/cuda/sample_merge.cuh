@@ -11,6 +11,7 @@ inline constexpr int kMergeThreads = kMaxMergedCandidates;
 struct Merged {
   SampleEntry entries[kMaxMergedCandidates];
   Word masses[kMaxMergedCandidates];
+  Word sums[kMergeThreads];
   uint32_t keys[kMaxMergedCandidates];  // typical-p's
   int size;
   bool complete;  // nothing but -inf is missing
@@ -71,10 +72,10 @@ __device__ inline void answer_with(const SampleShard& shard, int r, int id, floa
 }
 
 // masses[0, i] summed, for thread i.
-__device__ inline Word inclusive_sum(const Word* masses, int size) {
-  __shared__ Word sums[kMergeThreads];
+__device__ inline Word inclusive_sum(Merged& merged, int size) {
+  Word* sums = merged.sums;
   const int i = threadIdx.x;
-  sums[i] = i < size ? masses[i] : 0;
+  sums[i] = i < size ? merged.masses[i] : 0;
   __syncthreads();
   for (int step = 1; step < kMergeThreads; step *= 2) {
     const Word before = i >= step ? sums[i - step] : 0;
@@ -86,7 +87,7 @@ __device__ inline Word inclusive_sum(const Word* masses, int size) {
 }
 
 // How many merged entries top-k and top-p keep; -1: not proven. state.mass: of all survivors where there is no top-k.
-__device__ inline int kept_by_value(const SampleRow& row, const SampleState& state, const Merged& merged,
+__device__ inline int kept_by_value(const SampleRow& row, const SampleState& state, Merged& merged,
                                     int vocab_size) {
   const bool top_k = has_top_k(row, vocab_size);
   if (top_k && merged.size < row.top_k && !merged.complete) return -1;
@@ -94,7 +95,7 @@ __device__ inline int kept_by_value(const SampleRow& row, const SampleState& sta
   const int i = threadIdx.x;
   if (has_top_p(row)) {
     const Word total = top_k ? block_sum_of(i < limit ? merged.masses[i] : 0) : state.mass;
-    const bool reached = inclusive_sum(merged.masses, limit) >= needed_mass(row.top_p, total) && i < limit;
+    const bool reached = inclusive_sum(merged, limit) >= needed_mass(row.top_p, total) && i < limit;
     const int first = block_reduce<int>(reached ? i : INT32_MAX, INT32_MAX, Smaller{});
     if (first != INT32_MAX) return first + 1;
   }
@@ -120,8 +121,7 @@ __device__ inline bool kept_typical(SampleState& state, const SampleRow& row, Me
 }
 
 // Answers the row when the candidates prove its cut. All threads of the block.
-__device__ inline void draw_from_candidates(const SampleShard& shard, int r, Gathered candidates) {
-  __shared__ Merged merged;
+__device__ inline void draw_from_candidates(const SampleShard& shard, int r, Gathered candidates, Merged& merged) {
   const SampleRow& row = shard.rows[r];
   SampleState state = shard.states[r];
   merge(merged, candidates, int64_t(shard.index[r].candidates) * kSampleCandidates, kSampleCandidates, shard.num_shards,
@@ -143,6 +143,76 @@ __device__ inline void draw_from_candidates(const SampleShard& shard, int r, Gat
   if (kept && merged.entries[i].id == best.id) raw = merged.entries[i].raw;
   __syncthreads();
   answer_with(shard, r, best.id, raw);
+}
+
+// All shards' heads of one row as one; every thread does the same small loop.
+__device__ inline SampleHead join_heads(const SampleShard& shard, int r, Gathered heads, SampleState& state) {
+  SampleHead joined{};
+  joined.raw_max = joined.z_max = -infinity();
+  joined.best_id = -1;
+  for (int s = 0; s < shard.num_shards; ++s) {
+    const SampleHead& head = *gathered_at<SampleHead>(heads, s, r);
+    joined.non_finite |= head.non_finite;
+    joined.raw_max = fmaxf(joined.raw_max, head.raw_max);
+    joined.z_max = fmaxf(joined.z_max, head.z_max);
+    if (head.best_id < 0 || (joined.best_id >= 0 && !(head.best_score > joined.best_score))) continue;
+    joined.best_id = head.best_id;  // ascending ids: an equal score of a later shard is no better
+    joined.best_score = head.best_score;
+    joined.best_raw = head.best_raw;
+  }
+  double sum = 0;
+  for (int s = 0; s < shard.num_shards; ++s) {
+    const SampleHead& head = *gathered_at<SampleHead>(heads, s, r);
+    if (head.raw_mass) sum += double(head.raw_mass) * exp(double(head.raw_max) - double(joined.raw_max));
+  }
+  state.raw_max = joined.raw_max;
+  state.log_sum = log(sum * 0x1p-45);
+  return joined;
+}
+
+__device__ inline void fill_tops(const SampleShard& shard, int r, Gathered tops, Merged& merged) {
+  const int wanted = min(shard.rows[r].top_logprobs, kMaxTopLogprobs);
+  merge(merged, tops, int64_t(shard.index[r].top) * kMaxTopLogprobs, kMaxTopLogprobs, shard.num_shards, wanted);
+  SampleAnswer& answer = shard.answers[r];
+  const int i = threadIdx.x;
+  if (i == 0) answer.top_count = merged.size;
+  if (i >= merged.size) return;
+  answer.top_ids[i] = merged.entries[i].id;
+  answer.top_logprobs[i] = logprob_of(merged.entries[i].value, shard.states[r]);
+}
+
+// Sets row r's state and empty answer. Returns the joined head.
+__device__ inline SampleHead resolve_head(const SampleShard& shard, int r, Gathered heads) {
+  const SampleRow& row = shard.rows[r];
+  SampleState state{};
+  const SampleHead head = join_heads(shard, r, heads, state);
+  if (has_cut(row, shard.vocab_size) && head.z_max > -infinity() && !head.non_finite) open_state(state, row, head.z_max);
+  if (threadIdx.x == 0) {
+    shard.answers[r] = SampleAnswer{};
+    shard.answers[r].non_finite = head.non_finite;
+    shard.states[r] = state;
+  }
+  __syncthreads();
+  return head;
+}
+
+// Answers row r, which has neither lists nor a cut.
+__device__ inline void resolve_by_head(const SampleShard& shard, int r, Gathered heads) {
+  const SampleHead head = resolve_head(shard, r, heads);
+  if (!head.non_finite) answer_with(shard, r, head.best_id, head.best_raw);
+}
+
+// Answers row r as far as the heads and the candidates prove it, else sets its state. All threads of the block.
+__device__ inline void resolve_row(const SampleShard& shard, int r, Gathered heads, Gathered tops, Gathered candidates,
+                                   Merged& merged) {
+  const SampleRow& row = shard.rows[r];
+  const SampleHead head = resolve_head(shard, r, heads);
+  if (head.non_finite) return;
+  const bool cut = has_cut(row, shard.vocab_size) && head.z_max > -infinity();
+  if (shard.index[r].top >= 0) fill_tops(shard, r, tops, merged);
+  __syncthreads();
+  if (!has_cut(row, shard.vocab_size)) answer_with(shard, r, head.best_id, head.best_raw);
+  if (cut && shard.index[r].open < 0) draw_from_candidates(shard, r, candidates, merged);
 }
 
 }  // namespace trireme::cuda

@@ -161,18 +161,24 @@ void ShardSampler::State::enqueue(StepBuffers& buffers, const SampleBatch& batch
   const size_t tops = size_t(shard_.num_top) * kMaxTopLogprobs * sizeof(SampleEntry);
   const size_t candidates = size_t(shard_.num_candidates) * kSampleCandidates * sizeof(SampleEntry);
   char* part = first_round_.as<char>();
-  sample_heads(reinterpret_cast<SampleHead*>(part), shard_, stream);
-  sample_tops(reinterpret_cast<SampleEntry*>(part + heads), shard_, stream);
-  sample_candidates(reinterpret_cast<SampleEntry*>(part + heads + tops), shard_, stream);
-  const Gathered first = first_round_.gather(heads + tops + candidates, group_, device_, stream);
-  const Gathered all_candidates = at_offset(first, heads + tops);
-  sample_resolve(shard_, first, at_offset(first, heads), all_candidates, stream);
-  if (shard_.num_open > 0) cut_and_draw(all_candidates, stream);
-  if (shard_.num_rank > 0) count_ranks(stream);
+  auto* head_part = reinterpret_cast<SampleHead*>(part);
+  auto* top_part = reinterpret_cast<SampleEntry*>(part + heads);
+  auto* candidate_part = reinterpret_cast<SampleEntry*>(part + heads + tops);
+  auto* ids = buffers.ids.as<int32_t>();
+  const bool whole =
+      group_.size() == 1 && sample_whole_rows(ids, head_part, top_part, candidate_part, shard_, stream);
+  if (!whole) {
+    sample_first_round(head_part, top_part, candidate_part, shard_, stream);
+    const Gathered first = first_round_.gather(heads + tops + candidates, group_, device_, stream);
+    const Gathered all_candidates = at_offset(first, heads + tops);
+    sample_resolve(shard_, first, at_offset(first, heads), all_candidates, stream);
+    if (shard_.num_open > 0) cut_and_draw(all_candidates, stream);
+    if (shard_.num_rank > 0) count_ranks(stream);
+    sample_ids(ids, shard_, stream);
+  }
   buffers.beam_of_row.clear();
   for (const SampleIndex& index : layout_.index) buffers.beam_of_row.push_back(index.beam);
   if (shard_.num_beam > 0) find_candidates(buffers, stream);
-  sample_ids(buffers.ids.as<int32_t>(), shard_, stream);
   copy_async(buffers.host_answers, buffers.answers.data(), size_t(shard_.num_rows) * sizeof(SampleAnswer), device_,
              stream);
 }

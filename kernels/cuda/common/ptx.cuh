@@ -31,6 +31,9 @@ __device__ inline void copy_16_async_of_line(void* shared, const void* global, b
                "r"(bytes)
                : "memory");
 }
+__device__ inline void copy_4_async(void* shared, const void* global) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared_address(shared)), "l"(global) : "memory");
+}
 __device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 // Copies since the last call become a group; groups end in order.
 __device__ inline void end_copy_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -60,6 +63,12 @@ __device__ inline void let_next_kernel_start() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
+}
+
+__device__ inline float max_or_nan(float a, float b) {  // NaN where one is
+  float larger;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(larger) : "f"(a), "f"(b));
+  return larger;
 }
 
 // Four 8x8 matrices of 16-bit elements. Lane l names row l % 8 of matrix l / 8; of matrix i it receives, in
