@@ -49,34 +49,41 @@ struct RowShared {
   } scratch;
 };
 
+__device__ inline unsigned char* row_memory() {
+  extern __shared__ __align__(16) unsigned char memory_of_row[];
+  return memory_of_row;
+}
+
 // A block's view of its chunk. What does not change lies in shared memory: registers are scarce.
 struct RowBlock {
-  RowShared* shared;
-  float* x;  // [4 * quads()] in shared memory: raw logits, then z; behind the n-th -inf
-  int turn;  // slot of the next exchange
+  int x_offset;  // in row_memory()
+  int turn;      // slot of the next exchange
 
-  __device__ int r() const { return shared->place.r; }
-  __device__ int begin() const { return shared->place.begin; }
-  __device__ int first_id() const { return shared->place.first_id; }
-  __device__ int n() const { return shared->place.n; }
-  __device__ int quads() const { return shared->place.quads; }
+  __device__ RowShared& shared() const { return *reinterpret_cast<RowShared*>(row_memory()); }
+  // [4 * quads()]: raw logits, then z; behind the n-th -inf
+  __device__ float* x() const { return reinterpret_cast<float*>(row_memory() + x_offset); }
+  __device__ int r() const { return shared().place.r; }
+  __device__ int begin() const { return shared().place.begin; }
+  __device__ int first_id() const { return shared().place.first_id; }
+  __device__ int n() const { return shared().place.n; }
+  __device__ int quads() const { return shared().place.quads; }
   __device__ int rank() const { return cluster_rank(); }
   __device__ int size() const { return cluster_size(); }
-  __device__ const SampleRow& row() const { return shared->row; }
-  __device__ SampleState& state() const { return shared->state; }
+  __device__ const SampleRow& row() const { return shared().row; }
+  __device__ SampleState& state() const { return shared().state; }
   __device__ bool leads() const { return rank() == 0; }
 
   // use(rank, a, b) for what thread 0 of every block gave, in the order of ids.
   template <typename Use>
   __device__ void exchange(Word a, Word b, Use&& use) {
     if (threadIdx.x == 0) {
-      shared->slots[turn][0] = a;
-      shared->slots[turn][1] = b;
+      shared().slots[turn][0] = a;
+      shared().slots[turn][1] = b;
     }
     cluster_sync();
     const int blocks = size();
     for (int block = 0; block < blocks; ++block) {
-      const Word* slot = peer_shared(&shared->slots[turn][0], block);
+      const Word* slot = peer_shared(&shared().slots[turn][0], block);
       use(block, slot[0], slot[1]);
     }
     turn ^= 1;
@@ -85,7 +92,7 @@ struct RowBlock {
   // function(value, i) for this thread's values, i ascending.
   template <typename Function>
   __device__ void for_values(Function&& function) const {
-    const float4* quad = reinterpret_cast<const float4*>(x);
+    const float4* quad = reinterpret_cast<const float4*>(x());
     const int count = quads();
     for (int q = threadIdx.x; q < count; q += kRowThreads) {
       const float4 v = quad[q];
@@ -121,7 +128,7 @@ __device__ inline BestDraw row_best(RowBlock& block, const BestDraw& mine) {
 
 template <bool kLists>
 __device__ bool copies_counts(const SampleShard& shard, const RowBlock& block) {
-  return kLists && block.n() <= int(sizeof(block.shared->scratch.counts) / sizeof(uint16_t)) &&
+  return kLists && block.n() <= int(sizeof(block.shared().scratch.counts) / sizeof(uint16_t)) &&
          (shard.vocab_local % kChunkMultiple == 0) && uintptr_t(shard.counts) % 16 == 0;
 }
 
@@ -130,18 +137,18 @@ template <bool kLists>
 __device__ void load_chunk(RowBlock& block, const SampleShard& shard) {
   const float* from = raw_row(shard, block.r()) + block.begin();
   const int whole_quads = uintptr_t(from) % 16 == 0 ? block.n() / 4 : 0;
-  for (int q = threadIdx.x; q < whole_quads; q += kRowThreads) copy_16_async(block.x + 4 * q, from + 4 * q, true);
+  for (int q = threadIdx.x; q < whole_quads; q += kRowThreads) copy_16_async(block.x() + 4 * q, from + 4 * q, true);
   for (int i = 4 * whole_quads + threadIdx.x; i < 4 * block.quads(); i += kRowThreads) {
     if (i < block.n())
-      copy_4_async(block.x + i, from + i);
+      copy_4_async(block.x() + i, from + i);
     else
-      block.x[i] = -infinity();
+      block.x()[i] = -infinity();
   }
   const SampleRow& row = block.row();
   if (!is_score(row) && !is_beam(row) && has_penalties(row) && copies_counts<kLists>(shard, block)) {
     const uint16_t* counts = shard.counts + int64_t(row.slot) * shard.vocab_local + block.begin();
     for (int i = kChunkMultiple * threadIdx.x; i < block.n(); i += kChunkMultiple * kRowThreads)
-      copy_16_async(block.shared->scratch.counts + i, counts + i, true);
+      copy_16_async(block.shared().scratch.counts + i, counts + i, true);
   }
   wait_for_copies();
   __syncthreads();

@@ -22,20 +22,19 @@ inline constexpr size_t kRowSharedBytes = ((kLists ? sizeof(RowShared) : offseto
 struct RowView {
   float raw_best, z_best;  // this thread's maxima
   float raw_max, z_max;    // the row's
-  bool processed;          // block.x is z, not the raw logits
+  bool processed;          // block.x() is z, not the raw logits
 };
 
 template <bool kLists>
 __device__ RowBlock row_block(const SampleShard& shard, int chunk) {
-  extern __shared__ __align__(16) unsigned char row_memory[];
-  auto* shared = reinterpret_cast<RowShared*>(row_memory);
+  const RowBlock block{int(kRowSharedBytes<kLists>), 0};
   if (threadIdx.x == 0) {
     const int begin = min(cluster_rank() * chunk, shard.vocab_local), n = min(chunk, shard.vocab_local - begin);
-    shared->place = {int(blockIdx.x) / cluster_size(), begin, shard.vocab_begin + begin, n, (n + 3) / 4};
-    shared->row = shard.rows[shared->place.r];
+    block.shared().place = {int(blockIdx.x) / cluster_size(), begin, shard.vocab_begin + begin, n, (n + 3) / 4};
+    block.shared().row = shard.rows[block.shared().place.r];
   }
   __syncthreads();
-  return {shared, reinterpret_cast<float*>(row_memory + kRowSharedBytes<kLists>), 0};
+  return block;
 }
 
 // The mass of the row's raw logits, and the best id where the row is greedy and nobody touched its logits.
@@ -81,7 +80,7 @@ __device__ void weigh_z(RowBlock& block, const SampleShard& shard, SampleHead& h
 
 __device__ inline void write_z(const RowBlock& block, const SampleShard& shard) {
   float* z = z_row(shard, block.r()) + block.begin();
-  for (int i = threadIdx.x; i < block.n(); i += kRowThreads) z[i] = block.x[i];
+  for (int i = threadIdx.x; i < block.n(); i += kRowThreads) z[i] = block.x()[i];
 }
 
 // The head, the top log-probabilities and the candidates; false: the row has a logit that is not finite.
@@ -133,7 +132,7 @@ __device__ inline void answer_open_row(RowBlock& block, const RowJob& job, const
     if (threadIdx.x == 0) state.mass = stats.mass, state.count = stats.count;
     __syncthreads();
     draw_from_candidates(shard, block.r(), {reinterpret_cast<const char*>(job.candidates), 0},
-                         block.shared->scratch.merged);
+                         block.shared().scratch.merged);
     __syncthreads();
     pending = state.pending != 0;
   }
@@ -176,7 +175,7 @@ __device__ void answer_row(RowBlock& block, const RowJob& job, const RowView& vi
     __syncthreads();
     if constexpr (kLists)
       resolve_row(shard, block.r(), only_shard(job.heads), only_shard(job.tops), only_shard(job.candidates),
-                  block.shared->scratch.merged);
+                  block.shared().scratch.merged);
     else
       resolve_by_head(shard, block.r(), only_shard(job.heads));
     __syncthreads();
@@ -190,7 +189,7 @@ __device__ void answer_row(RowBlock& block, const RowJob& job, const RowView& vi
 
 // Two or three blocks on a multiprocessor, so that one computes while another's chunk arrives.
 template <bool kLists>
-__global__ __launch_bounds__(kRowThreads, kLists ? 2 : 3) void rows_kernel(RowJob job, int chunk) {
+__global__ __launch_bounds__(kRowThreads, 2) void rows_kernel(RowJob job, int chunk) {
   wait_for_previous_kernel();
   RowBlock block = row_block<kLists>(job.shard, chunk);
   load_chunk<kLists>(block, job.shard);

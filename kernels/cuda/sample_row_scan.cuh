@@ -43,7 +43,7 @@ __device__ inline Word thread_mass(const RowBlock& block, float maximum) {
   Word mass = 0;
 #pragma unroll 2
   for (int q = threadIdx.x; q < block.quads(); q += kRowThreads) {
-    const float4 v = reinterpret_cast<const float4*>(block.x)[q];
+    const float4 v = reinterpret_cast<const float4*>(block.x())[q];
     mass += quick_mass(maximum - v.x) + quick_mass(maximum - v.y);
     mass += quick_mass(maximum - v.z) + quick_mass(maximum - v.w);
   }
@@ -65,12 +65,12 @@ __device__ inline void add_chunk_lists(const RowBlock& block, const SampleShard&
   const SampleRow& row = block.row();
   for (int i = threadIdx.x; i < row.bias_count; i += kRowThreads) {
     const int local = shard.bias_ids[row.bias_begin + i] - block.first_id();
-    if (local >= 0 && local < block.n()) block.x[local] += shard.bias_values[row.bias_begin + i];
+    if (local >= 0 && local < block.n()) block.x()[local] += shard.bias_values[row.bias_begin + i];
   }
   __syncthreads();
   for (int i = threadIdx.x; i < row.suppress_count; i += kRowThreads) {
     const int local = shard.suppressed[row.suppress_begin + i] - block.first_id();
-    if (local >= 0 && local < block.n()) block.x[local] = -infinity();
+    if (local >= 0 && local < block.n()) block.x()[local] = -infinity();
   }
   __syncthreads();
 }
@@ -102,7 +102,7 @@ __device__ float process_chunk(RowBlock& block, const SampleShard& shard) {
   const SampleRow& row = block.row();
   if (has_lists(row)) add_chunk_lists(block, shard);
   const bool penalties = has_penalties(row), staged = penalties && copies_counts<kLists>(shard, block);
-  const uint16_t* counts = staged      ? block.shared->scratch.counts
+  const uint16_t* counts = staged      ? block.shared().scratch.counts
                            : penalties ? shard.counts + int64_t(row.slot) * shard.vocab_local + block.begin()
                                        : nullptr;
   const uint32_t* mask = row.mask_row < 0 ? nullptr : shard.masks + int64_t(row.mask_row) * shard.mask_words;
@@ -110,7 +110,7 @@ __device__ float process_chunk(RowBlock& block, const SampleShard& shard) {
   const TemperatureDivision divide(temperature);
   float best = -infinity();
   for (int q = threadIdx.x; q < block.quads(); q += kRowThreads) {
-    float4* quad = reinterpret_cast<float4*>(block.x) + q;
+    float4* quad = reinterpret_cast<float4*>(block.x()) + q;
     const float4 given = *quad;
     float v[4] = {given.x, given.y, given.z, given.w};
 #pragma unroll
@@ -162,7 +162,7 @@ __device__ void try_draws(BestDraw& best, const RowBlock& block, const SampleSta
 #pragma unroll
   for (int k = 0; k < 4; ++k) {
     const int i = first + 64 * k - block.first_id();
-    z[k] = i >= 0 && i < block.n() ? block.x[i] : -infinity();
+    z[k] = i >= 0 && i < block.n() ? block.x()[i] : -infinity();
     const bool kept = kCut ? survives(state, z[k], first + 64 * k) : z[k] > -infinity();
     if (!kept) z[k] = -infinity();
     alive |= kept;

@@ -74,7 +74,7 @@ __device__ inline void set_linear_bins(RowBlock& block, RowSearch& s) {
 template <typename BinOf>
 __device__ void fill_bins(RowBlock& block, const RowSearch& s, BinOf&& bin_of) {
   const SampleState& state = block.state();
-  auto& bins = block.shared->scratch.search.bins;
+  auto& bins = block.shared().scratch.search.bins;
   for (int bin = threadIdx.x; bin < kBinParts * kSampleBins; bin += kRowThreads) bins[0][bin] = 0;
   __syncthreads();
   block.for_values([&](float z, int i) {
@@ -126,7 +126,7 @@ __device__ inline int find_bin(RowBlock& block, RowSearch& s) {
     weights[k] = 0;
     if (!works || k >= per_thread) continue;
     for (int b = 0; b < block.size(); ++b) {
-      const uint32_t* bins = peer_shared(&block.shared->scratch.search.bins[0][0], b) + first + k;
+      const uint32_t* bins = peer_shared(&block.shared().scratch.search.bins[0][0], b) + first + k;
       for (int part = 0; part < kBinParts; ++part) weights[k] += Word(bins[part * kSampleBins]) << (part * kBinPartBits);
     }
     mine += weights[k];
@@ -155,8 +155,8 @@ __device__ inline int find_bin(RowBlock& block, RowSearch& s) {
 template <typename BinOf>
 __device__ int list_bin(RowBlock& block, RowSearch& s, int bin, BinOf&& bin_of) {
   const SampleState& state = block.state();
-  RowShared* first = peer_shared(block.shared, 0);
-  if (block.leads() && threadIdx.x == 0) block.shared->list_size = 0;
+  RowShared* first = peer_shared(&block.shared(), 0);
+  if (block.leads() && threadIdx.x == 0) block.shared().list_size = 0;
   cluster_sync();
   uint32_t low = ~0u, high = 0;
   block.for_values([&](float z, int i) {
@@ -188,7 +188,7 @@ __device__ inline void bisect_list(RowBlock& block, RowSearch& s, int size) {
     const int i = k * kRowThreads + int(threadIdx.x);
     keys[k] = 0, weights[k] = 0;
     if (i >= size) continue;
-    const float z = key_float(key_of_pair(block.shared->scratch.search.list[i]));
+    const float z = key_float(key_of_pair(block.shared().scratch.search.list[i]));
     keys[k] = search_key(state, s.search, z);
     weights[k] = search_weight(state, s, z);
   }
@@ -263,8 +263,8 @@ __device__ inline int kept_tie(RowBlock& block, uint32_t cut_key, Word quota) {
   return found;
 }
 
-// need: of the search's weights among the survivors so far.
-__device__ inline void search_cut(RowBlock& block, SampleSearch search, Word need) {
+// A function of its own, so that the kernel does not hold its registers. need: of the search's weights among the survivors so far.
+__device__ __noinline__ RowBlock search_cut(RowBlock block, SampleSearch search, Word need) {
   RowSearch s = row_search(block.state(), search);
   s.need = need;
   find_border(block, s);
@@ -281,6 +281,7 @@ __device__ inline void search_cut(RowBlock& block, SampleSearch search, Word nee
   __syncthreads();
   if (threadIdx.x == 0) block.state() = state;
   __syncthreads();
+  return block;
 }
 
 __device__ inline SampleStats row_stats(RowBlock& block, bool for_typical) {
@@ -307,15 +308,15 @@ __device__ inline SampleStats row_stats(RowBlock& block, bool for_typical) {
 __device__ inline void cut_row(RowBlock& block, const SampleShard& shard, SampleStats stats) {
   const SampleRow& row = block.row();
   if (has_top_k(row, shard.vocab_size)) {
-    search_cut(block, SampleSearch::count, Word(row.top_k) < stats.count ? Word(row.top_k) : stats.count);
+    block = search_cut(block, SampleSearch::count, Word(row.top_k) < stats.count ? Word(row.top_k) : stats.count);
     if (has_top_p(row)) stats = row_stats(block, false);
   }
-  if (has_top_p(row)) search_cut(block, SampleSearch::mass, needed_mass(row.top_p, stats.mass));
+  if (has_top_p(row)) block = search_cut(block, SampleSearch::mass, needed_mass(row.top_p, stats.mass));
   if (!has_typical_p(row)) return;
   stats = row_stats(block, true);
   if (threadIdx.x == 0) block.state().center = typical_center(stats.moment, stats.mass);
   __syncthreads();
-  search_cut(block, SampleSearch::typical, needed_mass(row.typical_p, stats.mass));
+  block = search_cut(block, SampleSearch::typical, needed_mass(row.typical_p, stats.mass));
 }
 
 }  // namespace trireme::cuda

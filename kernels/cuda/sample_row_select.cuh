@@ -30,15 +30,15 @@ __device__ Number reached_by(Number low, Number high, int wanted, int enough, Co
 }
 
 __device__ inline void add_pair(RowBlock& block, Word pair) {
-  const int place = atomicAdd(&block.shared->found, 1);
-  if (place < kPairRoom) block.shared->pairs[place] = pair;
+  const int place = atomicAdd(&block.shared().found, 1);
+  if (place < kPairRoom) block.shared().pairs[place] = pair;
 }
 
 // shared->pairs, [0, found): at least the chunk's best `wanted`. Returns a key that `wanted` ids reach, or the least.
 __device__ inline uint32_t select_chunk(RowBlock& block, float thread_best, int wanted) {
   constexpr uint32_t kLeast = kMinusInfinityKey + 1;
   const uint32_t own = order_key(thread_best), best = block_reduce<uint32_t>(own, 0, Larger{});
-  if (threadIdx.x == 0) block.shared->found = 0;
+  if (threadIdx.x == 0) block.shared().found = 0;
   const uint32_t bound = reached_by<uint32_t>(kLeast, best > kLeast ? best : kLeast, wanted, wanted + 16,
                                               [&](uint32_t key) { return __syncthreads_count(own >= key); });
   __syncthreads();
@@ -47,7 +47,7 @@ __device__ inline uint32_t select_chunk(RowBlock& block, float thread_best, int 
       if (order_key(value) >= bound) add_pair(block, pair_of_key(order_key(value), block.first_id() + i));
     });
   __syncthreads();
-  if (block.shared->found <= kPairRoom) return bound;
+  if (block.shared().found <= kPairRoom) return bound;
 
   const auto count_if = [&](auto&& condition) {
     int count = 0;
@@ -63,7 +63,7 @@ __device__ inline uint32_t select_chunk(RowBlock& block, float thread_best, int 
     return count_if([=](uint32_t k, int i) { return k == key && i <= -minus; });
   });
   __syncthreads();
-  if (threadIdx.x == 0) block.shared->found = 0;
+  if (threadIdx.x == 0) block.shared().found = 0;
   __syncthreads();
   block.for_values([&](float value, int i) {
     const uint32_t k = order_key(value);
@@ -74,13 +74,13 @@ __device__ inline uint32_t select_chunk(RowBlock& block, float thread_best, int 
 }
 
 // All blocks' pairs that reach `bound` into the first block's merged[0, count).
-__device__ inline int join_pairs(RowBlock& block, uint32_t bound, int wanted) {
-  RowShared& shared = *block.shared;
+__device__ __noinline__ int join_pairs(RowShared& shared, uint32_t bound, int wanted) {
+  const int blocks = cluster_size();
   Word mine[kMaxRowBlocks];
 #pragma unroll
   for (int b = 0; b < kMaxRowBlocks; ++b) {
     mine[b] = 0;
-    if (b >= block.size() || int(threadIdx.x) >= *peer_shared(&shared.found, b)) continue;
+    if (b >= blocks || int(threadIdx.x) >= *peer_shared(&shared.found, b)) continue;
     const Word pair = peer_shared(&shared.pairs[0], b)[threadIdx.x];
     if (key_of_pair(pair) >= bound) mine[b] = pair;
   }
@@ -107,8 +107,8 @@ __device__ inline void select_row(SampleEntry* entries, RowBlock& block, const S
   block.exchange(select_chunk(block, thread_best, wanted), 0,
                  [&](int, Word key, Word) { bound = uint32_t(key) > bound ? uint32_t(key) : bound; });
   if (block.leads()) {
-    const int count = join_pairs(block, bound, wanted);
-    const Word* merged = block.shared->merged;
+    const int count = join_pairs(block.shared(), bound, wanted);
+    const Word* merged = block.shared().merged;
     const Word pair = int(threadIdx.x) < count ? merged[threadIdx.x] : 0;
     int place = 0;
     for (int i = 0; i < count; ++i) place += merged[i] > pair;
