@@ -24,6 +24,7 @@ struct Class {
   int32_t tile_rows;
   bool decode;
   int32_t max_splits;
+  int32_t min_keys;     // of a piece
   int64_t piece_cost;   // a block's start and end
   int64_t split_cost;   // a partial written and read again
   int64_t full_share;   // in percent of the blocks that run at a time: so many keep the GPU busy
@@ -50,14 +51,14 @@ void for_each_tile(std::span<const AttentionPlanRow> rows, const AttentionPlanOp
   }
 }
 
-// The pieces of a tile where none should be longer than `longest` keys and none shorter than kMinSplitKeys: equal
+// The pieces of a tile where none should be longer than `longest` keys and none shorter than kind.min_keys: equal
 // ones, but for the granule.
 struct Pieces {
   int32_t keys, count;
 };
 
 Pieces cut(const Tile& tile, int64_t longest, const Class& kind) {
-  const int64_t most = std::clamp<int64_t>(tile.keys() / kMinSplitKeys, 1, kind.max_splits);
+  const int64_t most = std::clamp<int64_t>(tile.keys() / kind.min_keys, 1, kind.max_splits);
   const int64_t wanted = std::min(ceil_div(tile.keys(), longest), most);
   const int64_t keys = ceil_div(ceil_div(tile.keys(), wanted), kSplitGranule) * kSplitGranule;
   return {int32_t(keys), int32_t(ceil_div(tile.keys(), keys))};
@@ -101,13 +102,13 @@ int64_t choose_longest(std::span<const AttentionPlanRow> rows, const AttentionPl
   constexpr std::array<int64_t, 8> kWaves = {4, 5, 6, 7, 8, 10, 12, 16};  // quarters
   const Load whole = load_of(rows, options, kind, kWhole);
   const int64_t running = int64_t(kAttentionBlocksPerProcessor) * options.num_processors;
-  if (whole.longest < 2 * kMinSplitKeys + kind.piece_cost || kind.extra_items == 0) return kWhole;
+  if (whole.longest < 2 * kind.min_keys + kind.piece_cost || kind.extra_items == 0) return kWhole;
   if (!kind.decode && whole.cost * options.kv_heads >= 3 * running * whole.longest) return kWhole;
 
   int64_t best = kWhole, best_estimate = estimate(whole, options, kind), previous = kWhole;
   for (const int64_t quarters : kWaves) {
     const int64_t keys = ceil_div(4 * whole.keys * options.kv_heads, running * quarters);
-    const int64_t longest = std::max<int64_t>(kMinSplitKeys, ceil_div(keys, kSplitGranule) * kSplitGranule);
+    const int64_t longest = std::max<int64_t>(kind.min_keys, ceil_div(keys, kSplitGranule) * kSplitGranule);
     if (longest == previous || longest >= whole.longest) continue;
     previous = longest;
     const Load load = load_of(rows, options, kind, longest);
@@ -185,6 +186,7 @@ Class decode_class(std::span<const AttentionPlanRow> rows, const AttentionPlanOp
   return {.tile_rows = kDecodeTileRows,
           .decode = true,
           .max_splits = kMaxDecodeSplits,
+          .min_keys = kMinDecodeSplitKeys,
           .piece_cost = 64,
           .split_cost = 32,
           .full_share = 67,  // memory bound: a block with fewer neighbours goes faster
@@ -201,6 +203,7 @@ Class prefill_class(std::span<const AttentionPlanRow> rows, const AttentionPlanO
   return {.tile_rows = tile_rows,
           .decode = false,
           .max_splits = kMaxPrefillSplits,
+          .min_keys = kMinPrefillSplitKeys,
           .piece_cost = 64,
           .split_cost = 64,
           .full_share = 100,

@@ -61,7 +61,7 @@ class RopeAppendTest : public BackendTest {
     const TensorView qkv = strided(owner, tokens, width, c.gap, activation(), stream());
     upload_rows(qkv, rounded(random_values(tokens * width, 9), activation()), stream());
     op(qkv, cache.kv(), options, batch, stream());
-    Result result{to_host(cache.kv().reshape({cache.kv().elements()}), stream()), {}};
+    Result result{to_host(cache.kv().reshape({1, cache.kv().elements()}), stream()), {}};
     for (int64_t t = 0; t < tokens; ++t) {
       if (slots[size_t(t)] < 0) continue;
       const auto row = to_host(qkv.slice(0, t, t + 1).slice(1, 0, c.shape.q_heads * c.shape.head_dim), stream());
