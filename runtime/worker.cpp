@@ -34,64 +34,6 @@ SlotTableOptions slot_table_options(const ClusterInfo& info, const Topology& top
           .vocab = topology.shard(config.vocab_size)};
 }
 
-SampleKind sample_kind(OutputKind kind) {
-  switch (kind) {
-    case OutputKind::draw: return SampleKind::draw;
-    case OutputKind::score: return SampleKind::score;
-    case OutputKind::candidates: return SampleKind::candidates;
-    case OutputKind::verify:
-    case OutputKind::pool: break;
-  }
-  CHECK(false) << "an output of kind" << int(kind);
-  return SampleKind::draw;
-}
-
-SampleRow sample_row(const PlanOutput& output, const SlotInfo& slot) {
-  const SlotSampling& sampling = slot.sampling;
-  SampleRow row;
-  row.kind = int32_t(sample_kind(output.kind));
-  row.slot = output.slot;
-  row.target = output.target;
-  row.choice = sampling.choice;
-  row.seed = sampling.seed;
-  row.temperature = sampling.temperature;
-  row.top_k = sampling.top_k;
-  row.top_p = sampling.top_p;
-  row.min_p = sampling.min_p;
-  row.typical_p = sampling.typical_p;
-  row.repetition_penalty = sampling.repetition_penalty;
-  row.presence_penalty = sampling.presence_penalty;
-  row.frequency_penalty = sampling.frequency_penalty;
-  row.top_logprobs = output.top_logprobs;
-  row.num_candidates = output.num_candidates;
-  return row;
-}
-
-// The row's bias: the slot's and the step's, both ascending by id, as one list; -inf plus anything stays -inf.
-void add_bias(SampleBatch& batch, SampleRow& row, const SlotLists* lists, std::span<const TokenId> ids,
-              std::span<const float> values) {
-  row.bias_begin = int32_t(batch.bias_ids.size());
-  const size_t fixed = lists ? lists->bias_ids.size() : 0;
-  for (size_t i = 0, j = 0; i < fixed || j < ids.size();) {
-    const TokenId a = i < fixed ? lists->bias_ids[i] : INT32_MAX, b = j < ids.size() ? ids[j] : INT32_MAX;
-    batch.bias_ids.push_back(std::min(a, b));
-    float& value = batch.bias_values.emplace_back(0.0f);
-    if (a <= b) value += lists->bias_values[i++];
-    if (b <= a) value += values[j++];
-  }
-  row.bias_count = int32_t(batch.bias_ids.size()) - row.bias_begin;
-}
-
-// One more mask: the slot's allowed ids, and of these what the row's mask of this step allows.
-void add_allowed(SampleBatch& batch, SampleRow& row, const std::vector<TokenId>& allowed, int64_t vocab_size) {
-  const size_t words = size_t((vocab_size + 31) / 32), begin = batch.masks.size();
-  batch.masks.resize(begin + words, 0);
-  for (TokenId id : allowed) batch.masks[begin + size_t(id >> 5)] |= uint32_t(1) << (id & 31);
-  if (row.mask_row >= 0)
-    for (size_t i = 0; i < words; ++i) batch.masks[begin + i] &= batch.masks[size_t(row.mask_row) * words + i];
-  row.mask_row = int32_t(begin / words);
-}
-
 }  // namespace
 
 Worker::Entry::Entry(StepInputsMemory& memory, Device device, bool keep_draw_slots)
@@ -114,6 +56,7 @@ Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, co
       feedback_stream_(device),
       sampled_(device),
       slots_(slot_table_options(info, topology, config), *kv_pool_, device),
+      batches_(slots_, config.vocab_size),
       workspace_(device, model_->workspace_bytes(info.max_batched_tokens)),
       hidden_(activation_dtype(device), {info.max_batched_tokens, config.hidden_size}, device),
       graphs_(device, graphs, most_decode_rows(info, *kv_pool_)),
@@ -206,42 +149,13 @@ void Worker::warm_up() {
   stream_.synchronize();
 }
 
-SampleBatch Worker::sample_batch(const StepPlan& plan, const SamplingOrders* orders) const {
-  SampleBatch batch;
-  if (orders) batch.masks = orders->masks;
-  for (size_t i = 0; i < plan.outputs.size(); ++i) {
-    const PlanOutput& output = plan.outputs[i];
-    const SlotInfo& slot = slots_.info(output.slot);
-    SampleRow row = sample_row(output, slot);
-    if (output.suppress) {
-      row.suppress_begin = int32_t(batch.suppressed.size());
-      row.suppress_count = int32_t(slot.suppressed.size());
-      batch.suppressed.insert(batch.suppressed.end(), slot.suppressed.begin(), slot.suppressed.end());
-    }
-    const bool is_score = output.kind == OutputKind::score;  // of the raw logits: nothing is processed
-    if (orders && !orders->mask_rows.empty()) row.mask_row = orders->mask_rows.at(i);
-    if (!is_score && slot.lists && !slot.lists->allowed.empty())
-      add_allowed(batch, row, slot.lists->allowed, config_.vocab_size);
-    std::span<const TokenId> bias_ids;
-    std::span<const float> bias_values;
-    if (orders && !orders->bias_begin.empty()) {
-      const auto begin = size_t(orders->bias_begin.at(i)), count = size_t(orders->bias_begin.at(i + 1)) - begin;
-      bias_ids = std::span(orders->bias_ids).subspan(begin, count);
-      bias_values = std::span(orders->bias_values).subspan(begin, count);
-    }
-    if (!is_score) add_bias(batch, row, slot.lists.get(), bias_ids, bias_values);
-    batch.rows.push_back(row);
-  }
-  return batch;
-}
-
 void Worker::sample(const StepPlan& plan, Entry& entry, const std::function<SamplingOrders()>& sampling_orders) {
   const int64_t outputs = int64_t(plan.outputs.size());
   const TensorView logits = logits_.view().slice(0, 0, outputs);
   std::optional<SamplingOrders> orders;
   if (plan.sampling_follows) orders = sampling_orders();
   const int ring_entry = int(plan.step % int64_t(ring_.size()));
-  sampler_->enqueue(ring_entry, sample_batch(plan, orders ? &*orders : nullptr), logits, slots_.state(), stream_);
+  sampler_->enqueue(ring_entry, batches_.build(plan.outputs, orders ? &*orders : nullptr), logits, slots_.state(), stream_);
   apply_draws(slots_.state(), entry.inputs.draw_slots(), sampler_->drawn_ids(ring_entry, outputs), slots_.vocab_begin(),
               stream_);
   send_draws(entry);
@@ -278,21 +192,7 @@ StepResult Worker::result(StepId step) const {
   CHECK_EQ(done.step, step) << "result of a step that left the ring";
   StepResult result{.step = step, .outputs = {}, .device_ms = 0};
   if (done.outputs.empty()) return result;
-  const int ring_entry = int(step % int64_t(ring_.size()));
-  const SampleAnswer* answers = sampler_->answers(ring_entry);
-  for (size_t i = 0; i < done.outputs.size(); ++i) {
-    const SampleAnswer& answer = answers[i];
-    OutputResult output;
-    output.tokens = {{answer.id, answer.logprob}};
-    output.rank = answer.rank;
-    output.non_finite = answer.non_finite != 0;
-    for (int32_t c = 0; c < answer.candidate_count; ++c) {
-      const SampleEntry& entry = sampler_->candidates(ring_entry, int(i))[c];
-      output.candidates.push_back({entry.id, entry.value, entry.raw});
-    }
-    for (int32_t t = 0; t < answer.top_count; ++t) output.top.push_back({answer.top_ids[t], answer.top_logprobs[t]});
-    result.outputs.push_back(std::move(output));
-  }
+  read_outputs(result, *sampler_, int(step % int64_t(ring_.size())), done.outputs.size());
   return result;
 }
 

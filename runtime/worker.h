@@ -10,6 +10,7 @@
 #include "parallel/plan/executor.h"
 #include "runtime/decode_graphs.h"
 #include "runtime/models/model.h"
+#include "runtime/sampling/batch_builder.h"
 #include "runtime/sampling/shard_sampler.h"
 #include "runtime/slot_table.h"
 #include "runtime/step_inputs.h"
@@ -62,7 +63,6 @@ class Worker {
   void compute_logits(const Entry& entry, StepContext& context);
   void sample(const StepPlan& plan, Entry& entry, const std::function<SamplingOrders()>& sampling_orders);
   void send_draws(Entry& entry);
-  SampleBatch sample_batch(const StepPlan& plan, const SamplingOrders* orders) const;
   StepContext step_context(const Entry& entry);
 
   std::unique_ptr<Model> model_;
@@ -75,6 +75,7 @@ class Worker {
   Stream stream_, feedback_stream_;
   Event sampled_;
   SlotTable slots_;
+  SampleBatchBuilder batches_;  // reads slots_
   Workspace workspace_;
   Tensor hidden_, output_rows_, logits_;  // [tokens, hidden], [outputs, hidden], [outputs, vocabulary shard]
   std::optional<ShardSampler> sampler_;   // last stage

@@ -41,7 +41,7 @@ struct RowShared {
   Word pairs[kPairRoom];  // this block's best ids
   Word merged[kPairRoom];  // first block: of all blocks
   int found, list_size;
-  union Scratch {
+  union alignas(16) Scratch {
     SearchScratch search;
     Merged merged;
     uint16_t counts[sizeof(SearchScratch) / sizeof(uint16_t)];

@@ -118,11 +118,11 @@ __device__ bool first_round(RowBlock& block, const RowJob& job, RowView& view) {
 }
 
 // An open row: from its candidates where they prove the cut, else from the whole row.
-__device__ inline void answer_open_row(RowBlock& block, const RowJob& job, const RowView& view) {
+__device__ __noinline__ RowBlock answer_open_row(RowBlock block, const RowJob& job, float z_max) {
   const SampleShard& shard = job.shard;
   if (threadIdx.x == 0) {
     block.state() = SampleState{};
-    open_state(block.state(), block.row(), view.z_max);
+    open_state(block.state(), block.row(), z_max);
   }
   __syncthreads();
   const SampleStats stats = row_stats(block, false);
@@ -137,16 +137,17 @@ __device__ inline void answer_open_row(RowBlock& block, const RowJob& job, const
     pending = state.pending != 0;
   }
   block.exchange(pending, 0, [&](int b, Word a, Word) { pending = b == 0 ? a != 0 : pending; });
-  if (!pending) return;
+  if (!pending) return block;
   cut_row(block, shard, stats);
   const BestDraw best = row_best(block, draw_chunk<true>(block, block.state(), noise_key(block.row(), shard)));
-  if (!block.leads()) return;
+  if (!block.leads()) return block;
   const bool any = best.id != INT32_MAX;
   answer_with(shard, block.r(), any ? best.id : -1, any ? raw_row(shard, block.r())[best.id - shard.vocab_begin] : 0.0f);
+  return block;
 }
 
 // How many raw logits are greater than that of the answer's id.
-__device__ inline void rank_answer(RowBlock& block, const SampleShard& shard, const RowView& view) {
+__device__ __noinline__ RowBlock rank_answer(RowBlock block, const SampleShard& shard, bool processed) {
   Word key = 0;
   bool drawn = false;
   __syncthreads();
@@ -154,9 +155,9 @@ __device__ inline void rank_answer(RowBlock& block, const SampleShard& shard, co
   block.exchange(mine, mine ? order_key(shard.states[block.r()].drawn_raw) : 0, [&](int b, Word a, Word k) {
     if (b == 0) drawn = a != 0, key = k;
   });
-  if (!drawn) return;
+  if (!drawn) return block;
   int count = 0;
-  if (view.processed) {
+  if (processed) {
     const float* raw = raw_row(shard, block.r()) + block.begin();
     for (int i = threadIdx.x; i < block.n(); i += kRowThreads) count += order_key(raw[i]) > key;
   } else {
@@ -164,6 +165,7 @@ __device__ inline void rank_answer(RowBlock& block, const SampleShard& shard, co
   }
   const Word greater = row_sum(block, Word(count));
   if (block.leads() && threadIdx.x == 0) shard.answers[block.r()].rank = 1 + int(greater);
+  return block;
 }
 
 template <bool kLists>
@@ -181,15 +183,15 @@ __device__ void answer_row(RowBlock& block, const RowJob& job, const RowView& vi
     __syncthreads();
   }
   if constexpr (kLists)
-    if (finite && index.open >= 0 && view.z_max > -infinity()) answer_open_row(block, job, view);
-  if (finite && index.rank >= 0) rank_answer(block, shard, view);
+    if (finite && index.open >= 0 && view.z_max > -infinity()) block = answer_open_row(block, job, view.z_max);
+  if (finite && index.rank >= 0) block = rank_answer(block, shard, view.processed);
   __syncthreads();
   if (block.leads() && threadIdx.x == 0) job.ids[block.r()] = draws(block.row()) ? shard.answers[block.r()].id : -1;
 }
 
-// Two or three blocks on a multiprocessor, so that one computes while another's chunk arrives.
+// Two blocks on a multiprocessor, so that one computes while another's chunk arrives.
 template <bool kLists>
-__global__ __launch_bounds__(kRowThreads, 2) void rows_kernel(RowJob job, int chunk) {
+__global__ __launch_bounds__(kRowThreads, 2) void rows_kernel(const __grid_constant__ RowJob job, int chunk) {
   wait_for_previous_kernel();
   RowBlock block = row_block<kLists>(job.shard, chunk);
   load_chunk<kLists>(block, job.shard);

@@ -355,6 +355,102 @@ TEST_P(ShardSamplerTest, OnlyStepsWithBeamsPayForTheirRounds) {
   }
 }
 
+// Rows long enough for several blocks of a GPU's cluster, and short and odd ones.
+TEST_P(ShardSamplerTest, VocabulariesOfOddSizes) {
+  Generator generator(13);
+  for (int64_t vocab : {1, 31, 1000, 33001, 151936}) {
+    Problem problem;
+    problem.counts.resize(size_t(vocab));
+    for (uint16_t& count : problem.counts)
+      if (generator() % 4 == 0) count = uint16_t((generator() % 2 ? 0x8000 : 0) | generator() % 5);
+    for (int r = 0; r < (vocab > 100000 ? 6 : 12); ++r) {
+      SampleRow row = random_row(generator, r);
+      if (r % 6 == 0) row.temperature = 0;
+      if (r % 6 == 1) row.temperature = 0.8f, row.top_k = 0, row.top_p = 1, row.min_p = 0, row.typical_p = 1;
+      if (r % 6 == 2) row.temperature = 1, row.top_k = 50, row.top_p = 0.95f;
+      if (r % 6 == 3) row.temperature = 1, row.top_k = 0, row.top_p = 0.95f, row.typical_p = 1;
+      if (r % 2) row.repetition_penalty = 1.2f, row.presence_penalty = 0.5f, row.frequency_penalty = 0.1f;
+      problem.add(row, make_logits(Shape::normal, vocab, generator));
+    }
+    expect_reference(device(), problem, ("vocab " + std::to_string(vocab)).c_str());
+  }
+}
+
+// What a model of random weights gives: every logit within a hair of the others.
+TEST_P(ShardSamplerTest, NarrowRowsAreCutExactly) {
+  Generator generator(14);
+  Problem problem;
+  for (float deviation : {1e-2f, 1e-4f})
+    for (int r = 0; r < 5; ++r) {
+      SampleRow row;
+      row.seed = 5;
+      row.position_offset = r;
+      if (r == 0) row.top_p = 0.95f;
+      if (r == 1) row.top_k = 9000;
+      if (r == 2) row.top_k = 20000, row.top_p = 0.5f;
+      if (r == 3) row.temperature = 0.7f, row.top_p = 0.3f;
+      if (r == 4) row.min_p = 0.99f;
+      std::vector<float> logits = normal_logits(40000, deviation, generator);
+      if (r % 2) logits[33333] = 3;  // one id far from the others
+      problem.add(row, logits);
+    }
+  expect_reference(device(), problem, "narrow rows");
+}
+
+TEST_P(ShardSamplerTest, TiesAcrossTheWholeRowGoToTheLowerIds) {
+  Problem problem;
+  const int64_t vocab = 40000;
+  for (int r = 0; r < 8; ++r) {
+    SampleRow row;
+    row.seed = 77;
+    row.position_offset = r;
+    row.top_logprobs = 20;
+    if (r == 0) row.temperature = 0;
+    if (r == 1) row.top_k = 50;
+    if (r == 2) row.top_k = 15000;
+    if (r == 3) row.top_p = 0.6f;
+    if (r == 4) row.top_k = 30001, row.top_p = 0.4f;
+    if (r == 5) row.typical_p = 0.5f;
+    std::vector<float> logits(size_t(vocab), 1.0f);
+    for (size_t id = 0; id < logits.size(); ++id)
+      if (r != 3 && id % 5 < 2) logits[id] = r % 2 ? -kInfinity : 0.5f;
+    problem.add(row, logits);
+  }
+  expect_reference(device(), problem, "ties");
+}
+
+TEST_P(ShardSamplerTest, OneIdLeftInTheLastOfManyBlocks) {
+  Problem problem;
+  const int64_t vocab = 33001;
+  for (int r = 0; r < 6; ++r) {
+    SampleRow row;
+    row.top_logprobs = 3;
+    if (r == 1) row.temperature = 0;
+    if (r == 2) row.top_p = 0.5f;
+    if (r == 3) row.top_k = 3;
+    if (r == 4) row.kind = int32_t(SampleKind::score), row.target = 32999;
+    if (r == 5) row.typical_p = 0.2f, row.temperature = 0.5f;
+    std::vector<float> logits(size_t(vocab), -kInfinity);
+    logits[32999] = -3;
+    problem.add(row, logits);
+  }
+  for (int shards : {1, 2, 5})
+    for (const SampleAnswer& answer : run(device(), problem, shards).answers) {
+      EXPECT_EQ(answer.id, 32999);
+      EXPECT_EQ(answer.logprob, 0);
+      EXPECT_EQ(answer.top_count, 1);
+    }
+  for (float poison : {kNaN, -kNaN, kInfinity}) {
+    Problem poisoned = problem;
+    for (int r = 0; r < 6; ++r) poisoned.logits[size_t(r * vocab + 1 + 6000 * r)] = poison;
+    for (int shards : {1, 3})
+      for (const SampleAnswer& answer : run(device(), poisoned, shards).answers) {
+        EXPECT_EQ(answer.non_finite, 1);
+        EXPECT_EQ(answer.id, -1);
+      }
+  }
+}
+
 // Equal logits give equal draws on both back ends.
 TEST(ShardSamplerBackEnds, CudaDrawsWhatTheCpuDraws) {
   if (cuda_device_count() == 0) GTEST_SKIP() << "no GPU";
