@@ -121,7 +121,7 @@ __device__ inline bool kept_typical(SampleState& state, const SampleRow& row, Me
 }
 
 // Answers the row when the candidates prove its cut. All threads of the block.
-__device__ __noinline__ void draw_from_candidates(const SampleShard& shard, int r, Gathered candidates, Merged& merged) {
+static __device__ __noinline__ void draw_from_candidates(const SampleShard& shard, int r, Gathered candidates, Merged& merged) {
   const SampleRow& row = shard.rows[r];
   SampleState state = shard.states[r];
   merge(merged, candidates, int64_t(shard.index[r].candidates) * kSampleCandidates, kSampleCandidates, shard.num_shards,
