@@ -35,7 +35,8 @@ void allow_shared(int bytes, Device device) {
   if (asked.load(std::memory_order_relaxed) & bit) return;
   CUDA_CHECK(cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
   // Room for the next kernel's blocks as well, without a change of the split that would wait for this one's.
-  CUDA_CHECK(cudaFuncSetAttribute(kKernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared));
+  CUDA_CHECK(
+      cudaFuncSetAttribute(kKernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared));
   asked.fetch_or(bit, std::memory_order_relaxed);
 }
 

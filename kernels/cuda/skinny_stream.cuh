@@ -4,7 +4,8 @@
 // previous kernel has ended, and the ring is filled while the sums of a tile are finished.
 //
 // A stage is kRows weight rows and all tokens' rows of one step of k. Warp w takes k in [w, w + 1) * 32 kBlocks of it;
-// lane (g, i) takes 16 bytes at k = 8 i of a block of 32 of weight rows g and g + 8 and of token g, as in skinny_mma.cuh.
+// lane (g, i) takes 16 bytes at k = 8 i of a block of 32 of weight rows g and g + 8 and of token g, as in
+// skinny_mma.cuh.
 
 #include "kernels/cuda/common/bulk_copy.cuh"
 #include "kernels/cuda/skinny_parts.cuh"
@@ -211,7 +212,8 @@ struct StreamWarp : SkinnySums<Tile, kNorm> {
 #endif
 
 template <class Tile, bool kNorm>
-__global__ __launch_bounds__(Tile::kBlockThreads, 2) void skinny_stream_kernel(const __grid_constant__ SkinnyArgs args) {
+__global__ __launch_bounds__(Tile::kBlockThreads, 2) void skinny_stream_kernel(
+    const __grid_constant__ SkinnyArgs args) {
 #if __CUDA_ARCH__ >= 900
   extern __shared__ __align__(128) char shared[];
   const StreamRing<Tile, kNorm> ring(args, shared);
