@@ -19,6 +19,9 @@ namespace {
 constexpr int kAlgorithms = 8;
 constexpr double kEnoughSeconds = 300e-6;  // of one measurement
 constexpr int kLaunches = 8;               // at most, and two at least
+// Of few tokens, where choices differ by a microsecond: chained as in a model, so that what overlaps counts.
+constexpr double kEnoughChainSeconds = 800e-6;
+constexpr int kLeastChain = 4, kMostChain = 24;
 // Fused forms of the skinny kernel spare a norm, an addition or an activation, and start reading weights before the
 // kernel ahead of them has ended: worth about that long.
 constexpr double kFusionSeconds = 3e-6;
@@ -66,7 +69,8 @@ class ShapeTuner {
     best.tokens = tokens, best.float_out = out_.view().dtype() == DType::f32;
     double library_seconds = std::numeric_limits<double>::infinity();
     for (const GemmAlgorithm& algorithm : gemm_algorithms(problem(tokens), kAlgorithms, stream_)) {
-      const double seconds = time([&] { CHECK(gemm(problem(tokens), &algorithm, stream_)) << "tune_linear: gemm"; });
+      const double seconds =
+          time(tokens, [&] { CHECK(gemm(problem(tokens), &algorithm, stream_)) << "tune_linear: gemm"; });
       if (seconds >= library_seconds) continue;
       library_seconds = seconds;
       best.has_algorithm = true, best.algorithm = algorithm;
@@ -87,9 +91,13 @@ class ShapeTuner {
     return gemm_problem(out_.view().slice(0, 0, tokens), x_.data.view().slice(0, 0, tokens), weight());
   }
 
-  double time(const std::function<void()>& launch) {
+  double time(int64_t tokens, const std::function<void()>& launch) {
     launch();  // the first may load code
     const double once = watch_.seconds(stream_, 1, launch);
+    if (tokens <= kMaxSkinnyTokens) {
+      const int launches = std::clamp(int(kEnoughChainSeconds / std::max(once, 1e-6)), kLeastChain, kMostChain);
+      return watch_.seconds(stream_, launches, launch);
+    }
     return watch_.seconds(stream_, std::clamp(int(kEnoughSeconds / std::max(once, 1e-6)), 2, kLaunches), launch);
   }
 
@@ -100,7 +108,7 @@ class ShapeTuner {
       if (!skinny_tile_fits(tile, tokens)) continue;
       for (auto grid : {SkinnyChoice::one_per_processor, SkinnyChoice::two_per_processor, SkinnyChoice::whole_tiles}) {
         const SkinnyChoice choice{int8_t(tile), grid};
-        const double seconds = time([&] {
+        const double seconds = time(tokens, [&] {
           const TensorView w = weight();
           skinny_mma(skinny_problem({out_.view().slice(0, 0, tokens), x_.data.view().slice(0, 0, tokens), w, {}}),
                      choice, stream_);
