@@ -165,6 +165,7 @@ struct SampleShard {
   const float* bias_values = nullptr;
   const int32_t* length = nullptr;   // SlotState::length
   const uint16_t* counts = nullptr;  // SlotState::counts; null: no row has a penalty
+  bool only_greedy = false;  // every row draws its greatest logit, which nobody touches, and asks for nothing else
   Device device;
 };
 

@@ -5,6 +5,8 @@
 
 namespace trireme::cuda {
 
+// Of a shard with only_greedy that is the only one (sample_greedy.cu).
+void sample_greedy_rows(int32_t* ids, const SampleShard& shard, const Stream& stream);
 bool sample_whole_rows(int32_t* ids, SampleHead* heads, SampleEntry* tops, SampleEntry* candidates,
                        const SampleShard& shard, const Stream& stream);
 void sample_first_round(SampleHead* heads, SampleEntry* tops, SampleEntry* candidates, const SampleShard& shard,

@@ -89,6 +89,10 @@ void sample_first_round(SampleHead* heads, SampleEntry* tops, SampleEntry* candi
 
 bool sample_whole_rows(int32_t* ids, SampleHead* heads, SampleEntry* tops, SampleEntry* candidates,
                        const SampleShard& shard, const Stream& stream) {
+  if (shard.num_rows > 0 && shard.only_greedy) {
+    sample_greedy_rows(ids, shard, stream);
+    return true;
+  }
   return shard.num_rows == 0 || launch_rows({shard, heads, tops, candidates, ids}, stream);
 }
 

@@ -154,6 +154,7 @@ void ShardSampler::State::enqueue(StepBuffers& buffers, const SampleBatch& batch
                        .mask_words = int32_t((options_.vocab_size + 31) / 32),
                        .length = static_cast<const int32_t*>(slots.length.data()),
                        .counts = static_cast<const uint16_t*>(layout_.penalties ? slots.counts.data() : nullptr),
+                       .only_greedy = layout_.only_greedy,
                        .device = device_};
   upload(buffers, batch, stream);
 

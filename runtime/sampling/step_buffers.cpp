@@ -25,9 +25,11 @@ void SampleLayout::plan(const SampleBatch& batch, int64_t vocab_size) {
   index.clear();
   num_top = num_candidates = num_open = num_rank = num_beam = 0;
   search_top_k = search_top_p = search_typical = after_top_k = penalties = false;
+  only_greedy = true;
   for (const SampleRow& row : batch.rows) {
     index.push_back(index_of(row, *this, int32_t(vocab_size)));
     penalties |= !is_score(row) && has_penalties(row);
+    only_greedy &= draws(row) && is_greedy(row) && !is_processed(row) && row.top_logprobs == 0 && !must_count_rank(row);
   }
 }
 

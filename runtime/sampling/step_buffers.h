@@ -17,6 +17,7 @@ struct SampleLayout {
   bool search_top_k = false, search_top_p = false, search_typical = false;
   bool after_top_k = false;  // an open row has a top-k and a top-p search
   bool penalties = false;
+  bool only_greedy = false;  // SampleShard::only_greedy
 
   void plan(const SampleBatch& batch, int64_t vocab_size);  // reuses its memory
 };
