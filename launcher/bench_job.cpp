@@ -60,6 +60,7 @@ void BenchJob::submit_random(TimePoint now) {
   for (int i = 0; i < input_len; ++i)
     request.prompt.push_back(int32_t(random() % uint64_t(facts_.vocab_size)));
   request.sampling.seed = request.id;
+  request.sampling.temperature = 0;
   request.sampling.n = command_.n;
   request.sampling.max_new_tokens = output_len;
   request.sampling.ignore_eos = true;

@@ -1,7 +1,6 @@
 #include "runtime/worker.h"
 
 #include <algorithm>
-#include <span>
 
 #include "base/backend_traits.h"
 #include "kernels/elementwise.h"

@@ -87,8 +87,7 @@ __device__ inline Word inclusive_sum(Merged& merged, int size) {
 }
 
 // How many merged entries top-k and top-p keep; -1: not proven. state.mass: of all survivors where there is no top-k.
-__device__ inline int kept_by_value(const SampleRow& row, const SampleState& state, Merged& merged,
-                                    int vocab_size) {
+__device__ inline int kept_by_value(const SampleRow& row, const SampleState& state, Merged& merged, int vocab_size) {
   const bool top_k = has_top_k(row, vocab_size);
   if (top_k && merged.size < row.top_k && !merged.complete) return -1;
   const int limit = top_k ? min(row.top_k, merged.size) : merged.size;
@@ -121,7 +120,8 @@ __device__ inline bool kept_typical(SampleState& state, const SampleRow& row, Me
 }
 
 // Answers the row when the candidates prove its cut. All threads of the block.
-static __device__ __noinline__ void draw_from_candidates(const SampleShard& shard, int r, Gathered candidates, Merged& merged) {
+static __device__ __noinline__ void draw_from_candidates(const SampleShard& shard, int r, Gathered candidates,
+                                                         Merged& merged) {
   const SampleRow& row = shard.rows[r];
   SampleState state = shard.states[r];
   merge(merged, candidates, int64_t(shard.index[r].candidates) * kSampleCandidates, kSampleCandidates, shard.num_shards,
@@ -186,7 +186,8 @@ __device__ inline SampleHead resolve_head(const SampleShard& shard, int r, Gathe
   const SampleRow& row = shard.rows[r];
   SampleState state{};
   const SampleHead head = join_heads(shard, r, heads, state);
-  if (has_cut(row, shard.vocab_size) && head.z_max > -infinity() && !head.non_finite) open_state(state, row, head.z_max);
+  if (has_cut(row, shard.vocab_size) && head.z_max > -infinity() && !head.non_finite)
+    open_state(state, row, head.z_max);
   if (threadIdx.x == 0) {
     shard.answers[r] = SampleAnswer{};
     shard.answers[r].non_finite = head.non_finite;

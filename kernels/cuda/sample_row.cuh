@@ -10,9 +10,9 @@
 namespace trireme::cuda {
 
 inline constexpr int kRowThreads = 512;
-inline constexpr int kMaxRowBlocks = 8;     // portable size of a cluster
-inline constexpr int kMinChunk = 4096;      // ids below which a further block is not worth its barriers
-inline constexpr int kChunkMultiple = 8;    // 16 bytes of counts
+inline constexpr int kMaxRowBlocks = 8;   // portable size of a cluster
+inline constexpr int kMinChunk = 4096;    // ids below which a further block is not worth its barriers
+inline constexpr int kChunkMultiple = 8;  // 16 bytes of counts
 inline constexpr int kPairRoom = kRowThreads;
 inline constexpr int kListRoom = 2 * kRowThreads;
 static_assert(kRowThreads == kMergeThreads);
@@ -36,9 +36,9 @@ struct RowShared {
   RowPlace place;
   SampleRow row;
   SampleState state;
-  Word slots[2][2];       // what this block says in an exchange; two, so that one barrier per exchange is enough
+  Word slots[2][2];  // what this block says in an exchange; two, so that one barrier per exchange is enough
   // From here on only where rows have lists: top log-probabilities or candidates.
-  Word pairs[kPairRoom];  // this block's best ids
+  Word pairs[kPairRoom];   // this block's best ids
   Word merged[kPairRoom];  // first block: of all blocks
   int found, list_size;
   union alignas(16) Scratch {

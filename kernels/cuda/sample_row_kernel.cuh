@@ -118,7 +118,7 @@ __device__ bool first_round(RowBlock& block, const RowJob& job, RowView& view) {
 }
 
 // An open row: from its candidates where they prove the cut, else from the whole row.
-__device__ __noinline__ RowBlock answer_open_row(RowBlock block, const RowJob& job, float z_max) {
+static __device__ __noinline__ RowBlock answer_open_row(RowBlock block, const RowJob& job, float z_max) {
   const SampleShard& shard = job.shard;
   if (threadIdx.x == 0) {
     block.state() = SampleState{};
@@ -142,12 +142,13 @@ __device__ __noinline__ RowBlock answer_open_row(RowBlock block, const RowJob& j
   const BestDraw best = row_best(block, draw_chunk<true>(block, block.state(), noise_key(block.row(), shard)));
   if (!block.leads()) return block;
   const bool any = best.id != INT32_MAX;
-  answer_with(shard, block.r(), any ? best.id : -1, any ? raw_row(shard, block.r())[best.id - shard.vocab_begin] : 0.0f);
+  answer_with(shard, block.r(), any ? best.id : -1,
+              any ? raw_row(shard, block.r())[best.id - shard.vocab_begin] : 0.0f);
   return block;
 }
 
 // How many raw logits are greater than that of the answer's id.
-__device__ __noinline__ RowBlock rank_answer(RowBlock block, const SampleShard& shard, bool processed) {
+static __device__ __noinline__ RowBlock rank_answer(RowBlock block, const SampleShard& shard, bool processed) {
   Word key = 0;
   bool drawn = false;
   __syncthreads();

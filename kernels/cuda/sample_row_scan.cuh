@@ -81,7 +81,9 @@ struct TemperatureDivision {
   float divisor, reciprocal;
   bool quick;
   __device__ explicit TemperatureDivision(float temperature)
-      : divisor(temperature), reciprocal(quotient(1.0f, temperature)), quick(temperature >= 1e-6f && temperature < 1e6f) {}
+      : divisor(temperature),
+        reciprocal(quotient(1.0f, temperature)),
+        quick(temperature >= 1e-6f && temperature < 1e6f) {}
   __device__ float operator()(float value) const {
     const float size = fabsf(value);
     if (!(quick && size > 1e-15f && size < 1e15f)) return tempered(value, divisor);
@@ -153,8 +155,8 @@ __device__ inline float reachable_bound(long long best_key) {
 
 // One word of noise serves four ids, 64 apart: task t looks at the ids of block t of the chunk's groups of 256.
 template <bool kCut>
-__device__ void try_draws(BestDraw& best, const RowBlock& block, const SampleState& state, const NoiseKey& key, int task,
-                          float bound) {
+__device__ void try_draws(BestDraw& best, const RowBlock& block, const SampleState& state, const NoiseKey& key,
+                          int task, float bound) {
   const int group = (block.first_id() >> 8) + task / 64, lane = task % 64;
   const int first = group * 256 + lane;
   float z[4];

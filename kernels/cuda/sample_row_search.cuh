@@ -14,9 +14,9 @@ namespace trireme::cuda {
 
 struct RowSearch {
   SampleSearch search;
-  float max_distance;        // typical-p runs on what min-p keeps
-  float nearest, scale;      // linear bins: (distance - nearest) * scale
-  Word need, before;         // before: weight of what is better than the ids under search
+  float max_distance;          // typical-p runs on what min-p keeps
+  float nearest, scale;        // linear bins: (distance - nearest) * scale
+  Word need, before;           // before: weight of what is better than the ids under search
   uint32_t low_key, high_key;  // search keys of the ids under search
 };
 
@@ -127,7 +127,8 @@ __device__ inline int find_bin(RowBlock& block, RowSearch& s) {
     if (!works || k >= per_thread) continue;
     for (int b = 0; b < block.size(); ++b) {
       const uint32_t* bins = peer_shared(&block.shared().scratch.search.bins[0][0], b) + first + k;
-      for (int part = 0; part < kBinParts; ++part) weights[k] += Word(bins[part * kSampleBins]) << (part * kBinPartBits);
+      for (int part = 0; part < kBinParts; ++part)
+        weights[k] += Word(bins[part * kSampleBins]) << (part * kBinPartBits);
     }
     mine += weights[k];
   }
@@ -251,11 +252,12 @@ __device__ inline int kept_tie(RowBlock& block, uint32_t cut_key, Word quota) {
   if (quota > all) quota = all;
   int last = -1;
   if (earlier < quota && quota <= earlier + Word(own))  // the greatest -index that enough ties reach
-    last = block.first_id() - reached_by<int>(-block.n(), 0, int(quota - earlier), int(quota - earlier), [&](int minus) {
-             int count = 0;
-             block.for_values([&](float z, int i) { count += order_key(z) == cut_key && i <= -minus; });
-             return block_reduce<int>(count, 0, Sum{});
-           });
+    last =
+        block.first_id() - reached_by<int>(-block.n(), 0, int(quota - earlier), int(quota - earlier), [&](int minus) {
+          int count = 0;
+          block.for_values([&](float z, int i) { count += order_key(z) == cut_key && i <= -minus; });
+          return block_reduce<int>(count, 0, Sum{});
+        });
   int found = -1;
   block.exchange(Word(last + 1), 0, [&](int, Word a, Word) {
     if (a > 0) found = int(a) - 1;
@@ -263,8 +265,9 @@ __device__ inline int kept_tie(RowBlock& block, uint32_t cut_key, Word quota) {
   return found;
 }
 
-// A function of its own, so that the kernel does not hold its registers. need: of the search's weights among the survivors so far.
-__device__ __noinline__ RowBlock search_cut(RowBlock block, SampleSearch search, Word need) {
+// A function of its own, so that the kernel does not hold its registers. need: of the search's weights among the
+// survivors so far.
+static __device__ __noinline__ RowBlock search_cut(RowBlock block, SampleSearch search, Word need) {
   RowSearch s = row_search(block.state(), search);
   s.need = need;
   find_border(block, s);

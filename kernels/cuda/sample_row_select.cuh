@@ -74,7 +74,7 @@ __device__ inline uint32_t select_chunk(RowBlock& block, float thread_best, int 
 }
 
 // All blocks' pairs that reach `bound` into the first block's merged[0, count).
-__device__ __noinline__ int join_pairs(RowShared& shared, uint32_t bound, int wanted) {
+static __device__ __noinline__ int join_pairs(RowShared& shared, uint32_t bound, int wanted) {
   const int blocks = cluster_size();
   Word mine[kMaxRowBlocks];
 #pragma unroll

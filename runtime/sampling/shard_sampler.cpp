@@ -166,8 +166,7 @@ void ShardSampler::State::enqueue(StepBuffers& buffers, const SampleBatch& batch
   auto* top_part = reinterpret_cast<SampleEntry*>(part + heads);
   auto* candidate_part = reinterpret_cast<SampleEntry*>(part + heads + tops);
   auto* ids = buffers.ids.as<int32_t>();
-  const bool whole =
-      group_.size() == 1 && sample_whole_rows(ids, head_part, top_part, candidate_part, shard_, stream);
+  const bool whole = group_.size() == 1 && sample_whole_rows(ids, head_part, top_part, candidate_part, shard_, stream);
   if (!whole) {
     sample_first_round(head_part, top_part, candidate_part, shard_, stream);
     const Gathered first = first_round_.gather(heads + tops + candidates, group_, device_, stream);
