@@ -150,11 +150,11 @@ std::optional<RequestTarget> parse_target(std::string_view target, bool allow_as
     parsed.authority = target.substr(0, end);
     if (!is_host(parsed.authority)) return std::nullopt;
     target.remove_prefix(end);
-    if (target.empty()) target = "/";
     break;
   }
   const size_t mark = target.find('?');
-  const std::string_view raw_path = target.substr(0, mark);
+  std::string_view raw_path = target.substr(0, mark);
+  if (raw_path.empty() && !parsed.authority.empty()) raw_path = "/";
   const std::string_view query = mark == std::string_view::npos ? std::string_view() : target.substr(mark + 1);
   if (!raw_path.starts_with('/') || !kPath.has_all(raw_path) || !kQuery.has_all(query)) return std::nullopt;
   auto path = percent_decoded(raw_path);
