@@ -21,11 +21,6 @@ using std::chrono::steady_clock;
 constexpr std::string_view kJson = "application/json";
 constexpr size_t kKeptBufferBytes = 16 << 10;
 
-// A time-out that grows with what has moved: `base`, and a second for every `rate` bytes.
-bool too_slow(steady_clock::duration elapsed, std::chrono::milliseconds base, size_t bytes, size_t rate) {
-  return elapsed > base + std::chrono::milliseconds(rate == 0 ? 0 : bytes * 1000 / rate);
-}
-
 }  // namespace
 
 Connection::Connection(IoThread& io, int socket, std::string peer)
@@ -124,6 +119,7 @@ bool Connection::count_body(size_t before) {
   const size_t grown = framer_.request().body.size() - before;
   if (grown == 0) return true;
   counted_body_bytes_ += grown;
+  body_progress_.add(grown);
   const int64_t limit = int64_t(core_.options.limits.max_buffered_body_bytes);
   if (core_.counters.buffered_body_bytes.fetch_add(int64_t(grown)) + int64_t(grown) <= limit) return true;
   refuse(503, "too many request bodies are under way: try again later", {{"Retry-After", "1"}});
@@ -133,7 +129,7 @@ bool Connection::count_body(size_t before) {
 // Refuses before the body is read what its head already condemns. False: refused.
 bool Connection::judge_head() {
   judged_ = true;
-  body_since_ = steady_clock::now();
+  body_progress_.start(steady_clock::now());
   ready_ = core_.judge(framer_.request(), route_);
   if (framer_.complete() || !framer_.has_body()) return true;
   if (ready_ && ready_->status >= 400) {
@@ -240,7 +236,7 @@ void Connection::flush() {
     if (count < 0 && errno != EAGAIN) return close();
     if (count < 0) break;
     sent_ += size_t(count);
-    sent_since_blocked_ += size_t(count);
+    write_progress_.add(size_t(count));
     core_.counters.bytes_out.fetch_add(uint64_t(count), std::memory_order_relaxed);
   }
   if (answer_) answer_->set_unsent(out_.size() - sent_);
@@ -253,8 +249,7 @@ void Connection::flush() {
   }
   if (!blocked_) {
     blocked_ = true;
-    blocked_since_ = steady_clock::now();
-    sent_since_blocked_ = 0;
+    write_progress_.start(steady_clock::now());
   }
   if (sent_ > out_.size() / 2) {  // so that a stream which never catches up does not grow for ever
     out_.erase(0, sent_);
@@ -344,16 +339,16 @@ void Connection::drain() {
 
 // ---- clocks
 
-bool Connection::overdue_reading(TimePoint now) const {
+bool Connection::overdue_reading(TimePoint now) {
   const HttpLimits& limits = core_.options.limits;
   if (!framer_.started()) return now - phase_since_ > (served_one_ ? limits.idle_timeout : limits.header_timeout);
   if (!framer_.head_complete()) return now - head_since_ > limits.header_timeout;
-  return too_slow(now - body_since_, limits.body_timeout, counted_body_bytes_, limits.min_body_rate);
+  return body_progress_.overdue(now, limits.body_timeout, limits.min_body_rate);
 }
 
-bool Connection::overdue_writing(TimePoint now) const {
+bool Connection::overdue_writing(TimePoint now) {
   const HttpLimits& limits = core_.options.limits;
-  return blocked_ && too_slow(now - blocked_since_, limits.write_timeout, sent_since_blocked_, limits.min_write_rate);
+  return blocked_ && write_progress_.overdue(now, limits.write_timeout, limits.min_write_rate);
 }
 
 bool Connection::slow_reader(TimePoint now) {

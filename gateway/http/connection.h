@@ -16,6 +16,7 @@
 
 #include "gateway/http/answer.h"
 #include "gateway/http/http_framer.h"
+#include "gateway/http/progress_window.h"
 #include "gateway/http/tls.h"
 
 namespace trireme {
@@ -58,8 +59,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   void begin_linger();
   void time_out();
 
-  bool overdue_reading(TimePoint now) const;
-  bool overdue_writing(TimePoint now) const;
+  bool overdue_reading(TimePoint now);
+  bool overdue_writing(TimePoint now);
   bool slow_reader(TimePoint now);
   bool peer_closed() const;
 
@@ -85,8 +86,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   bool waiting_read_ = false, waiting_write_ = false, end_of_file_ = false, ahead_full_ = false;
   bool close_when_flushed_ = false, shut_down_ = false, served_one_ = false;
 
-  TimePoint phase_since_, head_since_, body_since_, blocked_since_, slow_since_;
-  size_t sent_since_blocked_ = 0;
+  TimePoint phase_since_, head_since_, slow_since_;
+  ProgressWindow body_progress_, write_progress_;  // the latter while blocked_
   bool blocked_ = false, slow_ = false, head_begun_ = false;
 };
 

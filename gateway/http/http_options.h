@@ -19,10 +19,10 @@ struct HttpLimits {
   size_t max_buffered_body_bytes = size_t(1) << 30;  // bodies of all requests under way: 503 past it
   size_t max_pipelined_bytes = 64 << 10;             // behind an unanswered request; more: closed after its answer
   Milliseconds header_timeout{10'000};               // TLS handshake, first byte, whole header: 408 (silence: closed)
-  Milliseconds body_timeout{30'000};                 // plus one second per min_body_rate bytes that came: 408
+  Milliseconds body_timeout{30'000};                 // every so long min_body_rate must have been kept: 408
   size_t min_body_rate = 1024;                       // bytes/s
   Milliseconds idle_timeout{75'000};                 // between requests
-  Milliseconds write_timeout{30'000};                // a full socket, plus one second per min_write_rate bytes it took
+  Milliseconds write_timeout{30'000};                // every so long of a full socket, min_write_rate likewise: cut
   size_t min_write_rate = 1024;                      // bytes/s
   size_t slow_reader_bytes = 256 << 10;              // a stream with more than this unsent ...
   Milliseconds slow_reader_timeout{30'000};          // ... for this long is cut

@@ -495,7 +495,7 @@ TEST_F(HttpServerTest, CutsAReaderWhoseBacklogIsTooLarge) {
 
 TEST_F(HttpServerTest, LetsASlowButSteadyReaderHaveABigAnswer) {
   options.limits.write_timeout = 150ms;
-  options.limits.min_write_rate = 1000;
+  options.limits.min_write_rate = 100;
   options.limits.socket_send_buffer = 8 << 10;
   RawClient client(start().port(), 8 << 10);
   client.send(get("/hold"));
