@@ -55,7 +55,10 @@ class Reader {
     epoll_event events[256];
     while (open > 0) {
       const int count = ::epoll_wait(epoll_, events, 256, 30'000);
-      if (count <= 0) std::exit(3);
+      if (count <= 0) {
+        std::printf("nothing to read for 30 s, %d streams open\n", open);
+        std::exit(3);
+      }
       for (int i = 0; i < count; ++i) {
         const ssize_t size = ::recv(events[i].data.fd, bytes.data(), bytes.size(), 0);
         if (size > 0) {
@@ -168,6 +171,7 @@ int serve(HttpServer& server, const Settings& settings, Streams& streams, pid_t 
               events / server_s, events / (server_s + source_s), events / wall_s);
   std::printf("%llu bytes sent, %zu streams cut\n", static_cast<unsigned long long>(server.counters().bytes_out),
               size_t(server.counters().slow_readers_cut));
+  if (status != 0) std::printf("the reader failed: status 0x%x\n", unsigned(status));
   return status == 0 ? 0 : 1;
 }
 
@@ -190,7 +194,8 @@ int main(int argc, char** argv) {
   const pid_t reader = ::fork();  // before any thread
   if (reader == 0) {
     Reader(settings, server.port()).run();
-    return 0;
+    std::fflush(stdout);
+    ::_exit(0);  // the server, with its epoll, is the parent's
   }
   server.start();
   return serve(server, settings, *streams, reader);
