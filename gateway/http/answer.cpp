@@ -24,8 +24,8 @@ const std::string& http_date() {
                                             "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
   std::tm parts{};
   gmtime_r(&now, &parts);
-  date = fmt::format("{}, {:02} {} {} {:02}:{:02}:{:02} GMT", kDays[parts.tm_wday], parts.tm_mday, kMonths[parts.tm_mon],
-                     1900 + parts.tm_year, parts.tm_hour, parts.tm_min, parts.tm_sec);
+  date = fmt::format("{}, {:02} {} {} {:02}:{:02}:{:02} GMT", kDays[parts.tm_wday], parts.tm_mday,
+                     kMonths[parts.tm_mon], 1900 + parts.tm_year, parts.tm_hour, parts.tm_min, parts.tm_sec);
   made_for = now;
   return date;
 }
@@ -92,7 +92,8 @@ void Answer::wake(std::unique_lock<std::mutex> lock) {
 
 bool Answer::decide_keep_alive() { return rules_.keep_alive && !core_->draining.load(std::memory_order_relaxed); }
 
-void Answer::respond(int status, std::string_view content_type, std::string body, const std::vector<HttpHeader>& extra) {
+void Answer::respond(int status, std::string_view content_type, std::string body,
+                     const std::vector<HttpHeader>& extra) {
   std::unique_lock lock(mutex_);
   if (gone_) return;
   if (state_ != State::waiting) return log_error("http: a second answer to request {} is dropped", rules_.request_id);

@@ -376,7 +376,8 @@ void Connection::check_time(TimePoint now) {
     return close();
   }
   if (phase_ == Phase::reading && overdue_reading(now)) return time_out();
-  if (phase_ == Phase::lingering && !blocked_ && now - phase_since_ > core_.options.limits.linger_timeout) return close();
+  const bool lingers = phase_ == Phase::lingering && !blocked_;
+  if (lingers && now - phase_since_ > core_.options.limits.linger_timeout) return close();
   if (phase_ == Phase::answering && ahead_full_ && peer_closed()) {
     ahead_full_ = false;
     on_end_of_file();

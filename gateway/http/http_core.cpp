@@ -122,8 +122,8 @@ std::string make_request_id() {
 
 bool is_request_id(std::string_view id) {
   const auto good = [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' || c == '.' ||
-           c == ':';
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' ||
+           c == '.' || c == ':';
   };
   return !id.empty() && id.size() <= 128 && std::all_of(id.begin(), id.end(), good);
 }

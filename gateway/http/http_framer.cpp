@@ -57,7 +57,8 @@ void HttpFramer::fail_long_line() {
   }
   if (state_ == State::chunk_size) return fail(400, "a chunk's size line is too long");
   if (state_ == State::chunk_end) return fail(400, "a chunk's data does not end where its size says");
-  fail(431, "the header is larger than " + std::to_string(limits_.max_header_bytes) + " bytes: send fewer or shorter fields");
+  fail(431, "the header is larger than " + std::to_string(limits_.max_header_bytes) +
+                " bytes: send fewer or shorter fields");
 }
 
 size_t HttpFramer::take_line(std::string_view bytes) {
@@ -88,7 +89,8 @@ size_t HttpFramer::take_line(std::string_view bytes) {
     fail(400, "a line holds a CR without LF");
     return count;
   }
-  if (state_ == State::request_line || state_ == State::fields || state_ == State::trailers) head_bytes_ += line_.size();
+  const bool counts = state_ == State::request_line || state_ == State::fields || state_ == State::trailers;
+  if (counts) head_bytes_ += line_.size();
   on_line(line);
   line_.clear();
   return count;

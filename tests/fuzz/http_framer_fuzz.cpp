@@ -45,7 +45,7 @@ Outcome outcome_of(std::string_view bytes, size_t part, bool stop_after_head) {
   size_t at = 0;
   while (at < bytes.size()) {
     const size_t taken = framer.feed(bytes.substr(at, part), stop_after_head);
-    require(taken > 0 && taken <= part);
+    require(taken <= part && (taken > 0 || framer.error().status != 0));
     at += taken;
     if (framer.error().status != 0) {
       require(framer.error().status >= 400 && framer.error().status < 600 && !framer.error().message.empty());
