@@ -18,8 +18,8 @@
 namespace trireme {
 
 struct ApiOptions {
-  std::vector<std::string> served_model_names;  // the first is the one in answers; empty: the checkpoint's name
-  std::string version;
+  std::vector<std::string> served_model_names = {};  // the first is the one in answers; empty: the checkpoint's name
+  std::string version = {};
   std::string tool_call_parser = "auto";  // tool_calls.h
   bool trust_special_tokens = false;      // special tokens that a client writes into a chat are special
   size_t threads = 2;                     // 0: handlers run on the caller's thread (tests)

@@ -160,6 +160,7 @@ void set_tgi_defaults(SamplingFlags& flags, const TgiFields& fields) {
   if (!flags.top_k) flags.top_k = 0;
   if (!flags.top_p) flags.top_p = 1.0;
   if (!flags.repetition_penalty) flags.repetition_penalty = 1.0;
+  flags.n.reset();  // its word for several is best_of
   flags.include_stop = true;
   flags.logprobs = fields.top_n;
   if (fields.prefill) flags.prompt_logprobs = 0;
