@@ -38,9 +38,10 @@ float float_bias(double value);  // of logit_bias; throws RequestError unless it
 // `first` where it has a value, else `second`.
 SamplingFlags merged(const SamplingFlags& first, const SamplingFlags& second);
 
-// max_new_tokens never exceeds what the context leaves, and is 0 only where the prompt is shown or scored; a seed is drawn where none was given; n is best_of where that
-// is given. Bad words that are text are not in it (prepared_request.h). Throws RequestError for values that no
-// validate() sees later, and for those that exclude each other.
+// max_new_tokens never exceeds what the context leaves, and is 0 only where the prompt is shown or scored; a seed is
+// drawn where none was given; n is best_of where that is given. Bad words that are text are not in it
+// (prepared_request.h). Throws RequestError for values that no validate() sees later, and for those that exclude each
+// other.
 SamplingParams resolve(const SamplingFlags& flags, const GenerationDefaults& defaults, int64_t prompt_tokens,
                        int64_t max_model_len);
 

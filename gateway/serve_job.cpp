@@ -74,8 +74,8 @@ ServeJob::CallId ServeJob::submit(std::shared_ptr<ServeCall> call, std::vector<S
   if (draining_) throw unavailable(503, "the server is shutting down: ask another one", kRetrySeconds);
   if (status_.open_requests + prompts.size() > options_.max_requests)
     throw unavailable(429,
-                      "the server has " + std::to_string(status_.open_requests) + " requests in work or waiting, and at most " +
-                          std::to_string(options_.max_requests) + " are allowed (--max-queue): try again later",
+                      "the server has " + std::to_string(status_.open_requests) +
+                          " requests in work or waiting, and at most " + std::to_string(options_.max_requests) + " are allowed (--max-queue): try again later",
                       1);
   status_.open_requests += prompts.size();
   const CallId id = next_call_++;
@@ -217,9 +217,10 @@ void ServeJob::on_token(const TokenEvent& event, TimePoint now) {
     tell(active, *record, event, fresh, now);
     if (!calls_.contains(call)) return;  // cut: its client does not read
   }
-  if (active.running.output().is_beam_search ? record->ended() : active.running.finished()) return complete(event.request);
+  const bool beams = active.running.output().is_beam_search;  // a beam's score comes with its end
+  if (beams ? record->ended() : active.running.finished()) return complete(event.request);
   const bool by_text = text.finished() && !was_finished && event.finish == FinishReason::none;
-  if (by_text && engine_ && !active.running.output().is_beam_search) engine_->cancel(event.request, event.choice);
+  if (by_text && engine_ && !beams) engine_->cancel(event.request, event.choice);
 }
 
 void ServeJob::tell(Active& active, const RequestRecord& record, const TokenEvent& event, const std::string& text,

@@ -3,9 +3,9 @@
 // it before anything of it is written, and the next attempt gets what the ledger holds of everything unfinished.
 //
 // Threads: FrontJob's members on the front loop's; the rest on any. What comes from elsewhere waits in an inbox and
-// wakes the loop. Bounds: `max_requests` prompts open (ApiError 429 beyond), and with them the inbox; `max_unsent_bytes`
-// of a stream whose client does not read (the stream is cut). The handlers' last calls come before their call is
-// forgotten; the job must outlive whatever may still submit.
+// wakes the loop. Bounds: `max_requests` prompts open (ApiError 429 beyond), and with them the inbox;
+// `max_unsent_bytes` of a stream whose client does not read (the stream is cut). The port is used from any thread until
+// on_engine_lost() or finish() has returned. The job must outlive whatever may still submit.
 
 #include <atomic>
 #include <map>
@@ -48,7 +48,7 @@ struct ChoiceDelta {
   const RunningPrompt& running;
 };
 
-// Turns what happens to one call into bytes. All on the front loop's thread; nothing after on_finished() or on_failed().
+// Turns what happens to one call into bytes. On the front loop's thread; nothing after on_finished() or on_failed().
 class ServeCall {
  public:
   virtual ~ServeCall() = default;
@@ -120,10 +120,10 @@ class ServeJob final : public FrontJob {
   void post(Message message);
   void take_inbox(TimePoint now);
   void accept(Submission submission, TimePoint now);
-  void send(const Active& active, RequestRecord& record);
   void replay(RequestId id, Active& active);
   void on_token(const TokenEvent& event, TimePoint now);
-  void tell(Active& active, const RequestRecord& record, const TokenEvent& event, const std::string& text, TimePoint now);
+  void tell(Active& active, const RequestRecord& record, const TokenEvent& event, const std::string& text,
+            TimePoint now);
   void complete(RequestId id);
   void fail(CallId id, int status, const std::string& message);
   void close(CallId id);  // drops the call and cancels what the engine still has of it

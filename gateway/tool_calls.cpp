@@ -246,8 +246,8 @@ void ToolCallParser::step_first(bool last) {
 void ToolCallParser::step_between(ToolParse& out) {
   while (!pending_.empty()) {
     const char c = pending_.front();
-    const bool separates = is_space(c) || (format_ == ToolFormat::llama3_json && (c == ';' || c == ',') && calls_ > 0) ||
-                           (in_array_ && c == ',');
+    const bool behind_one = format_ == ToolFormat::llama3_json && calls_ > 0;
+    const bool separates = is_space(c) || (behind_one && (c == ';' || c == ',')) || (in_array_ && c == ',');
     const bool opens = format_ == ToolFormat::mistral && c == '[' && !in_array_;
     if (c == '{') {
       scanner_ = {};

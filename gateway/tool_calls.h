@@ -3,7 +3,8 @@
 // does not depend on how the text was divided.
 //
 //   hermes       <tool_call>{"name": N, "arguments": {..}}</tool_call>, any number, text around them (Qwen, Hermes)
-//   llama3_json  the whole answer is {"name": N, "parameters": {..}}, further ones behind ';', perhaps <|python_tag|> first
+//   llama3_json  the whole answer is {"name": N, "parameters": {..}}, further ones behind ';', perhaps a
+//                <|python_tag|> first
 //   mistral      [TOOL_CALLS] [{"name": N, "arguments": {..}}, ..] or [TOOL_CALLS]N{..} or [TOOL_CALLS]N[ARGS]{..}
 //
 // What looks like a call and has no name is text. A call that breaks off behind its name keeps what came of it.

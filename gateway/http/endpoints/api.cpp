@@ -103,6 +103,10 @@ size_t count_values(const std::string& text) {
   return count;
 }
 
+int64_t unix_seconds() {
+  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
 std::vector<std::string> served_names(const ModelAssets& assets, const ApiOptions& options) {
   return options.served_model_names.empty() ? std::vector<std::string>{assets.checkpoint.name}
                                             : options.served_model_names;
@@ -145,7 +149,7 @@ Api::Api(ServeJob& serve_job, const ModelAssets& model_assets, ApiOptions api_op
       options(std::move(api_options)),
       names(served_names(assets, options)),
       tool_format(trireme::tool_format(options.tool_call_parser, assets.checkpoint.tokenizer.chat_template)),
-      created(std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count()),
+      created(unix_seconds()),
       pool(options.threads, options.max_waiting) {}
 
 void Api::check_model(json::object& body) const {

@@ -32,7 +32,8 @@ struct Api {
   const std::string& model_name() const { return names.front(); }
   void check_model(json::object& body) const;               // takes "model"; absent: ours. Throws ApiError 404
   void log_unknown(const json::object& rest);               // each name once; any thread
-  void submit(const std::shared_ptr<Exchange>& exchange, std::shared_ptr<ServeCall> call, std::vector<ServePrompt> prompts);
+  void submit(const std::shared_ptr<Exchange>& exchange, std::shared_ptr<ServeCall> call,
+              std::vector<ServePrompt> prompts);
 
   ServeJob& job;
   const ModelAssets& assets;

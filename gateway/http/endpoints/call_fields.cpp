@@ -37,9 +37,9 @@ constexpr Unsupported kUnsupported[] = {
     {"return_prompt_text", "use echo"},
 };
 
-constexpr const char* kIgnored[] = {"user",          "store",      "metadata",          "service_tier", "safety_identifier",
-                                    "prompt_cache_key", "session_id", "include_reasoning", "verbosity",
-                                    "parallel_tool_calls"};
+constexpr const char* kIgnored[] = {
+    "user",       "store",     "metadata", "service_tier", "safety_identifier", "prompt_cache_key", "session_id",
+    "include_reasoning", "verbosity", "parallel_tool_calls"};
 
 bool says_nothing(const json::value& value) {
   return value.is_null() || (value.is_bool() && !value.get_bool()) ||
@@ -48,7 +48,8 @@ bool says_nothing(const json::value& value) {
 }
 
 [[noreturn]] void refuse(std::string_view name, std::string_view remedy) {
-  throw ApiError(400, std::string(name) + " is not supported by this server: " + std::string(remedy), std::string(name));
+  const std::string field(name);
+  throw ApiError(400, field + " is not supported by this server: " + std::string(remedy), field);
 }
 
 void refuse_unsupported(json::object& body) {
@@ -175,8 +176,8 @@ ServePrompt prepare_prompt(const Api& api, const EngineFacts& facts, const CallF
   const int64_t asked = flags.max_new_tokens.value_or(1);
   if (asked > room)
     throw ApiError(400,
-                   "the model's context is " + std::to_string(facts.max_model_len) + " tokens, and the request asks for " +
-                       std::to_string(prompt_tokens) + " of prompt and " +
+                   "the model's context is " + std::to_string(facts.max_model_len) +
+                       " tokens, and the request asks for " + std::to_string(prompt_tokens) + " of prompt and " +
                        (flags.max_new_tokens ? "" : "at least ") + std::to_string(asked) +
                        " of output: shorten the prompt, lower max_tokens, or give truncate_prompt_tokens",
                    prompt_tokens >= facts.max_model_len ? "prompt" : "max_tokens");

@@ -140,8 +140,8 @@ class ChatCall final : public OpenAiCall {
     const ChoiceEnd end = choice_end(from);
     json::object choice{{"index", index}, {"message", std::move(message)}, {"logprobs", nullptr}};
     if (fields_.sampling.logprobs)
-      choice["logprobs"] =
-          json::object{{"content", chat_logprobs(names_, from.record, 0, from.record.ids.size())}, {"refusal", nullptr}};
+      choice["logprobs"] = json::object{
+          {"content", chat_logprobs(names_, from.record, 0, from.record.ids.size())}, {"refusal", nullptr}};
     choice["finish_reason"] = reason(end, parser);
     choice["stop_reason"] = stop_reason(end);
     if (fields_.return_token_ids) choice["token_ids"] = json::value_from(from.record.ids);
@@ -170,9 +170,9 @@ void chat_completions(Api& api, const std::shared_ptr<Exchange>& exchange) {
   std::vector<ServePrompt> prompts;
   prompts.push_back(prepare_prompt(api, *facts, fields, std::move(ids), api.assets.checkpoint.defaults.max_new_tokens));
   const int32_t choices = prompts.front().prepared.output.returned;
-  auto call = std::make_shared<ChatCall>(api, exchange, fields, call_id("chatcmpl-", *exchange, fields), std::move(chat),
-                                         choices);
-  api.submit(exchange, std::move(call), std::move(prompts));
+  std::string id = call_id("chatcmpl-", *exchange, fields);
+  api.submit(exchange, std::make_shared<ChatCall>(api, exchange, fields, std::move(id), std::move(chat), choices),
+             std::move(prompts));
 }
 
 }  // namespace trireme

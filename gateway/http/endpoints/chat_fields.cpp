@@ -83,7 +83,9 @@ void check_tools(const json::value& tools) {
 bool takes_no_tools(const json::value& choice) {
   if (choice.is_null() || choice == "auto") return false;
   if (choice == "none") return true;
-  throw ApiError(400, "tool_choice " + json::serialize(choice) + " is not supported by this server: use \"auto\" or \"none\"",
+  throw ApiError(400,
+                 "tool_choice " + json::serialize(choice) +
+                     " is not supported by this server: use \"auto\" or \"none\"",
                  "tool_choice");
 }
 
@@ -92,7 +94,8 @@ bool takes_no_tools(const json::value& choice) {
 void take_chat_logprobs(json::object& body) {
   const std::optional<bool> wanted = take_bool_field(body, "logprobs");
   const std::optional<int64_t> top = take_integer_field(body, "top_logprobs");
-  if (top && *top > 0 && !wanted.value_or(false)) throw ApiError(400, "top_logprobs needs \"logprobs\": true", "top_logprobs");
+  if (top && *top > 0 && !wanted.value_or(false))
+    throw ApiError(400, "top_logprobs needs \"logprobs\": true", "top_logprobs");
   if (top && (*top < 0 || *top > 20)) throw ApiError(400, "top_logprobs must be in [0, 20]", "top_logprobs");
   if (wanted.value_or(false)) body["logprobs"] = top.value_or(0);
 }
@@ -131,7 +134,8 @@ std::vector<int32_t> encode_chat_fields(const Api& api, const ChatFields& chat, 
 }
 
 std::string new_tool_id(ToolFormat format) {
-  return format == ToolFormat::mistral ? random_text(9) : "chatcmpl-tool-" + random_text(24);  // Mistral's template asks for 9
+  if (format == ToolFormat::mistral) return random_text(9);  // its template asks for so many
+  return "chatcmpl-tool-" + random_text(24);
 }
 
 }  // namespace trireme

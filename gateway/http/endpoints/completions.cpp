@@ -56,8 +56,9 @@ class CompletionCall final : public OpenAiCall {
     if (delta.text.empty() && !tokens && end.finish == FinishReason::none) return;
     json::object choice = choice_json(index(delta.prompt, delta.choice), delta.text, state, end);
     if (fields_.return_token_ids) {
-      choice["token_ids"] = json::value_from(
-          std::vector<int32_t>(record.ids.begin() + long(delta.first_token), record.ids.begin() + long(delta.end_token)));
+      const auto ids = record.ids.begin();
+      choice["token_ids"] =
+          json::value_from(std::vector<int32_t>(ids + long(delta.first_token), ids + long(delta.end_token)));
       if (!state.begun) choice["prompt_token_ids"] = json::value_from(delta.record.request.prompt);
     }
     state.begun = true;
@@ -75,7 +76,8 @@ class CompletionCall final : public OpenAiCall {
 
   void send_whole(const FinishedPrompt& prompt) override {
     for (size_t i = 0; i < prompt.choices.size(); ++i)
-      send_choice(whole_choice(prompt, i), {int64_t(prompt.prompt_ids.size()), prompt.generated_tokens, prompt.cached_tokens});
+      send_choice(whole_choice(prompt, i),
+                  {int64_t(prompt.prompt_ids.size()), prompt.generated_tokens, prompt.cached_tokens});
   }
 
  private:
@@ -144,12 +146,13 @@ void completions(Api& api, const std::shared_ptr<Exchange>& exchange) {
     const bool whole = input.is_text && ids.size() == length;
     const std::vector<int32_t> shown = echo && !whole ? ids : std::vector<int32_t>{};
     ServePrompt prompt = prepare_prompt(api, *facts, fields, std::move(ids), kDefaultMaxTokens);
-    if (echo) prompt.echo = whole ? input.text : api.assets.tokenizer->decode(shown, prompt.prepared.output.skip_special);
+    const bool skip_special = prompt.prepared.output.skip_special;
+    if (echo) prompt.echo = whole ? input.text : api.assets.tokenizer->decode(shown, skip_special);
     prompts.push_back(std::move(prompt));
   }
   const int32_t choices = prompts.front().prepared.output.returned;
-  auto call = std::make_shared<CompletionCall>(api, exchange, fields, call_id("cmpl-", *exchange, fields), prompts.size(),
-                                               choices);
+  auto call = std::make_shared<CompletionCall>(api, exchange, fields, call_id("cmpl-", *exchange, fields),
+                                               prompts.size(), choices);
   api.submit(exchange, std::move(call), std::move(prompts));
 }
 

@@ -14,7 +14,9 @@ json::object status_json(const ServeStatus& status) {
 }  // namespace
 
 // This process lives; an engine that cannot come back ends it.
-void health(Api& api, const std::shared_ptr<Exchange>& exchange) { respond_json(*exchange, status_json(api.job.status())); }
+void health(Api& api, const std::shared_ptr<Exchange>& exchange) {
+  respond_json(*exchange, status_json(api.job.status()));
+}
 
 void ready(Api& api, const std::shared_ptr<Exchange>& exchange) {
   const ServeStatus status = api.job.status();

@@ -26,7 +26,10 @@ const char* finish_name(const ChoiceEnd& end) {
 class TgiCall final : public ServeCall {
  public:
   TgiCall(Api& api, std::shared_ptr<Exchange> exchange, const TgiFields& fields)
-      : exchange_(std::move(exchange)), fields_(fields), tokenizer_(*api.assets.tokenizer), names_(&tokenizer_, false) {}
+      : exchange_(std::move(exchange)),
+        fields_(fields),
+        tokenizer_(*api.assets.tokenizer),
+        names_(&tokenizer_, false) {}
 
   void on_delta(const ChoiceDelta& delta) override {
     if (!fields_.stream) return;
@@ -98,7 +101,10 @@ class TgiCall final : public ServeCall {
   json::value seed() const { return fields_.seeded ? json::value(fields_.seed) : json::value(); }
 
   json::object token_json(int32_t id, float logprob) const {
-    return {{"id", id}, {"text", names_.name(id)}, {"logprob", json_logprob(logprob)}, {"special", tokenizer_.is_special(id)}};
+    return {{"id", id},
+            {"text", names_.name(id)},
+            {"logprob", json_logprob(logprob)},
+            {"special", tokenizer_.is_special(id)}};
   }
   json::array top_json(const std::vector<TokenScore>& top) const {
     json::array list;
@@ -110,9 +116,11 @@ class TgiCall final : public ServeCall {
     json::array prefill, tokens, top;
     for (size_t i = 0; fields_.prefill && i < prompt.prompt_ids.size(); ++i) {
       const bool scored = i > 0 && i <= prompt.prompt_scores.size();
+      json::value logprob;
+      if (scored) logprob = json_logprob(prompt.prompt_scores[i - 1].logprob);
       prefill.push_back({{"id", prompt.prompt_ids[i]},
                          {"text", names_.name(prompt.prompt_ids[i])},
-                         {"logprob", scored ? json::value(json_logprob(prompt.prompt_scores[i - 1].logprob)) : json::value()}});
+                         {"logprob", std::move(logprob)}});
     }
     const ChoiceRecord& record = choice.record;
     for (size_t i = 0; i < record.ids.size(); ++i) {
@@ -152,8 +160,8 @@ TgiFields take_tgi_fields(json::object& parameters, bool stream) {
 
 // TGI is greedy unless something says that it draws; the model's generation_config says nothing there.
 void set_tgi_defaults(SamplingFlags& flags, const TgiFields& fields) {
-  const bool draws = flags.do_sample.value_or(false) || (flags.temperature && *flags.temperature != 1.0) || flags.top_k ||
-                     flags.top_p || flags.typical_p;
+  const bool warps = flags.top_k || flags.top_p || flags.typical_p || flags.temperature.value_or(1.0) != 1.0;
+  const bool draws = flags.do_sample.value_or(false) || warps;
   flags.do_sample = draws;
   if (!draws) flags.temperature.reset();
   if (!flags.temperature) flags.temperature = 1.0;

@@ -9,7 +9,8 @@ namespace trireme {
 namespace {
 
 const Tokenizer& tokenizer_of(const Api& api) {
-  if (!api.assets.tokenizer) throw ApiError(400, "this server runs without a tokenizer: give token ids to /v1/completions");
+  if (!api.assets.tokenizer)
+    throw ApiError(400, "this server runs without a tokenizer: give token ids to /v1/completions");
   return *api.assets.tokenizer;
 }
 
