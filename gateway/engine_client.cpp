@@ -73,7 +73,7 @@ struct EngineClient::State {
   std::string commands;  // frames for rank 0
   std::vector<RequestId> suspects;
   bool over = false;  // a fault or the clean end: nothing more is read
-  bool closing = false;
+  bool closing = false, woken = false;
 
   std::thread thread;
 };
@@ -255,7 +255,8 @@ const FrontEndpoint& EngineClient::endpoint() const { return state_->endpoint; }
 
 std::vector<ClientEvent> EngineClient::poll(std::chrono::milliseconds timeout) {
   std::unique_lock lock(state_->mutex);
-  state_->changed.wait_for(lock, timeout, [this] { return !state_->events.empty(); });
+  state_->changed.wait_for(lock, timeout, [this] { return state_->woken || !state_->events.empty(); });
+  state_->woken = false;
   std::vector<ClientEvent> events(std::make_move_iterator(state_->events.begin()),
                                   std::make_move_iterator(state_->events.end()));
   state_->events.clear();
@@ -274,6 +275,12 @@ void EngineClient::State::command(const FrontMessage& message) {
 void EngineClient::submit(Request request) { state_->command(SubmitCommand{std::move(request)}); }
 void EngineClient::cancel(RequestId request, int32_t choice) { state_->command(CancelCommand{request, choice}); }
 void EngineClient::shutdown(bool drain) { state_->command(ShutdownCommand{drain}); }
+
+void EngineClient::wake() {
+  std::lock_guard lock(state_->mutex);
+  state_->woken = true;
+  state_->changed.notify_all();
+}
 
 std::vector<RankState> EngineClient::ranks() const {
   std::lock_guard lock(state_->mutex);

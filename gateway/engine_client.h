@@ -43,6 +43,7 @@ class RequestPort {
   virtual ~RequestPort() = default;
   virtual void submit(Request request) = 0;
   virtual void cancel(RequestId request, int32_t choice = -1) = 0;  // -1: every choice
+  virtual void wake() {}  // any thread: the loop that runs the job ticks at once
 };
 
 class EngineClient final : public RequestPort {
@@ -59,6 +60,7 @@ class EngineClient final : public RequestPort {
   // Any thread. Without a rank 0 (not connected yet, or gone) commands wait or are dropped.
   void submit(Request request) override;
   void cancel(RequestId request, int32_t choice = -1) override;
+  void wake() override;  // poll() returns, with or without events
   void shutdown(bool drain);
 
   std::vector<RankState> ranks() const;     // a copy, for reports and progress

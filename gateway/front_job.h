@@ -13,6 +13,8 @@ class FrontJob {
   virtual ~FrontJob() = default;
   virtual void start(const EngineFacts& facts, RequestPort& port, TimePoint now) = 0;  // the engine is ready
   virtual void on_events(const std::vector<EngineEvent>& events, TimePoint now) = 0;
+  // The attempt died; what it was given is gone, and so is its port. start() is called again for the next one.
+  virtual void on_engine_lost(const EngineFault&) {}
   virtual void on_tick(TimePoint) {}  // some 20 times a second: progress bars
   virtual void cancel() = 0;          // the user has had enough: nothing more is submitted
   virtual bool done() const = 0;

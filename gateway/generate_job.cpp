@@ -1,40 +1,10 @@
 #include "gateway/generate_job.h"
 
 #include <algorithm>
-#include <functional>
-#include <limits>
 
 #include "base/check.h"
 
 namespace trireme {
-namespace {
-
-void cut(ChoiceRecord& record, size_t tokens) {
-  if (record.ids.size() <= tokens) return;
-  record.ids.resize(tokens);
-  record.logprobs.resize(tokens);
-  record.ranks.resize(tokens);
-  record.top.resize(tokens);
-}
-
-// OpenAI's rule for best_of; nothing generated is the worst.
-double mean_logprob(const ChoiceRecord& record) {
-  return record.ids.empty() ? -std::numeric_limits<double>::infinity()
-                            : record.cumulative_logprob() / double(record.ids.size());
-}
-
-void keep_best(std::vector<FinishedChoice>& choices, size_t count) {
-  std::ranges::stable_sort(choices, std::greater{}, [](const auto& choice) { return mean_logprob(choice.record); });
-  choices.resize(std::min(count, choices.size()));
-}
-
-// What the first id of an output loses where decoders drop a leading space; behind a prompt it is there.
-std::string dropped_space(const Tokenizer& tokenizer, int32_t first) {
-  const std::string whole = tokenizer.token_bytes(first), alone = tokenizer.first_token_bytes(first);
-  return whole.size() > alone.size() && whole.ends_with(alone) ? whole.substr(0, whole.size() - alone.size()) : "";
-}
-
-}  // namespace
 
 GenerateJob::GenerateJob(std::vector<PromptLine> prompts, const ModelAssets& assets, GenerateOptions options,
                          OutputSink& sink)
@@ -83,7 +53,9 @@ void GenerateJob::submit(size_t index, TimePoint now) {
     Active active{index, refused.prompt, output, size_t(std::max(sampling.n, sampling.beam_width)), {}, {}};
     for (int i = 0; i < sampling.n; ++i)
       active.texts.emplace_back(assets_.tokenizer.get(),
-                                TextOptions{.stop = output.stop, .include_stop = output.include_stop});
+                                TextOptions{.stop = output.stop,
+                                            .include_stop = output.include_stop,
+                                            .skip_special = output.skip_special});
     active.echoes.resize(active.texts.size());
     if (output.echo)
       for (std::string& echo : active.echoes)

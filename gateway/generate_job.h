@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "gateway/finished_prompt.h"
 #include "gateway/front_job.h"
 #include "gateway/ledger.h"
 #include "gateway/model_assets.h"
@@ -15,23 +16,6 @@
 #include "gateway/text_assembler.h"
 
 namespace trireme {
-
-struct FinishedChoice {
-  ChoiceRecord record;  // cut to the tokens that count
-  std::string text;     // behind the prompt's with echo
-  FinishReason finish = FinishReason::none;
-};
-
-struct FinishedPrompt {
-  size_t index = 0;
-  std::string prompt;  // as given; the rendered text of a chat
-  std::vector<int32_t> prompt_ids;
-  OutputOptions output;
-  std::vector<TokenScore> prompt_scores;            // of position 1.. of the prompt, if asked for
-  std::vector<std::vector<TokenScore>> prompt_top;  // likewise
-  std::vector<FinishedChoice> choices;              // beams and those of best_of: best first
-  std::string error;                                // not empty: this prompt failed, and why
-};
 
 class OutputSink {
  public:

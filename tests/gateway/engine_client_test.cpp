@@ -80,6 +80,12 @@ class EngineClientTest : public testing::Test {
   EngineClient client_;
 };
 
+TEST_F(EngineClientTest, WakesItsLoop) {
+  std::thread other([this] { client_.wake(); });
+  EXPECT_TRUE(client_.poll(seconds(600)).empty());  // returns because it was woken
+  other.join();
+}
+
 TEST_F(EngineClientTest, WelcomesRanksAndCarriesRequestsTokensLogsAndTheEnd) {
   FakeRank zero(client_.endpoint(), 0, 2), one(client_.endpoint(), 1, 2);
   EXPECT_TRUE(zero.hear_a<Welcome>());
