@@ -63,6 +63,7 @@ struct FrontLink::State {
   void read_front();                    // beat thread
   void accept(FrontMessage&& message);  // beat thread
   void send(const RankMessage& message);
+  bool write_out();                               // what the kernel takes now; false: the connection is broken
   bool flush(std::chrono::milliseconds timeout);  // false: bytes are left
   Hello hello() const;
 
@@ -72,11 +73,14 @@ struct FrontLink::State {
   FrameReader<FrontMessage> reader;  // beat thread, after the handshake
   SteadyTime last_heard;             // beat thread
 
+  std::mutex writing;   // taken before `mutex`; guards `sending` and the order of bytes on the socket
+  std::string sending;  // taken from `outgoing`, not yet in the kernel
+
   std::mutex mutex;  // guards what follows
   std::condition_variable changed;
   std::string gpu;
   std::string outgoing;
-  size_t sending_bytes = 0;  // taken from `outgoing`, not yet in the kernel
+  size_t sending_bytes = 0;  // of `sending`
   int64_t dropped_lines = 0;
   std::deque<EngineCommand> commands;
   size_t queued_command_bytes = 0;
@@ -149,32 +153,40 @@ void FrontLink::State::read_front() {
   if (!stopping) front_lost();
 }
 
+bool FrontLink::State::write_out() {
+  std::lock_guard order(writing);
+  {
+    std::lock_guard lock(mutex);
+    if (sending.empty()) sending.swap(outgoing);
+    sending_bytes = sending.size();
+  }
+  const bool intact = write_available(socket, sending);
+  std::lock_guard lock(mutex);
+  sending_bytes = sending.size();
+  if (outgoing.empty() && sending.empty()) changed.notify_all();
+  return intact;
+}
+
 void FrontLink::State::run() {
   SteadyTime next_beat = now();
-  std::string sending;
   for (;;) {
     if (now() >= next_beat) {
       // A backlog is news enough: whatever arrives shows that this rank lives.
       std::lock_guard lock(mutex);
-      if (outgoing.empty() && sending.empty())
+      if (outgoing.empty() && sending_bytes == 0)
         append_frame(outgoing, RankMessage(current_beat()), options.front.attempt);
       next_beat = now() + options.beat_period;
     }
+    const bool intact = write_out();
+    bool blocked = false;  // the kernel takes no more now
     {
       std::lock_guard lock(mutex);
-      if (sending.empty()) sending.swap(outgoing);
-      sending_bytes = sending.size();
-    }
-    const bool intact = write_available(socket, sending);
-    {
-      std::lock_guard lock(mutex);
-      sending_bytes = sending.size();
-      if (outgoing.empty() && sending.empty()) changed.notify_all();
-      if (stopping && ((outgoing.empty() && sending.empty()) || !intact)) return;
+      blocked = sending_bytes > 0;
+      if (stopping && ((outgoing.empty() && !blocked) || !intact)) return;
       if (!intact || now() - last_heard > options.front_timeout) front_lost();
-      if (!outgoing.empty() && sending.empty()) continue;
+      if (!outgoing.empty() && !blocked) continue;
     }
-    pollfd entries[2] = {{socket.get(), short(POLLIN | (sending.empty() ? 0 : POLLOUT)), 0},
+    pollfd entries[2] = {{socket.get(), short(POLLIN | (blocked ? POLLOUT : 0)), 0},
                          {wakeup.descriptor(), POLLIN, 0}};
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(next_beat - now()).count();
     ::poll(entries, 2, int(std::max<int64_t>(left, 1)));
@@ -217,6 +229,7 @@ void FrontLink::emit(std::vector<EngineEvent> events) {
 
 void FrontLink::announce(int64_t step, std::span<const RequestId> requests) {
   state_->send(Announce{step, {requests.begin(), requests.end()}});
+  state_->write_out();  // not left to the beat thread: the plan may be the last thing that this process does
 }
 
 std::vector<EngineCommand> FrontLink::receive(std::chrono::microseconds timeout) {

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "base/backend_traits.h"
+#include "base/fault_injection.h"
 #include "kernels/elementwise.h"
 
 namespace trireme {
@@ -194,6 +195,7 @@ void Worker::sample(const StepPlan& plan, Entry& entry, TensorView hidden,
   gather_rows(rows, hidden, entry.inputs.output_tokens(), stream_);
   model_->logits(logits, rows, context);
 
+  fault_point(FaultPoint::sampling);
   std::optional<SamplingOrders> orders;
   if (plan.sampling_follows) orders = sampling_orders();
   const int ring_entry = int(plan.step % int64_t(ring_.size()));
@@ -207,6 +209,8 @@ void Worker::execute(const StepPlan& plan, const std::function<SamplingOrders()>
   RankProgress& progress = rank_progress();
   progress.step.store(plan.step, std::memory_order_relaxed);
   progress.phase.store(Phase::stepping, std::memory_order_relaxed);
+  fault_point(FaultPoint::step, plan.step);
+  if (plan.shutdown) fault_point(FaultPoint::drain);
   receive_draws(plan.draws_needed);
 
   Entry& entry = this->entry(plan.step);
