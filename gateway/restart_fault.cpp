@@ -14,7 +14,6 @@ const char* restart_fault_name(RestartFault fault) {
                                            "replay_incomplete",
                                            "progress_ignored",
                                            "all_blamed",
-                                           "load_blamed",
                                            "load_failures_forgotten",
                                            "config_restarted",
                                            "poisoned_too_early",
@@ -23,7 +22,8 @@ const char* restart_fault_name(RestartFault fault) {
                                            "half_forgotten",
                                            "held_leaks",
                                            "held_forgotten",
-                                           "gone_awaited"};
+                                           "late_bytes_read",
+                                           "attempt_unchecked"};
   static_assert(sizeof kNames / sizeof *kNames == size_t(RestartFault::count));
   return kNames[size_t(fault)];
 }

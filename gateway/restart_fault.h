@@ -1,6 +1,7 @@
 #pragma once
 // Mistakes in restart and replay that a simulator plants to prove that it would find them
-// (tests/launcher/restart_simulator_test.cpp). Programs pass none; each is one comparison where the mistake would be made.
+// (tests/launcher/restart_simulator_test.cpp). Programs pass none; each is one comparison where the mistake would be made,
+// the last two in the simulated front.
 
 #include <cstdint>
 
@@ -16,7 +17,6 @@ enum class RestartFault : uint8_t {
   replay_incomplete,     // one unfinished request is not submitted again
   progress_ignored,      // a new token does not clear a request
   all_blamed,            // every open request is a suspect, announced or not
-  load_blamed,           // a crash before ready is held against requests
   load_failures_forgotten,  // attempts that never get ready are started for ever
   config_restarted,      // a wrong flag is tried again
   poisoned_too_early,    // one crash alone is enough
@@ -25,7 +25,8 @@ enum class RestartFault : uint8_t {
   half_forgotten,        // the second half of the suspects is never tried
   held_leaks,            // requests that are no suspects run beside them
   held_forgotten,        // what was held back during a trial stays held back
-  gone_awaited,          // a trial waits for a request that was cancelled
+  late_bytes_read,       // what a dead attempt still sends reaches the job
+  attempt_unchecked,     // frames of a dead attempt pass for those of the next
   count,
 };
 

@@ -28,9 +28,7 @@ void Supervisor::on_progress(RequestId request) {
   if (fault_ != RestartFault::progress_ignored) acquit(request);
 }
 
-void Supervisor::on_gone(RequestId request) {
-  if (fault_ != RestartFault::gone_awaited) acquit(request);
-}
+void Supervisor::on_gone(RequestId request) { acquit(request); }
 
 void Supervisor::acquit(RequestId request) {
   crashes_.erase(request);
@@ -116,7 +114,7 @@ Verdict Supervisor::on_end(const AttemptEnd& end) {
 
   Verdict verdict{.restart = true};
   if (was_ready && end.lived >= kHealthyLife) fruitless_ = 0;
-  if (was_ready || fault_ == RestartFault::load_blamed) verdict.poisoned = judge(end.suspects);
+  if (was_ready) verdict.poisoned = judge(end.suspects);
   counters_.poisoned += int64_t(verdict.poisoned.size());
   if (!was_ready && ++load_failures_ >= kMaxLoadFailures && fault_ != RestartFault::load_failures_forgotten)
     return give_up(end.blame == FailureKind::environment ? kExitOutside : kExitNeverReady,
