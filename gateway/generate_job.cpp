@@ -62,8 +62,10 @@ void GenerateJob::submit_again() {
     if (record.cancelled) continue;
     if (std::exchange(first, false) && options_.fault == RestartFault::replay_incomplete) continue;
     Request request = Ledger::replay(record, options_.fault);
-    for (EmittedChoice& emitted : request.emitted)  // the text may have ended what the engine had not
-      emitted.finished = emitted.finished || active.texts[size_t(emitted.choice)].finished();
+    // The text may have ended what the engine had not.
+    if (options_.fault != RestartFault::ends_forgotten)
+      for (EmittedChoice& emitted : request.emitted)
+        emitted.finished = emitted.finished || active.texts[size_t(emitted.choice)].finished();
     port_->submit(std::move(request));
   }
 }

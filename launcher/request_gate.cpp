@@ -71,7 +71,7 @@ void RequestGate::cancel(RequestId request, int32_t choice) {
   release();
 }
 
-void RequestGate::note(const TokenEvent& event) {
+void RequestGate::note_token(const TokenEvent& event) {
   supervisor_.on_progress(event.request);
   const auto entry = open_.find(event.request);
   if (entry == open_.end()) return;  // the job has ended it
@@ -80,7 +80,7 @@ void RequestGate::note(const TokenEvent& event) {
 
 void RequestGate::note(const std::vector<EngineEvent>& events) {
   for (const EngineEvent& event : events) {
-    if (const auto* token = std::get_if<TokenEvent>(&event)) note(*token);
+    if (const auto* token = std::get_if<TokenEvent>(&event)) note_token(*token);
     if (const auto* failed = std::get_if<RequestFailedEvent>(&event); failed && open_.erase(failed->request) > 0)
       supervisor_.on_progress(failed->request);
   }

@@ -36,7 +36,7 @@ class RequestGate final : public RequestPort {
 
  private:
   void release();
-  void note(const TokenEvent& event);
+  void note_token(const TokenEvent& event);
 
   Supervisor& supervisor_;
   RestartFault fault_;
