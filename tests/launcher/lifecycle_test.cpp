@@ -344,7 +344,6 @@ TEST(Lifecycle, ListensOnTcpForAHostfile) {
   fs::remove(hostfile);
 }
 
-// From the line on standard error that says so, to the ranks of the next attempt being there.
 TEST(Restart, GoesOnWhereItWas) {
   const std::string work =
       "{\"prompt_token_ids\":[1],\"max_new_tokens\":1}\n{\"prompt_token_ids\":[2],\"max_new_tokens\":150,\"n\":2}\n";
