@@ -46,8 +46,8 @@ constexpr struct {
 
 [[noreturn]] void refuse(std::string_view order, const char* why) {
   throw ConfigError("TRIREME_FAULT: " + std::string(order) + ": " + why +
-                    "; it is RANK:POINT:ACTION[:COUNT][@ATTEMPT,...] with POINT one of dial, join, load, ready, step<N>, "
-                    "sampling, drain, request<ID> and ACTION one of kill, stop, exit, throw, hang");
+                    "; it is RANK:POINT:ACTION[:COUNT][@ATTEMPT,...] with POINT one of dial, join, load, ready, "
+                    "step<N>, sampling, drain, request<ID> and ACTION one of kill, stop, exit, throw, hang");
 }
 
 std::vector<std::string_view> split(std::string_view text, char separator) {

@@ -1,7 +1,7 @@
 #pragma once
 // Mistakes in restart and replay that a simulator plants to prove that it would find them
-// (tests/launcher/restart_simulator_test.cpp). Programs pass none; each is one comparison where the mistake would be made,
-// the last two in the simulated front.
+// (tests/launcher/restart_simulator_test.cpp). Programs pass none; each is one comparison where the mistake would be
+// made, the last two in the simulated front.
 
 #include <cstdint>
 

@@ -57,7 +57,8 @@ std::optional<std::string> write_report(const std::string& directory, const Fail
   std::error_code error;
   fs::create_directories(directory, error);
   static int count = 0;  // several within a second keep their order
-  const std::string path = fmt::format("{}/{}{}-{}-{:04}.txt", directory, kPrefix, utc("%Y%m%dT%H%M%SZ"), getpid(), count++);
+  const std::string path =
+      fmt::format("{}/{}{}-{}-{:04}.txt", directory, kPrefix, utc("%Y%m%dT%H%M%SZ"), getpid(), count++);
   std::ofstream file(path);
   file << report_text(report, utc("%Y-%m-%dT%H:%M:%SZ"));
   file.close();

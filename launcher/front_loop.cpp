@@ -151,7 +151,8 @@ class FrontLoop {
     }
     std::fprintf(stderr, "trireme: %s\n", line.c_str());
     if (options_.verbose) print(fault.details);
-    if (options_.verbose || (!was_ready && !verdict.restart && !own_words)) print(tail);  // it never ran: mpirun knows why
+    const bool never_ran = !was_ready && !verdict.restart && !own_words;  // mpirun knows why
+    if (options_.verbose || never_ran) print(tail);
     if (verdict.restart && work_done) {
       job_.finish(now());
       return finish(job_.exit_code());
@@ -179,8 +180,8 @@ class FrontLoop {
     device_deadline_ = next_start_ + kDevicePatience;
     job_.on_engine_lost(fault, now());
     for (RequestId request : verdict.poisoned)
-      job_.on_request_poisoned(request, "the engine died twice while it ran this request alone, so it is not tried again",
-                               now());
+      job_.on_request_poisoned(
+          request, "the engine died twice while it ran this request alone, so it is not tried again", now());
     if (job_.done()) {  // the poisoned ones were the last
       job_.finish(now());
       finish(job_.exit_code());
@@ -193,7 +194,7 @@ class FrontLoop {
       ::usleep(useconds_t(std::chrono::microseconds(kTick).count()) / 5);
       return;
     }
-    if (!free) std::fprintf(stderr, "trireme: GPU memory of the ended attempt is still in use; starting all the same\n");
+    if (!free) std::fprintf(stderr, "trireme: GPU memory is still in use after the ended attempt; starting all the same\n");
     try {
       attempt_ = start_(supervisor_.attempt());
     } catch (const Error& error) {

@@ -7,8 +7,8 @@
 // token, everything else held back. A half that crashes is halved again. A request is poisoned, and failed, once the
 // engine has died twice while it ran this request alone. A crash before the engine was ready blames nobody.
 //
-// Delays: none, then 1 s doubling to `backoff_max`; a token from anybody, or a minute of life, begins anew. A crash that
-// narrows a trial down costs no delay: it will not repeat.
+// Delays: none, then 1 s doubling to `backoff_max`; a token from anybody, or a minute of life, begins anew. A crash
+// that narrows a trial down costs no delay: it will not repeat.
 
 #include <deque>
 #include <map>

@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdlib>
 #include <deque>
@@ -28,8 +29,6 @@ constexpr size_t kMaxCommandBytes = size_t(64) << 20;
 constexpr std::chrono::milliseconds kFailureFlush{500}, kStopFlush{2000};
 
 SteadyTime now() { return std::chrono::steady_clock::now(); }
-
-[[noreturn]] void front_lost() { _exit(kExitFrontLost); }
 
 Beat current_beat() {
   const RankProgress& progress = rank_progress();
@@ -66,6 +65,7 @@ struct FrontLink::State {
   bool write_out();                               // what the kernel takes now; false: the connection is broken
   bool flush(std::chrono::milliseconds timeout);  // false: bytes are left
   Hello hello() const;
+  [[noreturn]] void front_lost() const { _exit(exit_code); }
 
   const LinkOptions options;
   FileDescriptor socket;
@@ -78,6 +78,7 @@ struct FrontLink::State {
 
   std::mutex mutex;  // guards what follows
   std::condition_variable changed;
+  std::atomic<int> exit_code{kExitFrontLost};  // a front that leaves because this rank has failed is no news
   std::string gpu;
   std::string outgoing;
   size_t sending_bytes = 0;  // of `sending`
@@ -273,6 +274,7 @@ void FrontLink::report_failure(const std::exception& error) {
 
 void FrontLink::report_failure(FailureKind kind, const std::string& text) {
   const Beat beat = current_beat();
+  state_->exit_code = kExitEngineFailure;
   state_->send(Failure{kind, state_->options.identity.rank, beat.step, beat.operation, text.substr(0, 65536)});
   state_->flush(kFailureFlush);
 }
@@ -285,7 +287,7 @@ void FrontLink::stop() {
     std::lock_guard lock(state_->mutex);
     state_->stopping = true;
   }
-  if (!state_->flush(kStopFlush)) front_lost();
+  if (!state_->flush(kStopFlush)) state_->front_lost();
   state_->wakeup.notify();
   state_->thread.join();
   state_->socket.close();
