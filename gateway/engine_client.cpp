@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "base/check.h"
@@ -71,7 +72,8 @@ struct EngineClient::State {
   std::deque<ClientEvent> events;
   size_t queued_events = 0;
   std::string commands;  // frames for rank 0
-  std::vector<RequestId> suspects;
+  std::deque<std::vector<RequestId>> announced;  // of the newest plans, at most `plans_in_flight`
+  size_t plans_in_flight = 2;
   bool over = false;  // a fault or the clean end: nothing more is read
   bool closing = false, woken = false;
 
@@ -127,7 +129,13 @@ void EngineClient::State::handle(Connection& connection, RankMessage&& message) 
     return;
   }
   if (auto* log = std::get_if<LogLine>(&message)) return push(RankLog{rank, std::move(*log)});
-  if (auto* facts = std::get_if<EngineFacts>(&message)) return push(std::move(*facts));
+  if (auto* facts = std::get_if<EngineFacts>(&message)) {
+    {
+      std::lock_guard lock(mutex);
+      plans_in_flight = size_t(std::clamp(facts->pp, 1, options.world)) + 1;
+    }
+    return push(std::move(*facts));
+  }
   if (auto* batch = std::get_if<EventBatch>(&message)) {
     {
       std::lock_guard lock(mutex);
@@ -138,7 +146,10 @@ void EngineClient::State::handle(Connection& connection, RankMessage&& message) 
   std::lock_guard lock(mutex);
   if (const auto* beat = std::get_if<Beat>(&message)) watch.on_beat(rank, *beat, now());
   if (std::holds_alternative<Stopped>(message)) watch.on_stopped(rank);
-  if (auto* announce = std::get_if<Announce>(&message)) suspects = std::move(announce->requests);
+  if (auto* announce = std::get_if<Announce>(&message)) {
+    announced.push_back(std::move(announce->requests));
+    if (announced.size() > plans_in_flight) announced.pop_front();
+  }
   if (auto* failure = std::get_if<Failure>(&message)) {
     failure->rank = rank;
     declare(watch.failed(*failure, now()));
@@ -294,7 +305,9 @@ bool EngineClient::output_outstanding() const {
 
 std::vector<RequestId> EngineClient::suspects() const {
   std::lock_guard lock(state_->mutex);
-  return state_->suspects;
+  std::set<RequestId> requests;
+  for (const std::vector<RequestId>& plan : state_->announced) requests.insert(plan.begin(), plan.end());
+  return {requests.begin(), requests.end()};
 }
 
 }  // namespace trireme

@@ -65,7 +65,8 @@ class EngineClient final : public RequestPort {
 
   std::vector<RankState> ranks() const;     // a copy, for reports and progress
   bool output_outstanding() const;          // undelivered events are waiting
-  std::vector<RequestId> suspects() const;  // requests of the last plan announced
+  // Requests of the plans that may be under way: the last pp + 1 announced. Ascending, each once.
+  std::vector<RequestId> suspects() const;
 
  private:
   struct State;

@@ -1,6 +1,9 @@
 #include "gateway/generate_job.h"
 
 #include <algorithm>
+#include <functional>
+#include <limits>
+#include <utility>
 
 #include "base/check.h"
 
@@ -17,12 +20,30 @@ size_t GenerateJob::max_in_flight() const { return 2 * size_t(std::max(facts_.nu
 void GenerateJob::start(const EngineFacts& facts, RequestPort& port, TimePoint now) {
   facts_ = facts;
   port_ = &port;
-  summary_.started = now;
+  if (summary_.started == TimePoint{}) summary_.started = now;
+  if (std::exchange(engine_lost_, false)) submit_again();
   submit_more(now);
 }
 
+void GenerateJob::on_engine_lost(const EngineFault&, TimePoint) { engine_lost_ = true; }
+
+void GenerateJob::submit_again() {
+  bool first = true;
+  for (const auto& [id, active] : active_) {
+    const RequestRecord& record = *ledger_.find(id);
+    if (record.cancelled) continue;
+    if (std::exchange(first, false) && options_.fault == RestartFault::replay_incomplete) continue;
+    Request request = Ledger::replay(record, options_.fault);
+    // The text may have ended what the engine had not.
+    if (options_.fault != RestartFault::ends_forgotten)
+      for (EmittedChoice& emitted : request.emitted)
+        emitted.finished = emitted.finished || active.texts[size_t(emitted.choice)].finished();
+    port_->submit(std::move(request));
+  }
+}
+
 void GenerateJob::submit_more(TimePoint now) {
-  while (!cancelled_ && next_submit_ < prompts_.size() && sequences_in_flight_ < max_in_flight() &&
+  while (!cancelled_ && !engine_lost_ && next_submit_ < prompts_.size() && sequences_in_flight_ < max_in_flight() &&
          next_submit_ < next_deliver_ + 8 * max_in_flight())
     submit(next_submit_++, now);
 }

@@ -38,6 +38,7 @@ struct GenerateOptions {
   bool chat = false;                       // a plain prompt is one user message
   json::object chat_template_kwargs = {};  // of every chat; a line's own win
   bool trust_special_tokens = false;       // in a chat's messages, too
+  RestartFault fault = RestartFault::none; // planted by tests
 };
 
 class GenerateJob final : public FrontJob {
@@ -46,6 +47,7 @@ class GenerateJob final : public FrontJob {
 
   void start(const EngineFacts& facts, RequestPort& port, TimePoint now) override;
   void on_events(const std::vector<EngineEvent>& events, TimePoint now) override;
+  void on_engine_lost(const EngineFault& fault, TimePoint now) override;
   void cancel() override;
   bool done() const override;
   int exit_code() const override { return summary_.failed > 0 ? 1 : 0; }
@@ -62,6 +64,7 @@ class GenerateJob final : public FrontJob {
     std::vector<std::string> echoes;   // by choice: what comes before its text
   };
 
+  void submit_again();  // to the next attempt: what an earlier one left unfinished
   void submit_more(TimePoint now);
   void submit(size_t index, TimePoint now);
   std::vector<int32_t> prompt_ids(const PromptLine& line, std::string& text) const;
@@ -84,7 +87,7 @@ class GenerateJob final : public FrontJob {
   std::map<RequestId, Active> active_;
   std::map<size_t, FinishedPrompt> waiting_;  // finished, but an earlier one is not
   size_t next_submit_ = 0, next_deliver_ = 0, sequences_in_flight_ = 0;
-  bool cancelled_ = false;
+  bool cancelled_ = false, engine_lost_ = false;
   GenerateSummary summary_;
 };
 

@@ -45,10 +45,11 @@ void ServeJob::set_loading(double progress) {
   status_.progress = progress;
 }
 
-void ServeJob::drain() {
+bool ServeJob::drain() {
   std::lock_guard lock(mutex_);
   draining_ = true;
   if (wake_) wake_->wake();
+  return true;
 }
 
 ServeStatus ServeJob::status() const {
@@ -108,7 +109,7 @@ void ServeJob::start(const EngineFacts& facts, RequestPort& port, TimePoint) {
     if (const auto found = active_.find(id); found != active_.end()) replay(id, found->second);
 }
 
-void ServeJob::on_engine_lost(const EngineFault& fault) {
+void ServeJob::on_engine_lost(const EngineFault& fault, TimePoint) {
   log_warning("the engine is lost ({}); {} requests wait for the next one", fault.summary, active_.size());
   engine_ = nullptr;
   std::lock_guard lock(mutex_);

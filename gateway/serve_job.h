@@ -75,16 +75,16 @@ class ServeJob final : public FrontJob {
   // Front loop.
   void start(const EngineFacts& facts, RequestPort& port, TimePoint now) override;
   void on_events(const std::vector<EngineEvent>& events, TimePoint now) override;
-  void on_engine_lost(const EngineFault& fault) override;
+  void on_engine_lost(const EngineFault& fault, TimePoint now) override;
   void on_tick(TimePoint now) override;
   void cancel() override;  // fails every call with 503
+  bool drain() override;   // no new calls; done() once the open ones are. Any thread
   bool done() const override;
   int exit_code() const override { return 0; }
   void finish(TimePoint) override;
 
   // Any thread.
   void set_loading(double progress);  // until the engine is ready
-  void drain();                       // no new calls; done() once the open ones are
   ServeStatus status() const;
   const ServeOptions& options() const { return options_; }
   // What prompts are checked against. Throws ApiError 503 while no attempt has been ready yet.

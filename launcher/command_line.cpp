@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "launcher/engine_flags.h"
+#include "launcher/restart_flags.h"
 #include "launcher/sampling_options.h"
 #include "launcher/version.h"
 
@@ -27,6 +28,7 @@ struct RunFlags {
   std::string launch_args;
   uint64_t seed = 0;
   bool verbose = false;
+  RestartFlags restart;
 };
 
 // Words of one --launch-args value, split at blanks; quotes keep blanks.
@@ -61,6 +63,7 @@ void add_run_flags(CLI::App& app, RunFlags& flags, bool positional_model) {
   app.add_option("--mpirun", flags.launch.mpirun, "The mpirun to start")->group(launch)->capture_default_str();
   app.add_flag("-v,--verbose", flags.verbose, "Print the mpirun line, the ranks' logs and full failure reports")
       ->group(launch);
+  add_restart_flags(app, flags.restart);
   app.add_option("--engine-program", flags.launch.program, "")->group("");
 }
 
@@ -70,6 +73,7 @@ RunOptions resolve_run(const RunFlags& flags) {
   run.engine.seed = flags.seed;
   run.engine.verbose = run.verbose = flags.verbose;
   run.launch = flags.launch;
+  run.restart = resolve(flags.restart);
   run.launch.launch_args = split_words(flags.launch_args);
   if (run.launch.program.empty()) run.launch.program = std::filesystem::read_symlink("/proc/self/exe");
   return run;
@@ -189,6 +193,7 @@ BenchCommand resolve_bench(const BenchFlags& flags) {
   command.all_policies = command.throughput && run.engine.batching == "all";
   if (command.all_policies) run.engine.batching = "static";  // its checks are the strictest
   command.run = resolve_run(run);
+  command.run.restart.max_restarts = 0;  // a figure with a restart in it would mislead
   EngineOptions& engine = command.run.engine;
   if (!command.throughput && engine.batching != BatchingPolicy::continuous)
     engine.batch_size = std::min(command.batch_size * std::max(command.n, 1), engine.effective_max_num_seqs());

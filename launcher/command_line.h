@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "gateway/sampling_flags.h"
 #include "launcher/engine_options.h"
@@ -13,9 +14,19 @@
 
 namespace trireme {
 
+// When the engine ends before its work (supervisor.h), and when the user ends it.
+struct RestartOptions {
+  int max_restarts = 16;  // in a row without a token; 0: never
+  Duration backoff_max = std::chrono::seconds(30);
+  Duration load_stall_timeout = std::chrono::seconds(60);
+  Duration shutdown_timeout = std::chrono::seconds(30);
+  std::string report_directory;  // empty: the default
+};
+
 struct RunOptions {  // of every sub-command that starts an engine
   EngineOptions engine;
   LaunchOptions launch;
+  RestartOptions restart;
   bool verbose = false;
 };
 

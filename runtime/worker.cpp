@@ -4,6 +4,7 @@
 #include <span>
 
 #include "base/backend_traits.h"
+#include "base/fault_injection.h"
 #include "kernels/elementwise.h"
 #include "kernels/mark_progress.h"
 
@@ -233,6 +234,7 @@ SampleBatch Worker::sample_batch(const StepPlan& plan, const SamplingOrders* ord
 void Worker::sample(const StepPlan& plan, Entry& entry, const std::function<SamplingOrders()>& sampling_orders) {
   const int64_t outputs = int64_t(plan.outputs.size());
   const TensorView logits = logits_.view().slice(0, 0, outputs);
+  fault_point(FaultPoint::sampling);
   std::optional<SamplingOrders> orders;
   if (plan.sampling_follows) orders = sampling_orders();
   const int ring_entry = int(plan.step % int64_t(ring_.size()));
@@ -246,6 +248,8 @@ void Worker::execute(const StepPlan& plan, const std::function<SamplingOrders()>
   RankProgress& progress = rank_progress();
   progress.step.store(plan.step, std::memory_order_relaxed);
   progress.phase.store(Phase::stepping, std::memory_order_relaxed);
+  fault_point(FaultPoint::step, plan.step);
+  if (plan.shutdown) fault_point(FaultPoint::drain);
   receive_draws(plan.draws_needed);
 
   Entry& entry = this->entry(plan.step);

@@ -104,6 +104,11 @@ TEST_F(EngineClientTest, WelcomesRanksAndCarriesRequestsTokensLogsAndTheEnd) {
   zero.say(EventBatch{{token}});
   EXPECT_EQ(next<std::vector<EngineEvent>>()->size(), 1u);
   EXPECT_EQ(client_.suspects(), std::vector<RequestId>{4});
+  for (RequestId id : {7, 6, 5}) zero.say(Announce{2, {id}});
+  zero.say(EventBatch{{token}});  // behind them
+  EXPECT_EQ(next<std::vector<EngineEvent>>()->size(), 1u);
+  EXPECT_EQ(client_.suspects(), (std::vector<RequestId>{5, 6}));  // two plans may be under way
+
   one.say(LogLine{3, "warm"});
   EXPECT_EQ(next<RankLog>()->rank, 1);
   client_.shutdown(true);
