@@ -3,9 +3,11 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 
 #include "base/error.h"
+#include "launcher/bench_serve_flags.h"
 #include "launcher/engine_flags.h"
 #include "launcher/sampling_options.h"
 #include "launcher/version.h"
@@ -19,6 +21,7 @@ constexpr const char* kExamples =
     "  trireme generate org/name --prompts questions.jsonl --output-format json > answers.jsonl\n"
     "  trireme inspect model.gguf -tp 2 -pp 2\n"
     "  trireme bench throughput configs/models/llama-3.1-8b.json --num-prompts 256\n"
+    "  trireme bench serve --num-prompts 200 --request-rate 10 --max-concurrency 64\n"
     "  mpirun -n 4 trireme generate model.gguf \"Once\" -tp 2 -pp 2";
 
 struct RunFlags {
@@ -267,10 +270,13 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   GenerateFlags generate;
   BenchFlags latency, throughput;
   CLI::App* generate_sub = add_generate(app, generate);
-  CLI::App* bench = app.add_subcommand("bench", "Measure an engine without a server");
+  CLI::App* bench = app.add_subcommand("bench", "Measure an engine, or a running server");
   bench->require_subcommand(1);
   CLI::App* latency_sub = bench->add_subcommand("latency", "Time of one batch from submission to its last token");
   CLI::App* throughput_sub = bench->add_subcommand("throughput", "Tokens per second over many prompts");
+  CLI::App* serve_sub = bench->add_subcommand("serve", "Load a running server over HTTP");
+  BenchServeFlags serve;
+  add_bench_serve_flags(*serve_sub, serve);
   latency_sub->add_option("--batch-size", latency.command.batch_size, "Prompts at once")
       ->group("Load")
       ->capture_default_str();
@@ -305,7 +311,7 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   CLI::App* version_sub = app.add_subcommand("version", "The same as --version");
 
   const auto deepest = [&]() -> CLI::App& {
-    for (CLI::App* sub : {generate_sub, latency_sub, throughput_sub, bench, inspect_sub, version_sub})
+    for (CLI::App* sub : {generate_sub, latency_sub, throughput_sub, serve_sub, bench, inspect_sub, version_sub})
       if (sub->parsed()) return *sub;
     return app;
   };
@@ -321,6 +327,10 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   if (generate_sub->parsed()) return resolve_generate(*generate_sub, std::move(generate));
   if (latency_sub->parsed()) return resolve_bench(latency);
   if (throughput_sub->parsed()) return resolve_bench(throughput);
+  if (serve_sub->parsed()) {
+    const char* key = std::getenv("OPENAI_API_KEY");
+    return resolve(serve, key ? key : "");
+  }
   if (inspect_sub->parsed()) return resolve_inspect(inspect);
   return PrintText{app.help()};
 }
