@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "launcher/bench_serve_flags.h"
 #include "launcher/engine_flags.h"
+#include "launcher/run_flags.h"
 #include "launcher/sampling_options.h"
 #include "launcher/version.h"
 
@@ -23,14 +24,6 @@ constexpr const char* kExamples =
     "  trireme bench throughput configs/models/llama-3.1-8b.json --num-prompts 256\n"
     "  trireme bench serve --num-prompts 200 --request-rate 10 --max-concurrency 64\n"
     "  mpirun -n 4 trireme generate model.gguf \"Once\" -tp 2 -pp 2";
-
-struct RunFlags {
-  EngineFlags engine;
-  LaunchOptions launch;
-  std::string launch_args;
-  uint64_t seed = 0;
-  bool verbose = false;
-};
 
 // Words of one --launch-args value, split at blanks; quotes keep blanks.
 std::vector<std::string> split_words(const std::string& text) {
@@ -55,6 +48,8 @@ std::vector<std::string> split_words(const std::string& text) {
   return words;
 }
 
+}  // namespace
+
 void add_run_flags(CLI::App& app, RunFlags& flags, bool positional_model) {
   add_engine_flags(app, flags.engine, positional_model);
   const std::string launch = "Launching";
@@ -77,6 +72,8 @@ RunOptions resolve_run(const RunFlags& flags) {
   if (run.launch.program.empty()) run.launch.program = std::filesystem::read_symlink("/proc/self/exe");
   return run;
 }
+
+namespace {
 
 struct GenerateFlags {
   RunFlags run;
@@ -212,6 +209,8 @@ BenchCommand resolve_bench(const BenchFlags& flags) {
   return command;
 }
 
+}  // namespace
+
 std::vector<std::string> flag_names(const CLI::App& app) {
   std::vector<std::string> names = {"--help"};
   for (const CLI::Option* option : app.get_options())
@@ -220,7 +219,7 @@ std::vector<std::string> flag_names(const CLI::App& app) {
   return names;
 }
 
-[[noreturn]] void refuse(const CLI::App& deepest, const CLI::ParseError& error) {
+[[noreturn]] void refuse_arguments(const CLI::App& deepest, const CLI::ParseError& error) {
   std::string text = error.what();
   const std::vector<std::string> left = deepest.remaining(true);
   if (!left.empty()) {
@@ -233,8 +232,6 @@ std::vector<std::string> flag_names(const CLI::App& app) {
   throw ConfigError(text + " (" + deepest.get_name() + (deepest.get_name().empty() ? "" : " ") +
                     "--help lists what there is)");
 }
-
-}  // namespace
 
 std::optional<std::string> nearest(const std::string& word, const std::vector<std::string>& candidates) {
   std::optional<std::string> best;
@@ -321,7 +318,7 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   } catch (const CLI::CallForHelp&) {
     return PrintText{deepest().help()};
   } catch (const CLI::ParseError& error) {
-    refuse(deepest(), error);
+    refuse_arguments(deepest(), error);
   }
   if (version || version_sub->parsed()) return PrintText{version_text()};
   if (generate_sub->parsed()) return resolve_generate(*generate_sub, std::move(generate));
