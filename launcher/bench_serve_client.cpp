@@ -271,7 +271,10 @@ void raise_descriptor_limit() {
 std::string model_list(const BenchServeCommand& command) {
   asio::io_context io(1);
   Tcp::socket socket(io);
-  asio::connect(socket, Tcp::resolver(io).resolve(command.host, command.port));
+  error_code refused;
+  const auto servers = Tcp::resolver(io).resolve(command.host, command.port, refused);
+  if (!refused) asio::connect(socket, servers, refused);
+  if (refused) throw Error(refused.message());
   asio::write(socket, asio::buffer(request_text(command, "GET", command.base_path + "/v1/models", "")));
   HttpResponseReader response;
   std::string body;

@@ -1,5 +1,6 @@
 #pragma once
-// A server of one thread that answers by plan, on a free port of 127.0.0.1: what its handler writes, then the end.
+// A server of one thread that answers by plan, on a free port of 127.0.0.1: what its handler says, then the end. No answer
+// begins before `hold` requests have come.
 
 #include <boost/asio.hpp>
 
@@ -10,6 +11,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace trireme {
@@ -19,7 +21,7 @@ class FakeSseServer {
   using Parts = std::vector<std::string>;                       // each written by itself
   using Handler = std::function<Parts(const std::string& request)>;  // head and body
 
-  explicit FakeSseServer(Handler handler) : handler_(std::move(handler)) {
+  explicit FakeSseServer(Handler handler, size_t hold = 0) : handler_(std::move(handler)), hold_(hold) {
     accept();
     thread_ = std::thread([this] { io_.run(); });
   }
@@ -67,7 +69,9 @@ class FakeSseServer {
         requests_.push_back(connection->request);
       }
       connection->parts = handler_(connection->request);
-      write(connection);
+      held_.push_back(connection);
+      if (requests_.size() < hold_) return;
+      for (const Held& ready : std::exchange(held_, {})) write(ready);
     });
   }
 
@@ -93,6 +97,8 @@ class FakeSseServer {
   }
 
   Handler handler_;
+  const size_t hold_;
+  std::vector<Held> held_;
   boost::asio::io_context io_{1};
   Tcp::acceptor acceptor_{io_, Tcp::endpoint(boost::asio::ip::address_v4::loopback(), 0)};
   mutable std::mutex mutex_;
