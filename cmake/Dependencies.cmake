@@ -3,6 +3,7 @@ find_package(MPI REQUIRED COMPONENTS CXX)
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(CLI11 REQUIRED)
+find_package(yaml-cpp REQUIRED)   # --config of serve
 find_package(Boost 1.81 REQUIRED)   # headers only: Asio, Beast, JSON (compiled once in base/json.cpp)
 
 add_library(trireme_boost INTERFACE)

@@ -3,11 +3,13 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 
 #include "base/error.h"
+#include "launcher/bench_serve_flags.h"
 #include "launcher/engine_flags.h"
-#include "launcher/restart_flags.h"
+#include "launcher/run_flags.h"
 #include "launcher/sampling_options.h"
 #include "launcher/version.h"
 
@@ -20,16 +22,8 @@ constexpr const char* kExamples =
     "  trireme generate org/name --prompts questions.jsonl --output-format json > answers.jsonl\n"
     "  trireme inspect model.gguf -tp 2 -pp 2\n"
     "  trireme bench throughput configs/models/llama-3.1-8b.json --num-prompts 256\n"
+    "  trireme bench serve --num-prompts 200 --request-rate 10 --max-concurrency 64\n"
     "  mpirun -n 4 trireme generate model.gguf \"Once\" -tp 2 -pp 2";
-
-struct RunFlags {
-  EngineFlags engine;
-  LaunchOptions launch;
-  std::string launch_args;
-  uint64_t seed = 0;
-  bool verbose = false;
-  RestartFlags restart;
-};
 
 // Words of one --launch-args value, split at blanks; quotes keep blanks.
 std::vector<std::string> split_words(const std::string& text) {
@@ -53,6 +47,8 @@ std::vector<std::string> split_words(const std::string& text) {
   if (open) words.push_back(word);
   return words;
 }
+
+}  // namespace
 
 void add_run_flags(CLI::App& app, RunFlags& flags, bool positional_model) {
   add_engine_flags(app, flags.engine, positional_model);
@@ -78,6 +74,8 @@ RunOptions resolve_run(const RunFlags& flags) {
   if (run.launch.program.empty()) run.launch.program = std::filesystem::read_symlink("/proc/self/exe");
   return run;
 }
+
+namespace {
 
 struct GenerateFlags {
   RunFlags run;
@@ -214,6 +212,8 @@ BenchCommand resolve_bench(const BenchFlags& flags) {
   return command;
 }
 
+}  // namespace
+
 std::vector<std::string> flag_names(const CLI::App& app) {
   std::vector<std::string> names = {"--help"};
   for (const CLI::Option* option : app.get_options())
@@ -222,7 +222,7 @@ std::vector<std::string> flag_names(const CLI::App& app) {
   return names;
 }
 
-[[noreturn]] void refuse(const CLI::App& deepest, const CLI::ParseError& error) {
+[[noreturn]] void refuse_arguments(const CLI::App& deepest, const CLI::ParseError& error) {
   std::string text = error.what();
   const std::vector<std::string> left = deepest.remaining(true);
   if (!left.empty()) {
@@ -235,8 +235,6 @@ std::vector<std::string> flag_names(const CLI::App& app) {
   throw ConfigError(text + " (" + deepest.get_name() + (deepest.get_name().empty() ? "" : " ") +
                     "--help lists what there is)");
 }
-
-}  // namespace
 
 std::optional<std::string> nearest(const std::string& word, const std::vector<std::string>& candidates) {
   std::optional<std::string> best;
@@ -272,10 +270,13 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   GenerateFlags generate;
   BenchFlags latency, throughput;
   CLI::App* generate_sub = add_generate(app, generate);
-  CLI::App* bench = app.add_subcommand("bench", "Measure an engine without a server");
+  CLI::App* bench = app.add_subcommand("bench", "Measure an engine, or a running server");
   bench->require_subcommand(1);
   CLI::App* latency_sub = bench->add_subcommand("latency", "Time of one batch from submission to its last token");
   CLI::App* throughput_sub = bench->add_subcommand("throughput", "Tokens per second over many prompts");
+  CLI::App* serve_sub = bench->add_subcommand("serve", "Load a running server over HTTP");
+  BenchServeFlags serve;
+  add_bench_serve_flags(*serve_sub, serve);
   latency_sub->add_option("--batch-size", latency.command.batch_size, "Prompts at once")
       ->group("Load")
       ->capture_default_str();
@@ -310,7 +311,7 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   CLI::App* version_sub = app.add_subcommand("version", "The same as --version");
 
   const auto deepest = [&]() -> CLI::App& {
-    for (CLI::App* sub : {generate_sub, latency_sub, throughput_sub, bench, inspect_sub, version_sub})
+    for (CLI::App* sub : {generate_sub, latency_sub, throughput_sub, serve_sub, bench, inspect_sub, version_sub})
       if (sub->parsed()) return *sub;
     return app;
   };
@@ -320,12 +321,16 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   } catch (const CLI::CallForHelp&) {
     return PrintText{deepest().help()};
   } catch (const CLI::ParseError& error) {
-    refuse(deepest(), error);
+    refuse_arguments(deepest(), error);
   }
   if (version || version_sub->parsed()) return PrintText{version_text()};
   if (generate_sub->parsed()) return resolve_generate(*generate_sub, std::move(generate));
   if (latency_sub->parsed()) return resolve_bench(latency);
   if (throughput_sub->parsed()) return resolve_bench(throughput);
+  if (serve_sub->parsed()) {
+    const char* key = std::getenv("OPENAI_API_KEY");
+    return resolve(serve, key ? key : "");
+  }
   if (inspect_sub->parsed()) return resolve_inspect(inspect);
   return PrintText{app.help()};
 }

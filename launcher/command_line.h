@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "gateway/sampling_flags.h"
+#include "launcher/bench_serve.h"
 #include "launcher/engine_options.h"
 #include "launcher/mpirun_command.h"
 
@@ -69,7 +70,7 @@ struct PrintText {
   std::string text;
 };  // --help, --version, version: to standard output, exit 0
 
-using CommandLine = std::variant<GenerateCommand, BenchCommand, InspectCommand, EngineCommandLine, PrintText>;
+using CommandLine = std::variant<GenerateCommand, BenchCommand, BenchServeCommand, InspectCommand, EngineCommandLine, PrintText>;
 
 // Throws ConfigError: one line with the remedy (did-you-mean for unknown flags).
 CommandLine parse_command_line(std::vector<std::string> arguments);

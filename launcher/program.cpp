@@ -28,6 +28,7 @@ int run(const EngineCommandLine& line) {
 
 int run(const GenerateCommand& command) { return run_generate(command); }
 int run(const BenchCommand& command) { return run_bench(command); }
+int run(const BenchServeCommand& command) { return run_bench_serve(command); }
 
 int run(const InspectCommand& command) {
   std::fputs(inspect_report(command).c_str(), stdout);
