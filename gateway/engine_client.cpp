@@ -8,6 +8,7 @@
 #include <mutex>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "base/check.h"
 #include "protocol/codec.h"
@@ -74,6 +75,7 @@ struct EngineClient::State {
   std::string commands;  // frames for rank 0
   std::deque<std::vector<RequestId>> announced;  // of the newest plans, at most `plans_in_flight`
   size_t plans_in_flight = 2;
+  std::vector<RequestId> started;  // not taken yet
   bool over = false;  // a fault or the clean end: nothing more is read
   bool closing = false, woken = false;
 
@@ -147,6 +149,10 @@ void EngineClient::State::handle(Connection& connection, RankMessage&& message) 
   if (const auto* beat = std::get_if<Beat>(&message)) watch.on_beat(rank, *beat, now());
   if (std::holds_alternative<Stopped>(message)) watch.on_stopped(rank);
   if (auto* announce = std::get_if<Announce>(&message)) {
+    std::ranges::sort(announce->requests);
+    for (RequestId request : announce->requests)
+      if (std::ranges::none_of(announced, [&](const auto& plan) { return std::ranges::binary_search(plan, request); }))
+        started.push_back(request);
     announced.push_back(std::move(announce->requests));
     if (announced.size() > plans_in_flight) announced.pop_front();
   }
@@ -301,6 +307,11 @@ std::vector<RankState> EngineClient::ranks() const {
 bool EngineClient::output_outstanding() const {
   std::lock_guard lock(state_->mutex);
   return !state_->events.empty();
+}
+
+std::vector<RequestId> EngineClient::take_started() {
+  std::lock_guard lock(state_->mutex);
+  return std::exchange(state_->started, {});
 }
 
 std::vector<RequestId> EngineClient::suspects() const {

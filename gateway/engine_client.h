@@ -67,6 +67,8 @@ class EngineClient final : public RequestPort {
   bool output_outstanding() const;          // undelivered events are waiting
   // Requests of the plans that may be under way: the last pp + 1 announced. Ascending, each once.
   std::vector<RequestId> suspects() const;
+  // Requests that plans have begun to name since the last call; one that paused may come again.
+  std::vector<RequestId> take_started();
 
  private:
   struct State;

@@ -30,11 +30,14 @@ class FrontJob {
   // SIGTERM: admit nothing more. True: what is accepted should be finished, within the shutdown timeout; the loop then
   // waits for done(). False: cancel() follows.
   virtual bool drain() { return false; }
+  virtual void on_ranks(const std::vector<RankState>&, TimePoint) {}     // as often as on_tick, while there are any
+  virtual void on_started(const std::vector<RequestId>&, TimePoint) {}  // plans name them; possibly again later
   virtual void on_tick(TimePoint) {}  // some 20 times a second: progress bars
   virtual void cancel() = 0;          // the user has had enough: nothing more is submitted
   virtual bool done() const = 0;
   virtual int exit_code() const = 0;  // once done
   virtual void finish(TimePoint) {}   // after the engine has stopped cleanly: summaries
+  virtual void release_port() {}      // the loop ends, however it ends: the port goes with it
 };
 
 }  // namespace trireme

@@ -270,8 +270,9 @@ void ServeMetrics::on_rank_beat(int rank, double step_seconds) {
       .set(step_seconds);
 }
 
-void ServeMetrics::on_http_response(int status) {
-  MAKE.counter("http_responses_total", {}, "HTTP answers by status.", {{"code", std::to_string(status)}}).add();
+void ServeMetrics::on_http_response(int status, uint64_t times) {
+  MAKE.counter("http_responses_total", {}, "HTTP answers by status.", {{"code", std::to_string(status)}})
+      .add(double(times));
 }
 
 void ServeMetrics::set_ready(bool ready) { ready_.set(ready ? 1 : 0); }

@@ -64,7 +64,7 @@ class ServeMetrics {
   void on_engine_stats(const EngineStats& stats);
   void on_restart(const std::string& cause);  // fault kinds and the like: few and fixed
   void on_rank_beat(int rank, double step_seconds);
-  void on_http_response(int status);
+  void on_http_response(int status, uint64_t times = 1);
   void set_ready(bool ready);  // requests could be served now
 
   std::string exposition() const { return registry_.exposition(); }

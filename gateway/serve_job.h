@@ -5,9 +5,10 @@
 // Threads: FrontJob's members on the front loop's; the rest on any. What comes from elsewhere waits in an inbox and
 // wakes the loop. Bounds: `max_requests` prompts open (ApiError 429 beyond), and with them the inbox;
 // `max_unsent_bytes` of a stream whose client does not read (the stream is cut). The port is used from any thread until
-// on_engine_lost() or finish() has returned. The job must outlive whatever may still submit.
+// on_engine_lost(), finish() or release_port() has returned. The job must outlive whatever may still submit.
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -17,6 +18,7 @@
 
 #include "gateway/front_job.h"
 #include "gateway/ledger.h"
+#include "gateway/metrics.h"
 #include "gateway/model_assets.h"
 #include "gateway/prepared_request.h"
 #include "gateway/running_prompt.h"
@@ -64,6 +66,8 @@ struct ServeOptions {
   size_t max_requests = 4096;
   size_t max_unsent_bytes = size_t(4) << 20;
   Duration silence = std::chrono::seconds(10);
+  ServeMetrics* metrics = nullptr;                      // null: nothing is counted; must outlive the job
+  std::function<void(const Request&)> on_admitted = {};  // front loop: a line per request
 };
 
 class ServeJob final : public FrontJob {
@@ -76,12 +80,15 @@ class ServeJob final : public FrontJob {
   void start(const EngineFacts& facts, RequestPort& port, TimePoint now) override;
   void on_events(const std::vector<EngineEvent>& events, TimePoint now) override;
   void on_engine_lost(const EngineFault& fault, TimePoint now) override;
+  void on_started(const std::vector<RequestId>& requests, TimePoint now) override;
+  void on_restart_counters(const RestartCounters& counters) override;
   void on_tick(TimePoint now) override;
   void cancel() override;  // fails every call with 503
   bool drain() override;   // no new calls; done() once the open ones are. Any thread
   bool done() const override;
   int exit_code() const override { return 0; }
   void finish(TimePoint) override;
+  void release_port() override;
 
   // Any thread.
   void set_loading(double progress);  // until the engine is ready
@@ -108,6 +115,8 @@ class ServeJob final : public FrontJob {
     size_t index;
     RunningPrompt running;
     std::vector<size_t> told;  // by choice: tokens that deltas have brought
+    std::vector<TimePoint> newest{};  // by choice: when its newest token came; epoch: none yet
+    TimePoint started{};              // its first plan; epoch: not yet
   };
   struct OpenCall {
     std::shared_ptr<ServeCall> handler;
@@ -124,9 +133,11 @@ class ServeJob final : public FrontJob {
   void on_token(const TokenEvent& event, TimePoint now);
   void tell(Active& active, const RequestRecord& record, const TokenEvent& event, const std::string& text,
             TimePoint now);
-  void complete(RequestId id);
+  void complete(RequestId id, TimePoint now);
+  void count_token(Active& active, const RequestRecord& record, const TokenEvent& event, TimePoint now);
+  void count_end(const Active& active, const RequestRecord& record, FinishReason reason, TimePoint now);
   void fail(CallId id, int status, const std::string& message);
-  void close(CallId id);  // drops the call and cancels what the engine still has of it
+  void close(CallId id, FinishReason reason);  // drops the call and cancels what the engine still has of it
   void send_comments(TimePoint now);
 
   const ModelAssets& assets_;
@@ -138,6 +149,7 @@ class ServeJob final : public FrontJob {
   std::map<RequestId, Active> active_;  // in order of admission
   std::map<CallId, OpenCall> calls_;
   RequestId next_request_ = 1;
+  RestartCounters counted_;  // in metrics
 
   mutable std::mutex mutex_;  // guards what follows
   RequestPort* wake_ = nullptr;

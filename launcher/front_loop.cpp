@@ -60,17 +60,24 @@ class FrontLoop {
       if (!result_ && attempt_) look_at_host();
       if (!result_ && attempt_) look_at_job();
     }
+    job_.release_port();
     return *result_;
   }
 
  private:
   void poll_engine(std::chrono::milliseconds timeout) {
-    for (ClientEvent& event : attempt_->client().poll(timeout)) {
+    std::vector<ClientEvent> events = attempt_->client().poll(timeout);
+    // Announced before their tokens: a start that came after the poll is early by one poll at most.
+    if (const std::vector<RequestId> started = attempt_->client().take_started(); !started.empty())
+      job_.on_started(started, now());
+    for (ClientEvent& event : events) {
       std::visit([this](auto& value) { on(value); }, event);
       if (result_ || !attempt_) return;
     }
-    attempt_->host().watch(attempt_->client().ranks());
-    if (std::vector<EngineEvent> events = gate_.take_events(); !events.empty()) job_.on_events(events, now());
+    const std::vector<RankState> ranks = attempt_->client().ranks();
+    attempt_->host().watch(ranks);
+    job_.on_ranks(ranks, now());
+    if (std::vector<EngineEvent> ends = gate_.take_events(); !ends.empty()) job_.on_events(ends, now());
   }
 
   void on(EngineFacts& facts) {

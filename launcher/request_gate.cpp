@@ -16,15 +16,24 @@ int32_t unfinished_choices(const Request& request) {
 
 void RequestGate::open(RequestPort& engine) {
   close();
+  std::lock_guard lock(wake_mutex_);
   engine_ = &engine;
 }
 
 void RequestGate::close() {
-  engine_ = nullptr;
+  {
+    std::lock_guard lock(wake_mutex_);
+    engine_ = nullptr;
+  }
   settled_ = false;
   open_.clear();
   held_.clear();
   events_.clear();
+}
+
+void RequestGate::wake() {
+  std::lock_guard lock(wake_mutex_);
+  if (engine_) engine_->wake();
 }
 
 void RequestGate::settle() {

@@ -1,9 +1,10 @@
 #pragma once
 // Between a job and the engine: the job submits as if nothing had happened; while suspects are on trial (supervisor.h)
-// the gate holds back everything else, and lets it through when the trial is over. One thread (the front's).
+// the gate holds back everything else, and lets it through when the trial is over. One thread (the front's), but for wake().
 // Held requests are bounded by what the job accepts.
 
 #include <map>
+#include <mutex>
 #include <set>
 #include <vector>
 
@@ -24,6 +25,7 @@ class RequestGate final : public RequestPort {
   // CHECKs that nothing is submitted twice in one attempt.
   void submit(Request request) override;
   void cancel(RequestId request, int32_t choice = -1) override;
+  void wake() override;  // any thread
 
   // What the engine said, after the job has seen it: tokens clear suspects, ends are noted, held requests go on.
   void note(const std::vector<EngineEvent>& events);
@@ -40,6 +42,7 @@ class RequestGate final : public RequestPort {
 
   Supervisor& supervisor_;
   RestartFault fault_;
+  std::mutex wake_mutex_;          // of what wake() reads: written under it, read without it by the front's thread
   RequestPort* engine_ = nullptr;
   bool settled_ = false;
   std::map<RequestId, int32_t> open_;  // given to the engine; choices that have not ended

@@ -9,7 +9,7 @@ namespace trireme {
 namespace {
 
 std::atomic<int> first_signal{0}, count{0};
-std::atomic<bool> report_requested{false};
+std::atomic<bool> report_requested{false}, reload_requested{false};
 
 void on_signal(int signal) {
   int none = 0;
@@ -18,6 +18,7 @@ void on_signal(int signal) {
 }
 
 void on_report_request(int) { report_requested.store(true); }
+void on_reload_request(int) { reload_requested.store(true); }
 
 }  // namespace
 
@@ -34,6 +35,14 @@ void install_signal_flags() {
 
 int pending_signal() { return first_signal.load(); }
 int signals_received() { return count.load(); }
+void take_hangup_as_reload() {
+  struct sigaction reload {};
+  reload.sa_handler = on_reload_request;
+  reload.sa_flags = SA_RESTART;
+  sigaction(SIGHUP, &reload, nullptr);
+}
+
+bool take_reload_request() { return reload_requested.exchange(false); }
 bool take_report_request() { return report_requested.exchange(false); }
 
 }  // namespace trireme

@@ -33,7 +33,8 @@ SteadyTime now() { return std::chrono::steady_clock::now(); }
 Beat current_beat() {
   const RankProgress& progress = rank_progress();
   return {progress.phase.load(std::memory_order_relaxed), progress.step.load(std::memory_order_relaxed),
-          progress.moved(), progress.operation.load(std::memory_order_relaxed)};
+          progress.moved(), progress.operation.load(std::memory_order_relaxed),
+          progress.loaded.load(std::memory_order_relaxed)};
 }
 
 size_t command_bytes(const EngineCommand& command) {

@@ -84,9 +84,11 @@ class HttpExchange final : public Exchange {
 
   const HttpRequest& request() const override { return request_; }
   void respond(int status, std::string_view content_type, std::string body, std::vector<HttpHeader> extra) override {
+    log(status);
     answer_->respond(status, content_type, std::move(body), extra);
   }
   void begin_stream(int status, std::string_view content_type, std::vector<HttpHeader> extra) override {
+    log(status);
     answer_->begin_stream(status, content_type, extra);
   }
   void write(std::string bytes) override { answer_->write(bytes); }
@@ -96,6 +98,10 @@ class HttpExchange final : public Exchange {
   size_t unsent_bytes() const override { return answer_->unsent_bytes(); }
 
  private:
+  void log(int status) const {
+    if (core_->options.on_answer) core_->options.on_answer(request_, status);
+  }
+
   const HttpRequest request_;
   const std::shared_ptr<Answer> answer_;
   const std::shared_ptr<HttpCore> core_;

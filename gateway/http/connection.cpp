@@ -193,6 +193,7 @@ void Connection::refuse(int status, std::string_view message, const std::vector<
   std::string answer = response_head(status, kJson, int64_t(body.size()), extra, rules, false);
   if (!rules.head_only) answer += body;
   core_.counters.count_answer(status);
+  if (core_.options.on_answer) core_.options.on_answer(request, status);
   phase_ = Phase::lingering;
   phase_since_ = steady_clock::now();
   close_when_flushed_ = true;

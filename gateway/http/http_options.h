@@ -3,9 +3,11 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "gateway/http/exchange.h"
 #include "gateway/http/http_framer.h"
 
 namespace trireme {
@@ -63,6 +65,7 @@ struct HttpServerOptions {
   CorsOptions cors;
   TlsOptions tls;
   KeyOptions keys;
+  std::function<void(const HttpRequest& request, int status)> on_answer;  // any thread, may be empty: an access log
 };
 
 }  // namespace trireme

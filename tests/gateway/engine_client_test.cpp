@@ -140,7 +140,7 @@ TEST_F(EngineClientTest, DropsStrangersWithoutTheKeyAndRanksThatCannotBe) {
 TEST_F(EngineClientTest, AnEndedConnectionIsADeath) {
   FakeRank zero(client_.endpoint(), 0, 2), one(client_.endpoint(), 1, 2);
   ASSERT_TRUE(one.hear_a<Welcome>());
-  one.say(Beat{Phase::stepping, 12, 3, "attention"});
+  one.say(Beat{Phase::stepping, 12, 3, "attention", 1000});
   one.close();
   const auto fault = next<EngineFault>(milliseconds(700));
   ASSERT_TRUE(fault);

@@ -115,11 +115,13 @@ std::vector<std::string> served_names(const ModelAssets& assets, const ApiOption
 }  // namespace
 
 std::string openai_error(int status, std::string_view message, std::string_view param) {
+  const json::value code =
+      message.starts_with(std::string(kRequestPoisoned) + ":") ? json::value(kRequestPoisoned) : json::value(status);
   const json::value named = param.empty() ? json::value() : json::value(json::string(param));
   return json::serialize(json::object{{"error", json::object{{"message", json::string(message)},
                                                              {"type", error_type(status)},
                                                              {"param", named},
-                                                             {"code", status}}}});
+                                                             {"code", code}}}});
 }
 
 std::string tgi_error(int status, std::string_view message, std::string_view) {

@@ -21,6 +21,9 @@ struct ApiOptions {
   std::vector<std::string> served_model_names = {};  // the first is the one in answers; empty: the checkpoint's name
   std::string version = {};
   std::string tool_call_parser = "auto";  // tool_calls.h
+  std::string response_role = "assistant";
+  bool force_include_usage = false;       // every stream ends with its usage
+  bool prompt_tokens_details = true;      // usage tells the cached prompt tokens
   bool trust_special_tokens = false;      // special tokens that a client writes into a chat are special
   size_t threads = 2;                     // 0: handlers run on the caller's thread (tests)
   size_t max_waiting = 1024;              // requests before they are parsed; 429 beyond

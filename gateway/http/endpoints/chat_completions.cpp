@@ -158,7 +158,7 @@ void chat_completions(Api& api, const std::shared_ptr<Exchange>& exchange) {
   json::object body = parse_body(exchange->request().body);
   api.check_model(body);
   take_chat_logprobs(body);
-  ChatFields chat = take_chat_fields(body, api.tool_format);
+  ChatFields chat = take_chat_fields(body, api.tool_format, api.options.response_role);
   CallFields fields = take_call_fields(body);
   ignore_rest(api, std::move(body));
   // The marks of these formats are special tokens.

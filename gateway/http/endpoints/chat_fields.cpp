@@ -100,8 +100,9 @@ void take_chat_logprobs(json::object& body) {
   if (wanted.value_or(false)) body["logprobs"] = top.value_or(0);
 }
 
-ChatFields take_chat_fields(json::object& body, ToolFormat tool_format) {
+ChatFields take_chat_fields(json::object& body, ToolFormat tool_format, const std::string& role) {
   ChatFields fields;
+  fields.response_role = role;
   const bool no_tools = takes_no_tools(take_field(body, "tool_choice"));
   fields.parallel_tool_calls = take_bool_field(body, "parallel_tool_calls").value_or(true);
   const bool echo = take_bool_field(body, "echo").value_or(false);

@@ -18,7 +18,8 @@ void take_chat_logprobs(json::object& body);
 
 // Contents that are lists of text parts become one text; tool calls' arguments become objects, as templates want them.
 // Throws ApiError 400 naming a part or a choice of tools that is not supported.
-ChatFields take_chat_fields(json::object& body, ToolFormat tool_format);
+// `role`: of the answer, where the chat does not go on with a message of its own.
+ChatFields take_chat_fields(json::object& body, ToolFormat tool_format, const std::string& role = "assistant");
 
 std::vector<int32_t> encode_chat_fields(const Api& api, const ChatFields& chat, const CallFields& fields);
 std::string new_tool_id(ToolFormat format);

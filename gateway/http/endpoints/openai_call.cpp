@@ -11,6 +11,11 @@ int64_t unix_seconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
+CallFields with_usage(CallFields fields, bool forced) {
+  fields.include_usage |= forced && fields.stream;
+  return fields;
+}
+
 }  // namespace
 
 std::string random_text(size_t length) {
@@ -25,11 +30,12 @@ std::string call_id(const char* prefix, const Exchange& exchange, const CallFiel
   return std::string(prefix) + (fields.request_id.empty() ? exchange.request().id : fields.request_id);
 }
 
-json::object usage_json(const UsageCount& usage) {
-  return {{"prompt_tokens", usage.prompt_tokens},
-          {"completion_tokens", usage.completion_tokens},
-          {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
-          {"prompt_tokens_details", json::object{{"cached_tokens", usage.cached_tokens}}}};
+json::object usage_json(const UsageCount& usage, bool details) {
+  json::object object{{"prompt_tokens", usage.prompt_tokens},
+                      {"completion_tokens", usage.completion_tokens},
+                      {"total_tokens", usage.prompt_tokens + usage.completion_tokens}};
+  if (details) object["prompt_tokens_details"] = json::object{{"cached_tokens", usage.cached_tokens}};
+  return object;
 }
 
 ChoiceEnd choice_end(const ChoiceDelta& delta) {
@@ -45,7 +51,7 @@ OpenAiCall::OpenAiCall(Api& api, std::shared_ptr<Exchange> exchange, const CallF
                        std::string kind)
     : api_(api),
       exchange_(std::move(exchange)),
-      fields_(fields),
+      fields_(with_usage(fields, api.options.force_include_usage)),
       names_(api.assets.tokenizer.get(), fields.tokens_as_ids),
       id_(std::move(id)),
       kind_(std::move(kind)),
@@ -70,7 +76,7 @@ void OpenAiCall::send_choice(json::object choice, const UsageCount& usage_so_far
   json::object chunk = head();
   chunk["choices"] = json::array{std::move(choice)};
   if (fields_.continuous_usage)
-    chunk["usage"] = usage_json(usage_so_far);
+    chunk["usage"] = usage_json(usage_so_far, api_.options.prompt_tokens_details);
   else if (fields_.include_usage)
     chunk["usage"] = nullptr;
   send(chunk);
@@ -97,7 +103,7 @@ void OpenAiCall::on_finished(const std::vector<FinishedPrompt>& prompts) {
   if (!fields_.stream) {
     json::object answer = head();
     answer["choices"] = choices(prompts, answer);
-    answer["usage"] = usage_json(usage);
+    answer["usage"] = usage_json(usage, api_.options.prompt_tokens_details);
     return respond_json(*exchange_, answer);
   }
   begin_stream();
@@ -106,7 +112,7 @@ void OpenAiCall::on_finished(const std::vector<FinishedPrompt>& prompts) {
   if (fields_.include_usage) {
     json::object chunk = head();
     chunk["choices"] = json::array{};
-    chunk["usage"] = usage_json(usage);
+    chunk["usage"] = usage_json(usage, api_.options.prompt_tokens_details);
     send(chunk);
   }
   exchange_->write("data: [DONE]\n\n");

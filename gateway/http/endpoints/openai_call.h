@@ -10,7 +10,7 @@ namespace trireme {
 struct UsageCount {
   int64_t prompt_tokens = 0, completion_tokens = 0, cached_tokens = 0;
 };
-json::object usage_json(const UsageCount& usage);
+json::object usage_json(const UsageCount& usage, bool details);
 
 // One choice at its end, or so far.
 struct ChoiceEnd {
