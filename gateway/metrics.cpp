@@ -63,7 +63,7 @@ const std::vector<double>& token_bounds() {
 }
 
 const std::vector<double>& request_bounds() {
-  static const std::vector<double> kBounds = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,  15,  20,
+  static const std::vector<double> kBounds = {.3, .5, .8, 1,  1.5, 2,   2.5, 5,   10,   15,  20,
                                               30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680};
   return kBounds;
 }
@@ -83,8 +83,8 @@ std::string stats_line(const StatsSample& before, const StatsSample& after, doub
   return fmt::format(
       "Engine {:03d}: Avg prompt throughput: {:.1f} tokens/s, Avg generation throughput: {:.1f} tokens/s, "
       "Running: {} reqs, Waiting: {} reqs, GPU KV cache usage: {:.1f}%, Prefix cache hit rate: {:.1f}%",
-      engine, rate(after.prompt_tokens - before.prompt_tokens), rate(after.generation_tokens - before.generation_tokens),
-      after.running, after.waiting, after.kv_usage * 100,
+      engine, rate(after.prompt_tokens - before.prompt_tokens),
+      rate(after.generation_tokens - before.generation_tokens), after.running, after.waiting, after.kv_usage * 100,
       queries > 0 ? (after.prefix_hits - before.prefix_hits) / queries * 100 : 0);
 }
 
@@ -128,12 +128,12 @@ ServeMetrics::ServeMetrics(const MetricsOptions& options)
                                 "Tokens found in the prefix cache.")),
       preemptions_(MAKE.counter("preemptions_total", {"num_preemptions_total"},
                                 "Sequences put back into the queue for want of KV blocks.")),
-      padded_tokens_(MAKE.counter("padded_tokens_total", {},
-                                  "Tokens that static batches would compute beside the real ones.")),
+      padded_tokens_(
+          MAKE.counter("padded_tokens_total", {}, "Tokens that static batches would compute beside the real ones.")),
       steps_(MAKE.counter("steps_total", {}, "Steps of the engine.")),
       device_seconds_(MAKE.counter("device_seconds_total", {}, "Time the engine's steps took on their devices.")),
-      ttft_(MAKE.histogram("time_to_first_token_seconds", {"time_to_first_token_seconds"},
-                           "Admission to first token.", ttft_bounds())),
+      ttft_(MAKE.histogram("time_to_first_token_seconds", {"time_to_first_token_seconds"}, "Admission to first token.",
+                           ttft_bounds())),
       itl_(MAKE.histogram("inter_token_latency_seconds",
                           {"inter_token_latency_seconds", "time_per_output_token_seconds"},
                           "Time between one token of a choice and the next.", token_bounds())),
@@ -145,13 +145,13 @@ ServeMetrics::ServeMetrics(const MetricsOptions& options)
                             "Admission to the first step that names the request.", request_bounds())),
       prefill_(MAKE.histogram("request_prefill_time_seconds", {"request_prefill_time_seconds"},
                               "First step to first token.", request_bounds())),
-      decode_(MAKE.histogram("request_decode_time_seconds", {"request_decode_time_seconds"},
-                             "First to last token.", request_bounds())),
+      decode_(MAKE.histogram("request_decode_time_seconds", {"request_decode_time_seconds"}, "First to last token.",
+                             request_bounds())),
       inference_(MAKE.histogram("request_inference_time_seconds", {"request_inference_time_seconds"},
                                 "First step to last token.", request_bounds())),
-      request_prompt_(MAKE.histogram("request_prompt_tokens", {"request_prompt_tokens"}, "Prompt tokens by request.",
-                                     token_count_bounds(options.max_model_len > 0 ? options.max_model_len
-                                                                                  : kDefaultMaxLen))),
+      request_prompt_(
+          MAKE.histogram("request_prompt_tokens", {"request_prompt_tokens"}, "Prompt tokens by request.",
+                         token_count_bounds(options.max_model_len > 0 ? options.max_model_len : kDefaultMaxLen))),
       request_generation_(MAKE.histogram("request_generation_tokens", {"request_generation_tokens"},
                                          "Generated tokens by request, all choices.", request_prompt_.bounds())),
       request_longest_(MAKE.histogram("request_max_num_generation_tokens", {"request_max_num_generation_tokens"},
@@ -188,7 +188,7 @@ void ServeMetrics::on_engine_ready(const EngineFacts& facts) {
   set_ready(true);
 }
 
-void ServeMetrics::on_admitted(int32_t n, int64_t max_tokens, int64_t) {
+void ServeMetrics::on_admitted(int32_t n, int64_t max_tokens) {
   admitted_.add();
   params_n_.observe(n);
   params_max_tokens_.observe(double(max_tokens));

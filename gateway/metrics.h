@@ -32,10 +32,10 @@ struct FinishedFigures {
   int64_t prompt_tokens = 0, cached_tokens = 0;  // cached: spared by the prefix cache
   int64_t generated_tokens = 0;                  // all choices
   int64_t longest_choice = 0;                    // tokens
-  double queue_seconds = 0;    // admission to the first plan that names it
-  double prefill_seconds = 0;  // from there to the first token
-  double decode_seconds = 0;   // first to last token
-  double e2e_seconds = 0;      // admission to end
+  double queue_seconds = 0;                      // admission to the first plan that names it
+  double prefill_seconds = 0;                    // from there to the first token
+  double decode_seconds = 0;                     // first to last token
+  double e2e_seconds = 0;                        // admission to end
 };
 
 // Sums as of one moment; two of them make a line of the log.
@@ -54,7 +54,7 @@ class ServeMetrics {
   explicit ServeMetrics(const MetricsOptions& options);
 
   void on_engine_ready(const EngineFacts& facts);
-  void on_admitted(int32_t n, int64_t max_tokens, int64_t prompt_tokens);
+  void on_admitted(int32_t n, int64_t max_tokens);
   void on_rejected(const std::string& reason);  // "queue_full", "draining", ...: few and fixed
   // Of a request; `seconds` since its admission.
   void on_first_token(double seconds, int64_t prompt_tokens, int64_t cached_tokens);
@@ -90,9 +90,9 @@ class ServeMetrics {
 };
 
 // vLLM's bucket bounds.
-const std::vector<double>& ttft_bounds();     // seconds
-const std::vector<double>& token_bounds();    // seconds between tokens
-const std::vector<double>& request_bounds();  // seconds of a whole request or phase
+const std::vector<double>& ttft_bounds();              // seconds
+const std::vector<double>& token_bounds();             // seconds between tokens
+const std::vector<double>& request_bounds();           // seconds of a whole request or phase
 std::vector<double> token_count_bounds(int64_t most);  // 1, 2, 5, 10, ... up to `most`
 
 }  // namespace trireme

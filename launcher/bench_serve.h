@@ -1,6 +1,6 @@
 #pragma once
-// `trireme bench serve`: loads a running server over HTTP, as `vllm bench serve` does, under its flags and in its words.
-// One thread; some thousands of streams.
+// `trireme bench serve`: loads a running server over HTTP, as `vllm bench serve` does, under its flags and in its
+// words. One thread; some thousands of streams.
 
 #include <map>
 #include <optional>
@@ -33,8 +33,8 @@ struct BenchServeCommand {
   int num_prompts = 1000, num_warmups = 0;
   int random_input_len = 1024, random_output_len = 128, random_prefix_len = 0;
   double random_range_ratio = 0;
-  int vocab_size = 30000;  // of random ids where no tokenizer says
-  bool token_ids = false;  // prompts are sent as ids
+  int vocab_size = 30000;   // of random ids where no tokenizer says
+  bool token_ids = false;   // prompts are sent as ids
   double request_rate = 0;  // per second; 0: all at once
   double burstiness = 1;    // 1: Poisson; below: burstier; above: more even
   int max_concurrency = 0;  // 0: any

@@ -31,7 +31,8 @@ std::string request_text(const BenchServeCommand& command, const std::string& me
                      "\r\nUser-Agent: trireme-bench\r\nConnection: close\r\n";
   if (!command.api_key.empty()) text += "Authorization: Bearer " + command.api_key + "\r\n";
   for (const auto& [name, value] : command.headers) text += name + ": " + value + "\r\n";
-  if (!body.empty()) text += "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
+  if (!body.empty())
+    text += "Content-Type: application/json\r\nContent-Length: " + std::to_string(body.size()) + "\r\n";
   return text + "\r\n" + body;
 }
 
@@ -74,7 +75,8 @@ class StreamReading {
     if (error || !value.is_object()) throw Error("the server sent an event that is no JSON object");
     const json::object& event = value.get_object();
     if (const json::value* told = event.if_contains("error")) throw Error("the server says " + json::serialize(*told));
-    if (const json::value* usage = event.if_contains("usage"); usage && usage->is_object()) take_usage(usage->get_object());
+    if (const json::value* usage = event.if_contains("usage"); usage && usage->is_object())
+      take_usage(usage->get_object());
     if (const json::value* choices = event.if_contains("choices"); choices && choices->is_array())
       for (const json::value& choice : choices->get_array())
         if (choice.is_object()) take_choice(choice.get_object(), now);
@@ -164,7 +166,8 @@ class Load {
     asio::steady_timer timer(io_);
     for (size_t index = 0; index < prompts_.size(); ++index) {
       if (arrivals_[index] > 0) {
-        timer.expires_at(begun_ + std::chrono::duration_cast<Duration>(std::chrono::duration<double>(arrivals_[index])));
+        timer.expires_at(begun_ +
+                         std::chrono::duration_cast<Duration>(std::chrono::duration<double>(arrivals_[index])));
         co_await timer.async_wait(kTuple);
       }
       waiting_.push_back(index);
@@ -184,8 +187,8 @@ class Load {
   asio::awaitable<void> one(size_t index) {
     ServeSample& sample = samples_[index];
     sample.input_len = prompts_[index].input_len;
-    const std::string text = request_text(command_, "POST", endpoint_of(command_),
-                                          body_of(command_, model_, prompts_[index]));
+    const std::string text =
+        request_text(command_, "POST", endpoint_of(command_), body_of(command_, model_, prompts_[index]));
     sample.start = now();
     try {
       co_await stream(text, sample);
@@ -237,8 +240,8 @@ class Load {
     for (;;) {
       const double percent = 100.0 * double(finished_) / double(std::max<size_t>(prompts_.size(), 1));
       const std::string bar(size_t(percent / 4), '#');
-      std::fprintf(stderr, "\r%3.0f%%|%-25s| %zu/%zu [%.0fs, %.2f req/s, %d in work]   ", percent, bar.c_str(), finished_,
-                   prompts_.size(), now(), now() > 0 ? double(finished_) / now() : 0, running_);
+      std::fprintf(stderr, "\r%3.0f%%|%-25s| %zu/%zu [%.0fs, %.2f req/s, %d in work]   ", percent, bar.c_str(),
+                   finished_, prompts_.size(), now(), now() > 0 ? double(finished_) / now() : 0, running_);
       if (finished_ == prompts_.size()) break;
       timer.expires_after(std::chrono::milliseconds(200));
       co_await timer.async_wait(kTuple);

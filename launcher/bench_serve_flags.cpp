@@ -124,7 +124,8 @@ void resolve_base_url(const std::string& url, BenchServeCommand& command) {
   const bool has_port = colon != std::string::npos && authority.find(']', colon) == std::string::npos;
   command.host = authority.substr(0, has_port ? colon : authority.size());
   command.port = has_port ? authority.substr(colon + 1) : "80";
-  if (command.host.size() > 1 && command.host.front() == '[') command.host = command.host.substr(1, command.host.size() - 2);
+  if (command.host.size() > 1 && command.host.front() == '[')
+    command.host = command.host.substr(1, command.host.size() - 2);
   if (command.host.empty()) throw ConfigError("--base-url must be http://HOST:PORT, got " + url);
 }
 
@@ -190,7 +191,8 @@ void resolve_body(const BenchServeFlags& flags, BenchServeCommand& command) {
 void check_load(const BenchServeCommand& command) {
   const auto at_least = [](int value, int least, const char* flag) {
     if (value < least)
-      throw ConfigError(std::string(flag) + " must be at least " + std::to_string(least) + ", got " + std::to_string(value));
+      throw ConfigError(std::string(flag) + " must be at least " + std::to_string(least) + ", got " +
+                        std::to_string(value));
   };
   at_least(command.num_prompts, 1, "--num-prompts");
   at_least(command.num_warmups, 0, "--num-warmups");
@@ -234,7 +236,8 @@ BenchServeCommand resolve(const BenchServeFlags& flags, const std::string& api_k
   if (flags.output_len) command.random_output_len = int(*flags.output_len);
   if (flags.request_rate != "inf") {
     command.request_rate = parse_double(flags.request_rate, "--request-rate");
-    if (command.request_rate <= 0) throw ConfigError("--request-rate must be above 0 or inf, got " + flags.request_rate);
+    if (command.request_rate <= 0)
+      throw ConfigError("--request-rate must be above 0 or inf, got " + flags.request_rate);
   }
   check_load(command);
   resolve_figures(flags, command);

@@ -12,9 +12,9 @@ namespace trireme {
 namespace {
 
 // Plain words for prompts without a tokenizer: one token each, with the blank before them, in most vocabularies.
-constexpr const char* kWords[] = {"the", "and", "for", "that", "with", "this", "from", "have", "not",  "are",
-                                  "was", "but", "all", "they", "one",  "her",  "which", "more", "when", "some",
-                                  "out", "time", "than", "into", "year", "your", "good", "look", "only", "over"};
+constexpr const char* kWords[] = {"the", "and",  "for",  "that", "with", "this", "from",  "have", "not",  "are",
+                                  "was", "but",  "all",  "they", "one",  "her",  "which", "more", "when", "some",
+                                  "out", "time", "than", "into", "year", "your", "good",  "look", "only", "over"};
 
 std::vector<int32_t> random_ids(int count, int vocab, std::mt19937_64& random) {
   std::vector<int32_t> ids;
@@ -86,7 +86,8 @@ std::vector<ServePromptText> sharegpt_prompts(const BenchServeCommand& command, 
     if (int(prompts.size()) == command.num_prompts) break;
     const int64_t answered = assets ? int64_t(assets->encode_text(answer).size()) : command.random_output_len;
     ServePromptText prompt = text_prompt(command, assets, question, answered);
-    if (assets && (prompt.input_len < 4 || answered < 4 || prompt.input_len > 1024 || prompt.input_len + answered > 2048))
+    if (assets &&
+        (prompt.input_len < 4 || answered < 4 || prompt.input_len > 1024 || prompt.input_len + answered > 2048))
       continue;  // as vLLM prunes them
     prompts.push_back(std::move(prompt));
   }
@@ -122,8 +123,8 @@ std::vector<ServePromptText> make_serve_prompts(const BenchServeCommand& command
   if (command.dataset == "random") return random_prompts(command, tokenizer);
   if (command.token_ids && !tokenizer)
     throw ConfigError("--token-ids with --dataset-name " + command.dataset + " needs --tokenizer MODEL");
-  std::vector<ServePromptText> prompts = command.dataset == "sharegpt" ? sharegpt_prompts(command, tokenizer)
-                                                                       : custom_prompts(command, tokenizer);
+  std::vector<ServePromptText> prompts =
+      command.dataset == "sharegpt" ? sharegpt_prompts(command, tokenizer) : custom_prompts(command, tokenizer);
   if (prompts.empty()) throw ConfigError(command.dataset_path + " holds no usable prompt");
   const size_t distinct = prompts.size();
   for (size_t i = 0; int(prompts.size()) < command.num_prompts; ++i) prompts.push_back(prompts[i % distinct]);

@@ -54,7 +54,8 @@ Peaks peaks_of(const std::vector<ServeSample>& samples) {
   std::vector<double> tokens(size_t(end) + 1), open(size_t(end) + 1);
   for (const ServeSample& sample : samples) {
     if (!sample.success) continue;
-    const double per_event = sample.token_times.empty() ? 0 : double(sample.output_len) / double(sample.token_times.size());
+    const double per_event =
+        sample.token_times.empty() ? 0 : double(sample.output_len) / double(sample.token_times.size());
     for (double time : sample.token_times) tokens[std::min(size_t(time), tokens.size() - 1)] += per_event;
     for (size_t second = size_t(sample.start); second <= size_t(sample.end); ++second) open[second] += 1;
   }
@@ -79,7 +80,9 @@ double percentile_or_zero(const std::vector<double>& values, double percent) {
 std::string percent_word(double percent) { return fmt::format("{}", percent); }  // 99, 99.9
 
 std::string count_line(const char* name, int64_t value) { return fmt::format("{:<40} {:<10}\n", name, value); }
-std::string figure_line(const std::string& name, double value) { return fmt::format("{:<40} {:<10.2f}\n", name, value); }
+std::string figure_line(const std::string& name, double value) {
+  return fmt::format("{:<40} {:<10.2f}\n", name, value);
+}
 
 void add_latency(ServeReport& report, const BenchServeCommand& command, const std::string& key, const char* short_name,
                  const char* title, const std::vector<double>& values) {
@@ -178,7 +181,8 @@ std::string serve_plot(const BenchServeCommand& command, const std::vector<Serve
   const auto slot = [width](double time) { return size_t(std::clamp(int(time / width), 0, kPoints - 1)); };
   for (const ServeSample& sample : samples) {
     if (!sample.success) continue;
-    const double per_event = sample.token_times.empty() ? 0 : double(sample.output_len) / double(sample.token_times.size());
+    const double per_event =
+        sample.token_times.empty() ? 0 : double(sample.output_len) / double(sample.token_times.size());
     for (double time : sample.token_times) tokens[slot(time)] += per_event;
     for (size_t at = slot(sample.start); at <= slot(sample.end); ++at) open[at] += 1;
   }
@@ -193,11 +197,10 @@ std::string serve_plot(const BenchServeCommand& command, const std::vector<Serve
       line.points.push_back({double(percent), percentile_or_zero(values, percent)});
     return line;
   };
-  const std::string load = fmt::format("{} requests, rate {}, {}", samples.size(),
-                                       command.request_rate > 0 ? fmt::format("{}/s", command.request_rate) : "inf",
-                                       command.max_concurrency > 0
-                                           ? fmt::format("at most {} at once", command.max_concurrency)
-                                           : "any number at once");
+  const std::string load = fmt::format(
+      "{} requests, rate {}, {}", samples.size(),
+      command.request_rate > 0 ? fmt::format("{}/s", command.request_rate) : "inf",
+      command.max_concurrency > 0 ? fmt::format("at most {} at once", command.max_concurrency) : "any number at once");
   return line_plot_svg("Serving benchmark", load,
                        {{"Throughput", "seconds", "tok/s", {generated}},
                         {"Concurrency", "seconds", "requests", {finished}},

@@ -70,7 +70,8 @@ struct PrintText {
   std::string text;
 };  // --help, --version, version: to standard output, exit 0
 
-using CommandLine = std::variant<GenerateCommand, BenchCommand, BenchServeCommand, InspectCommand, EngineCommandLine, PrintText>;
+using CommandLine =
+    std::variant<GenerateCommand, BenchCommand, BenchServeCommand, InspectCommand, EngineCommandLine, PrintText>;
 
 // Throws ConfigError: one line with the remedy (did-you-mean for unknown flags).
 CommandLine parse_command_line(std::vector<std::string> arguments);

@@ -46,9 +46,7 @@ json::value to_json(const YAML::Node& node, int depth = 0) {
   return node.IsScalar() ? scalar_json(node) : json::value();
 }
 
-std::string text_of(const YAML::Node& node) {
-  return node.IsScalar() ? node.Scalar() : json::serialize(to_json(node));
-}
+std::string text_of(const YAML::Node& node) { return node.IsScalar() ? node.Scalar() : json::serialize(to_json(node)); }
 
 // What the file's one key gives on the command line.
 void append_flag(const CLI::Option& option, const std::string& flag, const YAML::Node& value, const std::string& where,
@@ -67,8 +65,7 @@ void append_flag(const CLI::Option& option, const std::string& flag, const YAML:
     out.push_back("--" + flag + "=" + text_of(value));
     return;
   }
-  if (option.get_expected_max() == 1)
-    throw ConfigError(where + ": " + flag + " takes one value, not a list");
+  if (option.get_expected_max() == 1) throw ConfigError(where + ": " + flag + " takes one value, not a list");
   if (!option.get_allow_extra_args()) {  // given several times, one value each
     for (const YAML::Node& entry : value) out.push_back("--" + flag + "=" + text_of(entry));
     return;
@@ -106,7 +103,8 @@ std::vector<std::string> config_arguments(const CLI::App& app, const std::string
     const CLI::Option* option = flag.empty() || flag == "help" || flag == "config" ? nullptr : find_option(app, flag);
     if (!option) {
       const auto better = nearest("--" + flag, flag_names(app));
-      throw ConfigError(where + ": no flag is named " + flag + (better ? ": did you mean " + better->substr(2) + "?" : ""));
+      throw ConfigError(where + ": no flag is named " + flag +
+                        (better ? ": did you mean " + better->substr(2) + "?" : ""));
     }
     if (!seen.insert(option->get_lnames().front()).second) throw ConfigError(where + ": " + flag + " is given twice");
     const bool given = std::any_of(given_flags.begin(), given_flags.end(),

@@ -10,9 +10,9 @@
 
 namespace trireme {
 
-// `arguments`: of `app`, normalised (engine_flags.h), without the sub-command. Returns them without --config and with the
-// file's values behind them. Throws ConfigError: an unreadable file, YAML's own complaints with line and column, unknown
-// keys with the nearest flag, keys given twice, values of the wrong kind.
+// `arguments`: of `app`, normalised (engine_flags.h), without the sub-command. Returns them without --config and with
+// the file's values behind them. Throws ConfigError: an unreadable file, YAML's own complaints with line and column,
+// unknown keys with the nearest flag, keys given twice, values of the wrong kind.
 std::vector<std::string> expand_config_file(const CLI::App& app, const std::vector<std::string>& arguments);
 
 // The same with the file's text; `name` is for errors.

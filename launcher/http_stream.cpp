@@ -53,7 +53,8 @@ void HttpResponseReader::feed(std::string_view bytes, const BodySink& sink) {
       case State::length:
       case State::chunk:
       case State::until_close: {
-        const size_t count = state_ == State::until_close ? bytes.size() : size_t(std::min<uint64_t>(left_, bytes.size()));
+        const size_t count =
+            state_ == State::until_close ? bytes.size() : size_t(std::min<uint64_t>(left_, bytes.size()));
         sink(bytes.substr(0, count));
         bytes.remove_prefix(count);
         if (state_ == State::until_close) break;
@@ -84,14 +85,16 @@ void HttpResponseReader::on_head_line() {
   const std::string line = std::exchange(line_, "");
   if ((head_bytes_ += line.size() + 2) > kMaxHeadBytes) throw Error("the server's answer has too long a header");
   if (status_ == 0) {
-    if (line.rfind("HTTP/1.", 0) != 0 || line.size() < 12) throw Error("no HTTP/1.x server: it answers " + line.substr(0, 60));
+    if (line.rfind("HTTP/1.", 0) != 0 || line.size() < 12)
+      throw Error("no HTTP/1.x server: it answers " + line.substr(0, 60));
     status_ = int(parse_size(line.substr(9, 3), 10));
     return;
   }
   if (line.empty()) return begin_body();
   const size_t colon = line.find(':');
   const std::string name = lower(line.substr(0, colon));
-  const std::string_view value = colon == std::string::npos ? std::string_view() : trimmed(std::string_view(line).substr(colon + 1));
+  const std::string_view value =
+      colon == std::string::npos ? std::string_view() : trimmed(std::string_view(line).substr(colon + 1));
   if (name == "transfer-encoding") chunked_ = lower(value) == "chunked";
   if (name == "content-length") {
     left_ = parse_size(value, 10);

@@ -9,7 +9,8 @@ namespace trireme {
 namespace {
 
 // Pixels of a panel and of the page around it.
-constexpr double kWidth = 420, kHeight = 260, kLeft = 62, kTop = 34, kRight = 14, kBottom = 44, kMargin = 16, kHead = 60;
+constexpr double kWidth = 420, kHeight = 260, kLeft = 62, kTop = 34, kRight = 14, kBottom = 44, kMargin = 16,
+                 kHead = 60;
 constexpr const char* kColours[] = {"#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00"};
 
 std::string escaped(const std::string& text) {
@@ -37,7 +38,7 @@ std::string tick_text(double value) {
 }
 
 struct Frame {
-  double left, top;     // of the panel
+  double left, top;  // of the panel
   double most_x, most_y;
   double x(double value) const { return left + kLeft + value / most_x * (kWidth - kLeft - kRight); }
   double y(double value) const { return top + kHeight - kBottom - value / most_y * (kHeight - kTop - kBottom); }
@@ -53,7 +54,8 @@ std::string axes_svg(const LinePanel& panel, const Frame& frame) {
   }
   for (double value = 0, step = tick_step(frame.most_x); value <= frame.most_x * 1.0001; value += step)
     out += text_at(frame.x(value), base + 15, "font-size=\"11\" text-anchor=\"middle\"", tick_text(value));
-  out += text_at((frame.x(0) + right) / 2, base + 32, "font-size=\"11\" fill=\"#555\" text-anchor=\"middle\"", panel.x_label);
+  out += text_at((frame.x(0) + right) / 2, base + 32, "font-size=\"11\" fill=\"#555\" text-anchor=\"middle\"",
+                 panel.x_label);
   out += text_at(right, frame.top + 20, "font-size=\"11\" fill=\"#555\" text-anchor=\"end\"", panel.y_label);
   return out;
 }
@@ -93,7 +95,8 @@ std::string line_plot_svg(const std::string& title, const std::string& subtitle,
     body += panel_svg(panels[index], kMargin + kWidth * double(index % 2), kHead + kHeight * double(index / 2));
   const double width = 2 * (kMargin + kWidth), height = kHead + kHeight * double((panels.size() + 1) / 2) + kMargin;
   return fmt::format(
-             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0:.0f}\" height=\"{1:.0f}\" viewBox=\"0 0 {0:.0f} {1:.0f}\" "
+             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0:.0f}\" height=\"{1:.0f}\" viewBox=\"0 0 {0:.0f} "
+             "{1:.0f}\" "
              "font-family=\"Helvetica, Arial, DejaVu Sans, sans-serif\" fill=\"#222\">\n"
              "<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n",
              width, height) +

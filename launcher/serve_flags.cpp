@@ -78,7 +78,8 @@ void add_logs(CLI::App& app, ServeFlags& flags) {
   const std::string group = "Logs and metrics";
   app.add_option("--config", flags.config, "YAML file of flags; those on the command line win")->group(group);
   app.add_option("--log-format", flags.log_format, "text or json")->group(group)->capture_default_str();
-  app.add_flag("--enable-log-requests", flags.command.log_requests, "A line per request, without its text")->group(group);
+  app.add_flag("--enable-log-requests", flags.command.log_requests, "A line per request, without its text")
+      ->group(group);
   app.add_flag("--disable-log-requests", flags.disable_log_requests, "No such line (there is none)")->group(group);
   app.add_flag("--disable-access-log,--disable-uvicorn-access-log", flags.disable_access_log, "No line per HTTP answer")
       ->group(group);
@@ -99,7 +100,8 @@ void add_foreign(CLI::App& app, ServeFlags& flags) {
     if (row.arity == ForeignFlag::none)
       foreign->option = app.add_flag(names)->group("");
     else
-      foreign->option = app.add_option(names, foreign->values)->group("")->expected(1, row.arity == ForeignFlag::one ? 1 : 1 << 20);
+      foreign->option =
+          app.add_option(names, foreign->values)->group("")->expected(1, row.arity == ForeignFlag::one ? 1 : 1 << 20);
     flags.foreign.push_back(std::move(foreign));
   }
 }
@@ -162,7 +164,8 @@ void resolve_http(const ServeFlags& flags, const CLI::App& app, ServeCommand& co
   if (http.allow_credentials && all != http.allowed_origins.end())
     throw ConfigError("--allow-credentials with --allowed-origins * would give every page the keys: name the origins");
   if (!command.api_keys.empty())
-    command.warnings.push_back("--api-key can be read by every user of this host: use --api-key-file or TRIREME_API_KEY");
+    command.warnings.push_back(
+        "--api-key can be read by every user of this host: use --api-key-file or TRIREME_API_KEY");
   add_key_file(flags.api_key_file, command.api_keys);
   for (const char* name : {"TRIREME_API_KEY", "VLLM_API_KEY"})
     if (const char* key = std::getenv(name); key && *key) command.api_keys.push_back(key);

@@ -16,8 +16,8 @@ enum class LogFormat : uint8_t { text, json };
 struct HttpSettings {
   std::string host = "127.0.0.1";  // address to listen on
   int port = 8000;
-  std::string uds;  // Unix socket, instead of host and port
-  std::string ssl_keyfile, ssl_certfile;  // both or none
+  std::string uds;                           // Unix socket, instead of host and port
+  std::string ssl_keyfile, ssl_certfile;     // both or none
   std::vector<std::string> allowed_origins;  // empty: no CORS headers
   std::vector<std::string> allowed_methods = {"*"}, allowed_headers = {"*"};
   bool allow_credentials = false;
@@ -28,8 +28,8 @@ struct HttpSettings {
 struct ServeCommand {
   RunOptions run;
   HttpSettings http;
-  std::vector<std::string> api_keys;  // of flag, file and environment; empty: none needed
-  std::string metrics_key;            // empty: /metrics is open
+  std::vector<std::string> api_keys;            // of flag, file and environment; empty: none needed
+  std::string metrics_key;                      // empty: /metrics is open
   std::vector<std::string> served_model_names;  // the first is the one answers carry
   std::string chat_template;                    // file; empty: the model's
   bool trust_special_tokens = false;
@@ -50,7 +50,7 @@ std::variant<ServeCommand, PrintText> parse_serve(std::vector<std::string> argum
 
 // vLLM's flags that do nothing here or cannot work.
 struct ForeignFlag {
-  const char* names;     // as CLI11 takes them: "--a,-b"
+  const char* names;  // as CLI11 takes them: "--a,-b"
   enum Arity : uint8_t { none, one, many } arity;
   const char* harmless;  // values that mean what happens anyway: "|auto|0|"; taken without a word
   bool refused;          // else accepted with a warning

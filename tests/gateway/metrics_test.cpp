@@ -15,8 +15,8 @@ namespace trireme {
 namespace {
 
 struct Exposition {
-  std::map<std::string, std::string> types;    // by family
-  std::map<std::string, double> samples;       // by name and labels as written
+  std::map<std::string, std::string> types;  // by family
+  std::map<std::string, double> samples;     // by name and labels as written
   std::vector<std::string> errors;
 };
 
@@ -155,15 +155,15 @@ TEST(ServeMetrics, HasEveryNameThatVllmsDashboardQueries) {
   for (const char* reason : {"stop", "length", "abort", "error"})
     EXPECT_TRUE(exposition.samples.count(
         series("vllm:request_success_total", std::string("finished_reason=\"") + reason + "\"")));
-  EXPECT_TRUE(exposition.samples.count(series(
-      "vllm:cache_config_info", "block_size=\"16\",cache_dtype=\"bf16\",num_gpu_blocks=\"10\"")));
+  EXPECT_TRUE(exposition.samples.count(
+      series("vllm:cache_config_info", "block_size=\"16\",cache_dtype=\"bf16\",num_gpu_blocks=\"10\"")));
 }
 
 TEST(ServeMetrics, HasVllmsBuckets) {
   const std::string text = ServeMetrics({.model_name = "m", .max_model_len = 4096}).exposition();
   EXPECT_EQ(bounds_of(text, "vllm:time_to_first_token_seconds"),
-            (Bounds{"0.001", "0.005", "0.01", "0.02", "0.04", "0.06", "0.08", "0.1",  "0.25", "0.5", "0.75",  "1",
-                    "2.5",   "5",     "7.5",  "10",   "20",   "40",   "80",   "160",  "640",  "2560", "+Inf"}));
+            (Bounds{"0.001", "0.005", "0.01", "0.02", "0.04", "0.06", "0.08", "0.1", "0.25", "0.5",  "0.75", "1",
+                    "2.5",   "5",     "7.5",  "10",   "20",   "40",   "80",   "160", "640",  "2560", "+Inf"}));
   EXPECT_EQ(bounds_of(text, "vllm:inter_token_latency_seconds"),
             (Bounds{"0.01", "0.025", "0.05", "0.075", "0.1", "0.15", "0.2", "0.3", "0.4", "0.5",
                     "0.75", "1",     "2.5",  "5",     "7.5", "10",   "20",  "40",  "80",  "+Inf"}));
@@ -180,7 +180,7 @@ TEST(ServeMetrics, HasVllmsBuckets) {
 
 TEST(ServeMetrics, FollowsARequest) {
   ServeMetrics metrics({.model_name = "m"});
-  metrics.on_admitted(2, 100, 40);
+  metrics.on_admitted(2, 100);
   metrics.on_first_token(0.03, 40, 16);
   metrics.on_token(-1);
   metrics.on_token(0.02);
@@ -230,7 +230,8 @@ TEST(ServeMetrics, KeepsCountersRisingOverARestart) {
                            .steps = 10});
   EXPECT_EQ(metrics.sample().kv_usage, 0.5);
   metrics.on_restart("silent");
-  metrics.on_engine_stats({.blocks_total = 100, .blocks_free = 100, .preemptions = 1, .prefix_queries = 10, .steps = 1});
+  metrics.on_engine_stats(
+      {.blocks_total = 100, .blocks_free = 100, .preemptions = 1, .prefix_queries = 10, .steps = 1});
   metrics.on_rank_beat(1, 0.012);
   metrics.on_http_response(200);
   metrics.on_rejected("queue_full");

@@ -41,7 +41,9 @@ std::string usage(int prompt, int completion) {
 }
 const std::string kDone = event("[DONE]");
 
-FakeSseServer::Parts good_answer() { return {kHead, token("a"), token("b"), ": still here\n\n", token("c"), usage(7, 3) + kDone}; }
+FakeSseServer::Parts good_answer() {
+  return {kHead, token("a"), token("b"), ": still here\n\n", token("c"), usage(7, 3) + kDone};
+}
 
 struct Driven {
   std::vector<ServeSample> samples;
@@ -79,10 +81,10 @@ TEST(BenchServe, MeasuresEveryTokenOfAStream) {
 
 TEST(BenchServe, SendsWhatVllmSends) {
   FakeSseServer server([](const std::string&) { return good_answer(); });
-  BenchServeCommand command = command_of({"--model", "m", "--num-prompts", "1", "--input-len", "3", "--output-len", "5",
-                                          "--ignore-eos", "--top-k", "4", "--extra-body", "{\"min_tokens\": 2}",
-                                          "--header", "X-A=b=c", "--token-ids"},
-                                         "secret");
+  BenchServeCommand command =
+      command_of({"--model", "m", "--num-prompts", "1", "--input-len", "3", "--output-len", "5", "--ignore-eos",
+                  "--top-k", "4", "--extra-body", "{\"min_tokens\": 2}", "--header", "X-A=b=c", "--token-ids"},
+                 "secret");
   drive(command, server.port());
   const std::string request = server.requests().at(0);
   EXPECT_EQ(request.rfind("POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:", 0), 0u) << request;
@@ -103,8 +105,12 @@ TEST(BenchServe, SendsWhatVllmSends) {
 TEST(BenchServe, ReadsChatsAndDoesNotTakeTheRoleForAToken) {
   FakeSseServer server([](const std::string&) {
     const auto delta = [](const std::string& delta) { return event("{\"choices\":[{\"delta\":" + delta + "}]}"); };
-    return FakeSseServer::Parts{kHead, delta("{\"role\":\"assistant\",\"content\":\"\"}"), delta("{\"content\":\"a\"}"),
-                                delta("{\"reasoning_content\":\"b\"}"), delta("{}"), kDone};
+    return FakeSseServer::Parts{kHead,
+                                delta("{\"role\":\"assistant\",\"content\":\"\"}"),
+                                delta("{\"content\":\"a\"}"),
+                                delta("{\"reasoning_content\":\"b\"}"),
+                                delta("{}"),
+                                kDone};
   });
   BenchServeCommand command = command_of({"--backend", "openai-chat", "--num-prompts", "1", "--input-len", "3"});
   const Driven driven = drive(command, server.port());
@@ -121,8 +127,8 @@ TEST(BenchServe, NamesWhatWentWrong) {
   std::atomic<int> next = 0;
   const std::vector<FakeSseServer::Parts> answers = {
       {"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"},
-      {kHead, token("a")},                                                                    // no [DONE]
-      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ndata:"},                   // cut in a chunk
+      {kHead, token("a")},                                                  // no [DONE]
+      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ndata:"},  // cut in a chunk
       {kHead, token("a"), event("{\"error\":{\"message\":\"engine died\"}}"), kDone},
       {},
       {kHead, event("{nonsense")},
@@ -133,8 +139,9 @@ TEST(BenchServe, NamesWhatWentWrong) {
   BenchServeCommand command = load(int(answers.size()));
   command.max_concurrency = 1;  // in this order
   const Driven driven = drive(command, server.port());
-  const char* const expected[] = {"HTTP 503: busy", "middle of its answer", "middle of its answer", "engine died",
-                                  "without an answer", "no JSON object", "no choice", "no HTTP/1.x server", ""};
+  const char* const expected[] = {"HTTP 503: busy", "middle of its answer", "middle of its answer",
+                                  "engine died",    "without an answer",    "no JSON object",
+                                  "no choice",      "no HTTP/1.x server",   ""};
   for (size_t i = 0; i < answers.size(); ++i) {
     EXPECT_EQ(driven.samples[i].success, i + 1 == answers.size()) << i;
     EXPECT_NE(driven.samples[i].error.find(expected[i]), std::string::npos) << i << ": " << driven.samples[i].error;
@@ -147,7 +154,9 @@ TEST(BenchServe, NamesWhatWentWrong) {
 
 TEST(BenchServe, CountsRefusedConnectionsAsFailures) {
   std::string port;
-  { port = FakeSseServer([](const std::string&) { return FakeSseServer::Parts(); }).port(); }
+  {
+    port = FakeSseServer([](const std::string&) { return FakeSseServer::Parts(); }).port();
+  }
   const Driven driven = drive(load(3), port);
   for (const ServeSample& sample : driven.samples) {
     EXPECT_FALSE(sample.success);
@@ -161,7 +170,8 @@ TEST(BenchServe, CountsRefusedConnectionsAsFailures) {
 TEST(BenchServe, AsksTheServerForItsModel) {
   FakeSseServer server([](const std::string&) {
     const std::string body = "{\"object\":\"list\",\"data\":[{\"id\":\"org/name\"}]}";
-    return FakeSseServer::Parts{"HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body};
+    return FakeSseServer::Parts{"HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" +
+                                body};
   });
   BenchServeCommand command;
   command.port = server.port();
@@ -206,10 +216,26 @@ TEST(BenchServe, PrintsVllmsBlock) {
   command.percentiles = {50, 99.9};
   command.goodput.ttft = 150;
   std::vector<ServeSample> samples(3);
-  samples[0] = {.success = true, .error = "", .start = 0, .end = 1, .ttft = 0.1, .itls = {0.3, 0.6}, .token_times = {0.1, 0.4, 1.0},
-                .input_len = 10, .output_len = 3, .text = ""};
-  samples[1] = {.success = true, .error = "", .start = 0.5, .end = 1.5, .ttft = 0.2, .itls = {0.8}, .token_times = {0.7, 1.5},
-                .input_len = 20, .output_len = 2, .text = ""};
+  samples[0] = {.success = true,
+                .error = "",
+                .start = 0,
+                .end = 1,
+                .ttft = 0.1,
+                .itls = {0.3, 0.6},
+                .token_times = {0.1, 0.4, 1.0},
+                .input_len = 10,
+                .output_len = 3,
+                .text = ""};
+  samples[1] = {.success = true,
+                .error = "",
+                .start = 0.5,
+                .end = 1.5,
+                .ttft = 0.2,
+                .itls = {0.8},
+                .token_times = {0.7, 1.5},
+                .input_len = 20,
+                .output_len = 2,
+                .text = ""};
   samples[2].error = "broken";
   const ServeReport report = serve_report(command, samples, 2);
   EXPECT_EQ(report.text,
@@ -243,10 +269,10 @@ TEST(BenchServe, PrintsVllmsBlock) {
             "P50 ITL (ms):                            600.00    \n"
             "P99.9 ITL (ms):                          799.60    \n"
             "==================================================\n");
-  for (const char* key : {"duration", "completed", "failed", "total_input_tokens", "total_output_tokens",
-                          "request_throughput", "request_goodput", "output_throughput", "total_token_throughput",
-                          "max_output_tokens_per_s", "max_concurrent_requests", "mean_ttft_ms", "median_tpot_ms",
-                          "std_itl_ms", "p50_ttft_ms", "p99.9_itl_ms"})
+  for (const char* key :
+       {"duration", "completed", "failed", "total_input_tokens", "total_output_tokens", "request_throughput",
+        "request_goodput", "output_throughput", "total_token_throughput", "max_output_tokens_per_s",
+        "max_concurrent_requests", "mean_ttft_ms", "median_tpot_ms", "std_itl_ms", "p50_ttft_ms", "p99.9_itl_ms"})
     EXPECT_TRUE(report.figures.if_contains(key)) << key;
   EXPECT_FALSE(report.figures.if_contains("ttfts"));
   command.save_detailed = true;
@@ -315,11 +341,22 @@ TEST(BenchServe, ReadsVllmsFlags) {
   EXPECT_EQ(command.percentiles, (std::vector<double>{50, 99.5}));
   EXPECT_EQ(result_file(command, "org/name", "T"), "openai-2.5qps-name-T.json");
   EXPECT_EQ(result_file(command_of({"--max-concurrency", "8"}), "m", "T"), "openai-infqps-concurrency8-m-T.json");
-  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
-           {"--backend", "tgi"}, {"--base-url", "https://x"}, {"--request-rate", "0"}, {"--goodput", "itl:3"},
-           {"--percentile-metrics", "x"}, {"--metric-percentiles", "101"}, {"--extra-body", "[1]"}, {"--header", "x"},
-           {"--dataset-name", "sharegpt"}, {"--dataset-name", "y"}, {"--burstiness", "0"}, {"--num-prompts", "0"},
-           {"--token-ids", "--backend", "openai-chat"}, {"--insecure"}, {"--endpoint", "v1"}})
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"--backend", "tgi"},
+                                             {"--base-url", "https://x"},
+                                             {"--request-rate", "0"},
+                                             {"--goodput", "itl:3"},
+                                             {"--percentile-metrics", "x"},
+                                             {"--metric-percentiles", "101"},
+                                             {"--extra-body", "[1]"},
+                                             {"--header", "x"},
+                                             {"--dataset-name", "sharegpt"},
+                                             {"--dataset-name", "y"},
+                                             {"--burstiness", "0"},
+                                             {"--num-prompts", "0"},
+                                             {"--token-ids", "--backend", "openai-chat"},
+                                             {"--insecure"},
+                                             {"--endpoint", "v1"}})
     EXPECT_NE(refusal(arguments), "accepted") << arguments.front();
 }
 

@@ -48,12 +48,13 @@ std::string refusal(const std::string& yaml) {
 }
 
 TEST(ConfigFile, GivesEveryKindOfFlag) {
-  EXPECT_EQ(expand("# all kinds\nport: 8001\nserved_model_name: [a, 'b c']\nhost-name:\n  - x\n  - y\nenable-prefix: false\n"
-                   "plain: true\nseed: null\noverride_generation_config:\n  temperature: 0.5\n  top_k: 3\n  deep: {on: true, "
-                   "text: \"7\"}\n"),
-            (Words{"--port=8001", "--served-model-name", "a", "b c", "--host-name=x", "--host-name=y",
-                   "--no-enable-prefix", "--plain",
-                   "--override-generation-config={\"temperature\":5E-1,\"top_k\":3,\"deep\":{\"on\":true,\"text\":\"7\"}}"}));
+  EXPECT_EQ(
+      expand("# all kinds\nport: 8001\nserved_model_name: [a, 'b c']\nhost-name:\n  - x\n  - y\nenable-prefix: false\n"
+             "plain: true\nseed: null\noverride_generation_config:\n  temperature: 0.5\n  top_k: 3\n  deep: {on: true, "
+             "text: \"7\"}\n"),
+      (Words{"--port=8001", "--served-model-name", "a", "b c", "--host-name=x", "--host-name=y", "--no-enable-prefix",
+             "--plain",
+             "--override-generation-config={\"temperature\":5E-1,\"top_k\":3,\"deep\":{\"on\":true,\"text\":\"7\"}}"}));
   EXPECT_EQ(expand("plain: no\n"), Words{});
   EXPECT_EQ(expand(""), Words{});
   EXPECT_EQ(expand("model_tag: org/name\n"), Words{"--model=org/name"});
@@ -63,7 +64,8 @@ TEST(ConfigFile, LetsTheCommandLineWin) {
   EXPECT_EQ(expand("port: 1\nenable_prefix: true\n", {"port", "no-enable-prefix"}), Words{});
   const std::string path = testing::TempDir() + "config_file_test.yaml";
   std::ofstream(path) << "model: from/file\nport: 1\nseed: 4\nserved-model-name: [x]\n";
-  for (const Words& arguments : {Words{"from/line", "--config", path, "--port=2"}, Words{"--port", "2", "--config=" + path, "from/line"}}) {
+  for (const Words& arguments :
+       {Words{"from/line", "--config", path, "--port=2"}, Words{"--port", "2", "--config=" + path, "from/line"}}) {
     CLI::App app;
     Flags flags;
     add(app, flags);
@@ -79,7 +81,8 @@ TEST(ConfigFile, LetsTheCommandLineWin) {
 }
 
 TEST(ConfigFile, SaysWhatIsWrongAndWhere) {
-  EXPECT_NE(refusal("\nprot: 8000\n").find("serve.yaml line 2: no flag is named prot: did you mean port?"), std::string::npos)
+  EXPECT_NE(refusal("\nprot: 8000\n").find("serve.yaml line 2: no flag is named prot: did you mean port?"),
+            std::string::npos)
       << refusal("\nprot: 8000\n");
   EXPECT_NE(refusal("port: 1\nport: 2\n").find("line 2: port is given twice"), std::string::npos);
   EXPECT_NE(refusal("enable-prefix: true\nenable_prefix: false\n").find("given twice"), std::string::npos);

@@ -1,6 +1,6 @@
 #pragma once
-// A server of one thread that answers by plan, on a free port of 127.0.0.1: what its handler says, then the end. No answer
-// begins before `hold` requests have come.
+// A server of one thread that answers by plan, on a free port of 127.0.0.1: what its handler says, then the end. No
+// answer begins before `hold` requests have come.
 
 #include <boost/asio.hpp>
 
@@ -18,7 +18,7 @@ namespace trireme {
 
 class FakeSseServer {
  public:
-  using Parts = std::vector<std::string>;                       // each written by itself
+  using Parts = std::vector<std::string>;                            // each written by itself
   using Handler = std::function<Parts(const std::string& request)>;  // head and body
 
   explicit FakeSseServer(Handler handler, size_t hold = 0) : handler_(std::move(handler)), hold_(hold) {
@@ -60,19 +60,20 @@ class FakeSseServer {
   }
 
   void read(const Held& connection) {
-    connection->socket.async_read_some(boost::asio::buffer(connection->buffer), [this, connection](auto error, size_t count) {
-      if (error) return;
-      connection->request.append(connection->buffer.data(), count);
-      if (!is_complete(connection->request)) return read(connection);
-      {
-        const std::lock_guard lock(mutex_);
-        requests_.push_back(connection->request);
-      }
-      connection->parts = handler_(connection->request);
-      held_.push_back(connection);
-      if (requests_.size() < hold_) return;
-      for (const Held& ready : std::exchange(held_, {})) write(ready);
-    });
+    connection->socket.async_read_some(boost::asio::buffer(connection->buffer),
+                                       [this, connection](auto error, size_t count) {
+                                         if (error) return;
+                                         connection->request.append(connection->buffer.data(), count);
+                                         if (!is_complete(connection->request)) return read(connection);
+                                         {
+                                           const std::lock_guard lock(mutex_);
+                                           requests_.push_back(connection->request);
+                                         }
+                                         connection->parts = handler_(connection->request);
+                                         held_.push_back(connection);
+                                         if (requests_.size() < hold_) return;
+                                         for (const Held& ready : std::exchange(held_, {})) write(ready);
+                                       });
   }
 
   static bool is_complete(const std::string& text) {

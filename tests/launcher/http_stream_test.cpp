@@ -22,8 +22,10 @@ std::string body_of(const std::string& bytes, size_t cut, bool close = false) {
 TEST(HttpResponseReader, ReadsEveryKindOfBodyHoweverItIsCut) {
   for (size_t cut : {1, 2, 3, 7, 1000}) {
     EXPECT_EQ(body_of("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", cut), "200 hello");
-    EXPECT_EQ(body_of("HTTP/1.1 404 Not\r\ntransfer-encoding:  Chunked \r\n\r\n3;x=y\r\nhel\r\n2\r\nlo\r\n0\r\nT: x\r\n\r\n", cut),
-              "404 hello");
+    EXPECT_EQ(
+        body_of("HTTP/1.1 404 Not\r\ntransfer-encoding:  Chunked \r\n\r\n3;x=y\r\nhel\r\n2\r\nlo\r\n0\r\nT: x\r\n\r\n",
+                cut),
+        "404 hello");
     EXPECT_EQ(body_of("HTTP/1.0 200 OK\r\n\r\nhello", cut, true), "200 hello");
     EXPECT_EQ(body_of("HTTP/1.1 204 None\r\n\r\n", cut), "204 ");
     EXPECT_EQ(body_of("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", cut), "200 ");

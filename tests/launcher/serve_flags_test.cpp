@@ -39,13 +39,47 @@ TEST(ServeFlags, HasSafeDefaults) {
 }
 
 TEST(ServeFlags, ReadsVllmsNames) {
-  const ServeCommand command = serve(
-      {"--host", "0.0.0.0", "--port", "9000", "-tp", "2", "--served_model_name", "a", "b", "--max-model-len", "4k",
-       "--chat-template", "t.jinja", "--response-role", "bot", "--ssl-keyfile", "k", "--ssl-certfile", "c",
-       "--allowed-origins", "[\"https://a\", \"https://b\"]", "--allow-credentials", "--root-path", "/x/",
-       "--enable-request-id-headers", "--max-num-queued-reqs", "5", "--shutdown-timeout", "2.5", "--generation-config",
-       "vllm", "--override-generation-config", "{\"temperature\": 0}", "--log-format", "json", "--enable-log-requests",
-       "--disable-uvicorn-access-log", "--disable-log-stats", "--metrics-compat", "none", "--enable-force-include-usage"});
+  const ServeCommand command = serve({"--host",
+                                      "0.0.0.0",
+                                      "--port",
+                                      "9000",
+                                      "-tp",
+                                      "2",
+                                      "--served_model_name",
+                                      "a",
+                                      "b",
+                                      "--max-model-len",
+                                      "4k",
+                                      "--chat-template",
+                                      "t.jinja",
+                                      "--response-role",
+                                      "bot",
+                                      "--ssl-keyfile",
+                                      "k",
+                                      "--ssl-certfile",
+                                      "c",
+                                      "--allowed-origins",
+                                      "[\"https://a\", \"https://b\"]",
+                                      "--allow-credentials",
+                                      "--root-path",
+                                      "/x/",
+                                      "--enable-request-id-headers",
+                                      "--max-num-queued-reqs",
+                                      "5",
+                                      "--shutdown-timeout",
+                                      "2.5",
+                                      "--generation-config",
+                                      "vllm",
+                                      "--override-generation-config",
+                                      "{\"temperature\": 0}",
+                                      "--log-format",
+                                      "json",
+                                      "--enable-log-requests",
+                                      "--disable-uvicorn-access-log",
+                                      "--disable-log-stats",
+                                      "--metrics-compat",
+                                      "none",
+                                      "--enable-force-include-usage"});
   EXPECT_EQ(command.http.host, "0.0.0.0");
   EXPECT_EQ(command.run.engine.tp, 2);
   EXPECT_EQ(command.run.engine.max_model_len, 4000);
@@ -76,7 +110,8 @@ TEST(ServeFlags, TakesKeysFromFileEnvironmentAndFlag) {
 
 TEST(ServeFlags, WarnsOfWhatDoesNothingAndRefusesWhatCannotWork) {
   EXPECT_EQ(serve({"--trust-remote-code", "--swap-space", "4"}).warnings.size(), 2u);
-  EXPECT_TRUE(serve({"--dtype", "auto", "-dp", "1", "--kv-cache-dtype", "auto", "--enable-chunked-prefill"}).warnings.empty());
+  EXPECT_TRUE(
+      serve({"--dtype", "auto", "-dp", "1", "--kv-cache-dtype", "auto", "--enable-chunked-prefill"}).warnings.empty());
   EXPECT_NE(refusal({"--dtype", "float16"}).find("--dtype float16 is not supported: "), std::string::npos);
   EXPECT_NE(refusal({"--middleware", "a.b", "c.d"}).find("--middleware a.b c.d"), std::string::npos);
   EXPECT_NE(refusal({"-dp=2"}), "accepted");
