@@ -188,7 +188,7 @@ void ServeJob::accept(Submission submission, TimePoint now) {
                                        std::vector<size_t>(size_t(choices), 0),
                                        std::vector<TimePoint>(size_t(choices))});
     if (options_.metrics)
-      options_.metrics->on_admitted(choices, request.sampling.max_new_tokens, int64_t(request.prompt.size()));
+      options_.metrics->on_admitted(choices, request.sampling.max_new_tokens);
     if (options_.on_admitted) options_.on_admitted(request);
     ledger_.admit(std::move(request), now);
   }

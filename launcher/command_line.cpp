@@ -22,6 +22,7 @@ constexpr const char* kExamples =
     "  trireme generate org/name --prompts questions.jsonl --output-format json > answers.jsonl\n"
     "  trireme inspect model.gguf -tp 2 -pp 2\n"
     "  trireme bench throughput configs/models/llama-3.1-8b.json --num-prompts 256\n"
+    "  trireme serve org/name -tp 2 --port 8000\n"
     "  trireme bench serve --num-prompts 200 --request-rate 10 --max-concurrency 64\n"
     "  mpirun -n 4 trireme generate model.gguf \"Once\" -tp 2 -pp 2";
 
@@ -270,6 +271,7 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   GenerateFlags generate;
   BenchFlags latency, throughput;
   CLI::App* generate_sub = add_generate(app, generate);
+  app.add_subcommand("serve", "Serve a model over HTTP, as OpenAI's API has it");  // parse_serve() parses it
   CLI::App* bench = app.add_subcommand("bench", "Measure an engine, or a running server");
   bench->require_subcommand(1);
   CLI::App* latency_sub = bench->add_subcommand("latency", "Time of one batch from submission to its last token");

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "gateway/tool_calls.h"
 #include "launcher/config_file.h"
 #include "launcher/run_flags.h"
 
@@ -25,7 +26,7 @@ struct Foreign {  // one flag of the table, as given
 struct ServeFlags {
   RunFlags run;
   ServeCommand command;
-  std::string override_generation_config, log_format = "text", metrics_compat = "vllm", api_key_file, config;
+  std::string override_generation_config, log_format = "text", metrics_compat = "vllm", config;
   std::vector<std::string> origins, methods, headers;
   bool disable_access_log = false, disable_log_stats = false, disable_log_requests = false;
   std::vector<std::unique_ptr<Foreign>> foreign;  // CLI11 keeps their addresses
@@ -38,10 +39,13 @@ void add_http(CLI::App& app, ServeFlags& flags) {
   add("--port", http.port, "Port")->capture_default_str();
   add("--uds", http.uds, "Unix socket to listen on, instead");
   add("--api-key", flags.command.api_keys, "Keys of which clients need one; better: --api-key-file, TRIREME_API_KEY");
-  add("--api-key-file", flags.api_key_file, "File with one key a line");
+  add("--api-key-file", flags.command.api_key_file, "File with one key a line, read again on SIGHUP");
   add("--metrics-key", flags.command.metrics_key, "Key that /metrics needs (default: none)");
   add("--ssl-keyfile", http.ssl_keyfile, "TLS: private key, PEM");
   add("--ssl-certfile", http.ssl_certfile, "TLS: certificate chain, PEM");
+  add("--ssl-ca-certs", http.ssl_ca_certs, "TLS: whom client certificates must be signed by, PEM");
+  add("--ssl-cert-reqs", http.ssl_cert_reqs, "TLS: client certificate 0 not asked for, 1 optional, 2 required")
+      ->capture_default_str();
   add("--allowed-origins", flags.origins, "CORS: origins, words or a JSON list (default: none)");
   add("--allowed-methods", flags.methods, "CORS: methods (default: all)");
   add("--allowed-headers", flags.headers, "CORS: headers (default: all)");
@@ -49,8 +53,6 @@ void add_http(CLI::App& app, ServeFlags& flags) {
   add("--root-path", http.root_path, "Path that a proxy leaves before every request's");
   app.add_flag("--enable-request-id-headers", http.request_id_headers, "Answers carry X-Request-Id")->group("HTTP");
   add("--max-queue,--max-num-queued-reqs", flags.command.max_queue, "Most requests not finished; beyond: 429")
-      ->capture_default_str();
-  add("--shutdown-timeout", flags.command.shutdown_timeout, "Seconds that open requests have after SIGTERM")
       ->capture_default_str();
 }
 
@@ -67,6 +69,10 @@ void add_answers(CLI::App& app, ServeFlags& flags) {
       "Sampling defaults: auto (the model's), vllm (none), or a folder with generation_config.json")
       ->capture_default_str();
   add("--override-generation-config", flags.override_generation_config, "JSON object of sampling defaults");
+  add("--tool-call-parser", command.tool_call_parser,
+      "How the model writes tool calls: auto (by its chat template), hermes, llama3_json, mistral, none")
+      ->capture_default_str();
+  app.add_flag("--enable-auto-tool-choice")->description("Tool calls are parsed (they are)")->group("Answers");
   app.add_flag("--enable-force-include-usage", command.force_include_usage, "Every stream ends with its usage")
       ->group("Answers");
   app.add_flag("--enable-prompt-tokens-details,!--no-enable-prompt-tokens-details", command.prompt_tokens_details,
@@ -134,16 +140,17 @@ std::vector<std::string> word_list(std::vector<std::string> words) {
   return words;
 }
 
-void add_key_file(const std::string& path, std::vector<std::string>& keys) {
+// The server reads it, and reads it again; a mistake is told before anything starts.
+void check_key_file(const std::string& path) {
   if (path.empty()) return;
   std::ifstream file(path);
   if (!file) throw ConfigError("--api-key-file " + path + " cannot be read");
-  const size_t before = keys.size();
+  std::vector<std::string> keys;
   for (std::string line; std::getline(file, line);) {
     const size_t begin = line.find_first_not_of(" \t\r"), end = line.find_last_not_of(" \t\r");
     if (begin != std::string::npos && line[begin] != '#') keys.push_back(line.substr(begin, end - begin + 1));
   }
-  if (keys.size() == before) throw ConfigError("--api-key-file " + path + " holds no key: one a line");
+  if (keys.empty()) throw ConfigError("--api-key-file " + path + " holds no key: one a line");
 }
 
 void resolve_http(const ServeFlags& flags, const CLI::App& app, ServeCommand& command) {
@@ -154,6 +161,8 @@ void resolve_http(const ServeFlags& flags, const CLI::App& app, ServeCommand& co
     throw ConfigError("--uds takes the place of --host and --port: leave those out");
   if (http.ssl_keyfile.empty() != http.ssl_certfile.empty())
     throw ConfigError("TLS needs both --ssl-keyfile and --ssl-certfile");
+  if (http.ssl_cert_reqs < 0 || http.ssl_cert_reqs > 2)
+    throw ConfigError("--ssl-cert-reqs must be 0, 1 or 2, got " + std::to_string(http.ssl_cert_reqs));
   if (!http.root_path.empty() && http.root_path[0] != '/')
     throw ConfigError("--root-path must begin with /, got " + http.root_path);
   while (!http.root_path.empty() && http.root_path.back() == '/') http.root_path.pop_back();
@@ -166,7 +175,7 @@ void resolve_http(const ServeFlags& flags, const CLI::App& app, ServeCommand& co
   if (!command.api_keys.empty())
     command.warnings.push_back(
         "--api-key can be read by every user of this host: use --api-key-file or TRIREME_API_KEY");
-  add_key_file(flags.api_key_file, command.api_keys);
+  check_key_file(command.api_key_file);
   for (const char* name : {"TRIREME_API_KEY", "VLLM_API_KEY"})
     if (const char* key = std::getenv(name); key && *key) command.api_keys.push_back(key);
   for (const std::string& key : command.api_keys)
@@ -176,8 +185,8 @@ void resolve_http(const ServeFlags& flags, const CLI::App& app, ServeCommand& co
 void resolve_answers(const ServeFlags& flags, ServeCommand& command) {
   if (command.max_queue < 1)
     throw ConfigError("--max-queue must be at least 1, got " + std::to_string(command.max_queue));
-  if (!(command.shutdown_timeout >= 0))
-    throw ConfigError("--shutdown-timeout must be 0 or more, got " + std::to_string(command.shutdown_timeout));
+  command.shutdown_timeout = flags.run.restart.shutdown_s;
+  tool_format(command.tool_call_parser, "");  // throws for an unknown one
   if (command.served_model_names.empty()) command.served_model_names = {command.run.engine.model};
   if (!flags.override_generation_config.empty()) {
     boost::system::error_code error;

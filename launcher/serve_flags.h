@@ -18,6 +18,8 @@ struct HttpSettings {
   int port = 8000;
   std::string uds;                           // Unix socket, instead of host and port
   std::string ssl_keyfile, ssl_certfile;     // both or none
+  std::string ssl_ca_certs;  // of client certificates
+  int ssl_cert_reqs = 0;     // client certificates: 0 not asked for, 1 optional, 2 required
   std::vector<std::string> allowed_origins;  // empty: no CORS headers
   std::vector<std::string> allowed_methods = {"*"}, allowed_headers = {"*"};
   bool allow_credentials = false;
@@ -28,7 +30,8 @@ struct HttpSettings {
 struct ServeCommand {
   RunOptions run;
   HttpSettings http;
-  std::vector<std::string> api_keys;            // of flag, file and environment; empty: none needed
+  std::vector<std::string> api_keys;  // of flag and environment
+  std::string api_key_file;           // one a line, read again on SIGHUP; neither: no key is needed
   std::string metrics_key;                      // empty: /metrics is open
   std::vector<std::string> served_model_names;  // the first is the one answers carry
   std::string chat_template;                    // file; empty: the model's
@@ -36,6 +39,7 @@ struct ServeCommand {
   std::string response_role = "assistant";
   std::string generation_config = "auto";  // auto: the model's; vllm: none; else a folder with generation_config.json
   json::object override_generation_config;
+  std::string tool_call_parser = "auto";  // gateway/tool_calls.h
   int max_queue = 10000;         // requests accepted and not finished; beyond: 429
   double shutdown_timeout = 30;  // seconds for open requests after SIGTERM
   bool log_requests = false, access_log = true, log_stats = true;
