@@ -46,6 +46,8 @@ class FrontLoop {
   FrontLoop(const StartAttempt& start, FrontJob& job, const FrontLoopOptions& options)
       : start_(start), job_(job), options_(options), supervisor_(options.supervision), gate_(supervisor_) {}
 
+  ~FrontLoop() { job_.release_port(); }
+
   int run() {
     if (options_.devices) memory_before_ = options_.devices->used_bytes();
     attempt_ = start_(supervisor_.attempt());
@@ -60,7 +62,6 @@ class FrontLoop {
       if (!result_ && attempt_) look_at_host();
       if (!result_ && attempt_) look_at_job();
     }
-    job_.release_port();
     return *result_;
   }
 
@@ -83,13 +84,13 @@ class FrontLoop {
   void on(EngineFacts& facts) {
     supervisor_.on_ready();
     ready_since_ = now();
-    if (pending_signal() && !draining_) return;
+    if (leaving()) return;
     gate_.open(attempt_->client());
     job_.start(facts, gate_, now());
     gate_.settle();
   }
   void on(std::vector<EngineEvent>& events) {
-    if (pending_signal() && !draining_) return;
+    if (leaving()) return;
     job_.on_events(events, now());
     gate_.note(events);
   }
@@ -99,7 +100,7 @@ class FrontLoop {
   }
   void on(EngineStopped&) {
     if (!attempt_->host().wait_for_end(std::chrono::seconds(5))) attempt_->host().kill();
-    if (const int signal = pending_signal(); signal && !draining_) return finish(128 + signal);
+    if (leaving()) return finish(128 + pending_signal());
     if (!job_.done()) return lose(fault_of("the engine stopped before the work was done"), RestartCause::mpirun);
     job_.finish(now());
     finish(job_.exit_code());
@@ -141,7 +142,7 @@ class FrontLoop {
     attempt_->host().kill();
     const std::vector<std::string> tail = attempt_->host().output_tail();
     gate_.close();
-    if (const int signal = pending_signal(); signal && !draining_) return finish(128 + signal);  // ranks told to go
+    if (leaving()) return finish(128 + pending_signal());  // ranks told to go
     const bool work_done = supervisor_.ready() && job_.done();
     const bool was_ready = supervisor_.ready();
     const uint32_t attempt = supervisor_.attempt();
@@ -218,12 +219,22 @@ class FrontLoop {
     device_deadline_ = next_start_ + kDevicePatience;
   }
 
+  // A signal ends the work. A job that drains is asked at once: until it has answered no event may be dropped.
+  bool leaving() {
+    if (!pending_signal() || draining_) return false;
+    if (!std::exchange(asked_to_drain_, true) && job_.drain()) {
+      draining_ = true;
+      drain_deadline_ = now() + options_.shutdown_timeout;
+    }
+    return !draining_;
+  }
+
   void look_at_signals() {
     if (take_report_request()) report_live();
     const int signal = pending_signal();
     if (!signal || result_) return;
     if (signals_received() > 1) return end_now(signal);
-    if (draining_) {
+    if (!leaving()) {
       if (now() >= drain_deadline_) return end_now(signal);
       if (job_.done() && !supervisor_.ready()) {  // its clients left while there was no engine
         end_now(signal);
@@ -232,11 +243,6 @@ class FrontLoop {
       return;
     }
     if (stopping_) return;
-    if (job_.drain()) {
-      draining_ = true;
-      drain_deadline_ = now() + options_.shutdown_timeout;
-      return;
-    }
     if (!supervisor_.ready()) return end_now(signal);  // nothing to drain
     job_.cancel();
     attempt_->client().shutdown(false);
@@ -302,6 +308,7 @@ class FrontLoop {
   TimePoint ready_since_, next_start_, device_deadline_;
   std::vector<int64_t> memory_before_;  // of the GPUs, before the first attempt
   bool stopping_ = false;               // the engine was told to
+  bool asked_to_drain_ = false;
   bool draining_ = false;               // the job finishes what it has accepted
   TimePoint stop_deadline_, drain_deadline_;
   std::optional<int> result_;

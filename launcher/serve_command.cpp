@@ -76,6 +76,7 @@ class ServeRun final : public FrontJob {
   }
   // What is still open learns why before its connection goes.
   ~ServeRun() override {
+    job_.release_port();
     job_.cancel();
     server_.drain(kLastWords);
     server_.close();

@@ -118,7 +118,7 @@ struct ServeHarness {
     job->start(facts, *port, now);
   }
   void lose_engine() {
-    job->on_engine_lost({});
+    job->on_engine_lost({}, TimePoint{});
     port.reset();
   }
 
