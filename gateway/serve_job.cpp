@@ -63,7 +63,10 @@ ServeStatus ServeJob::status() const {
 
 std::shared_ptr<const EngineFacts> ServeJob::facts() const {
   std::lock_guard lock(mutex_);
-  if (!facts_) throw unavailable(503, "the model is still loading: try again in some seconds", kRetrySeconds);
+  if (!facts_) {
+    const std::string percent = std::to_string(int(status_.progress * 100));
+    throw unavailable(503, "the model is still loading (" + percent + "%): try again in some seconds", kRetrySeconds);
+  }
   return facts_;
 }
 

@@ -31,6 +31,7 @@ def check_start(server):
     status, body = server.get("/health/ready")
     check(status == 503 and body["status"] in ("starting", "loading"), f"ready while loading: {status} {body}")
     check(server.get("/health/live")[0] == 200 and server.get("/health")[0] == 200, "health while loading")
+    check(server.get("/v1/models")[0] == 503, "models while loading")
     status, body = server.post("/v1/completions", {"prompt": "hello"})
     check(status == 503 and "loading" in body["error"]["message"], f"a completion while loading: {status} {body}")
     server.wait_ready()
@@ -146,6 +147,15 @@ def check_drain(server):
     check(server.process.wait(timeout=20) == 0, f"exit code {server.process.returncode}: {server.errors()[-2000:]}")
 
 
+def check_poison(trireme):
+    """A request that kills the engine fails with a code of its own; the next one is answered."""
+    with Server(trireme, _MODEL, ["-tp", "2"], {"TRIREME_FAULT": "0:request1:kill"}) as server:
+        server.wait_ready()
+        status, body = server.post("/v1/completions", {"prompt": "a", "max_tokens": 3})
+        check(status == 500 and body["error"]["code"] == "request_poisoned", f"{status} {body}")
+        check(server.post("/v1/completions", {"prompt": "a", "max_tokens": 3})[0] == 200, "the next request")
+
+
 def check_refusals(trireme):
     def refused(arguments, code, words):
         done = subprocess.run([trireme, "serve", *arguments], capture_output=True, text=True, timeout=20, check=False)
@@ -187,6 +197,8 @@ def main():
             passed(name)
     check_keys(trireme)
     passed("keys, reload, second signal")
+    check_poison(trireme)
+    passed("poison")
     passed(f"outer mpirun, exit code {check_outer_mpirun(trireme)}")
     left, deadline = cli.temporary_files() - before, time.monotonic() + 10
     while left and time.monotonic() < deadline:

@@ -10,14 +10,6 @@ namespace {
 
 constexpr std::string_view kPrefix = "/v1/models/";
 
-json::value context_length(const Api& api) {  // of the engine; before it is ready the checkpoint's
-  try {
-    return api.job.facts()->max_model_len;
-  } catch (const ApiError&) {
-    return api.assets.checkpoint.config.longest_context();
-  }
-}
-
 json::object model_json(const Api& api, const std::string& name) {
   return {{"id", name},
           {"object", "model"},
@@ -25,7 +17,7 @@ json::object model_json(const Api& api, const std::string& name) {
           {"owned_by", "trireme"},
           {"root", api.assets.checkpoint.name},
           {"parent", nullptr},
-          {"max_model_len", context_length(api)},
+          {"max_model_len", api.job.facts()->max_model_len},
           {"permission", json::array{}}};
 }
 
