@@ -1,6 +1,7 @@
 #pragma once
 // Between a job and the engine: the job submits as if nothing had happened; while suspects are on trial (supervisor.h)
-// the gate holds back everything else, and lets it through when the trial is over. One thread (the front's), but for wake().
+// the gate holds back everything else, and lets it through when the trial is over. One thread (the front's), except for
+// wake().
 // Held requests are bounded by what the job accepts.
 
 #include <map>

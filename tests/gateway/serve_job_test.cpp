@@ -172,5 +172,78 @@ TEST(ServeJob, PassesTheEnginesRefusalsOn) {
   EXPECT_EQ(stream->events().back().at("error").at("code"), 500);
 }
 
+// The value of a series without labels of its own.
+double series(const ServeMetrics& metrics, const std::string& name) {
+  const std::string text = metrics.exposition();
+  const size_t at = text.find("\n" + name + "{");
+  CHECK(at != std::string::npos) << name;
+  const size_t end = text.find('\n', at + 1);
+  return std::stod(text.substr(text.rfind(' ', end) + 1));
+}
+
+TEST(ServeJob, CountsWhatClientsGotOnceOverAttempts) {
+  ServeMetrics metrics({.model_name = "letters"});
+  ServeHarness harness({.metrics = &metrics});
+  harness.start();
+  EXPECT_EQ(series(metrics, "trireme_ready"), 1);
+  harness.post("/v1/completions", kStream);
+  harness.now += std::chrono::seconds(1);
+  harness.job->on_started({1}, harness.now);
+  harness.now += std::chrono::seconds(2);
+  harness.text(1, "abc");
+  harness.lose_engine();
+  EXPECT_EQ(series(metrics, "trireme_ready"), 0);
+  RestartCounters counters;
+  counters.of(RestartCause::rank_died) = 1;
+  harness.job->on_restart_counters(counters);
+  harness.job->on_restart_counters(counters);
+  harness.start();
+  harness.job->on_started({1}, harness.now + std::chrono::seconds(1));
+  harness.now += std::chrono::seconds(3);
+  harness.text(1, "d");
+  harness.token(1, 0);
+  EXPECT_EQ(series(metrics, "trireme_requests_admitted_total"), 1);
+  EXPECT_EQ(series(metrics, "trireme_generation_tokens_total"), 5);
+  EXPECT_EQ(series(metrics, "trireme_prompt_tokens_total"), 2);
+  EXPECT_EQ(series(metrics, "trireme_time_to_first_token_seconds_sum"), 3);
+  EXPECT_EQ(series(metrics, "trireme_inter_token_latency_seconds_count"), 4);
+  EXPECT_EQ(series(metrics, "trireme_inter_token_latency_seconds_sum"), 3);
+  EXPECT_EQ(series(metrics, "trireme_request_queue_time_seconds_sum"), 1);
+  EXPECT_EQ(series(metrics, "trireme_request_prefill_time_seconds_sum"), 2);
+  EXPECT_EQ(series(metrics, "trireme_e2e_request_latency_seconds_sum"), 6);
+  EXPECT_EQ(series(metrics, "trireme_engine_restarts_total"), 1);
+}
+
+TEST(ServeJob, APoisonedRequestFailsWithItsOwnCode) {
+  ServeHarness harness;
+  harness.start();
+  const auto exchange = harness.post("/v1/completions", R"({"prompt": "hi"})");
+  harness.lose_engine();
+  harness.job->on_request_poisoned(1, "twice", harness.now);
+  EXPECT_EQ(exchange->status, 500);
+  EXPECT_EQ(exchange->json().at("error").at("code"), "request_poisoned");
+  harness.start();
+  EXPECT_TRUE(harness.port->open.empty());
+}
+
+TEST(ServeJob, UsesNoPortThatWasReleased) {
+  ServeHarness harness;
+  harness.start();
+  const auto exchange = harness.post("/v1/completions", R"({"prompt": "hi"})");
+  harness.job->release_port();
+  harness.port.reset();
+  harness.job->cancel();
+  EXPECT_EQ(exchange->status, 503);
+}
+
+TEST(ServeJob, TellsHowFarTheModelIs) {
+  ServeHarness harness;
+  harness.job->set_loading(0.375);
+  const auto models = harness.call("GET", "/v1/models");
+  EXPECT_EQ(models->status, 503);
+  EXPECT_NE(models->error().find("(37%)"), std::string::npos) << models->body;
+  EXPECT_EQ(harness.call("GET", "/health/ready")->json().at("progress"), 0.375);
+}
+
 }  // namespace
 }  // namespace trireme
