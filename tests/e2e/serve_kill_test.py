@@ -77,7 +77,7 @@ def run(server, dice=None):
 
 def main():
     trireme = os.path.abspath(sys.argv[1])
-    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 40 if os.environ.get("TRIREME_LONG_TESTS") == "1" else 3
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 40 if os.environ.get("TRIREME_LONG_TESTS") == "1" else 6
     seed, errors, deaths = int(os.environ.get("TRIREME_TEST_SEED", "1")), [], 0
     with Server(trireme, _MODEL, ["-tp", "2", "-pp", "2", "--max-num-seqs", "128", "--disable-access-log"]) as server:
         server.wait_ready()
