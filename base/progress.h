@@ -17,6 +17,7 @@ struct RankProgress {
   std::atomic<int64_t> step{-1};
   std::atomic<uint64_t> counter{0};                  // moves while the rank moves: ops, bytes read, peers joined
   std::atomic<const char*> operation{"starting"};    // a string literal: the last op begun
+  std::atomic<uint32_t> loaded{0};                   // of its weights, per mille; an estimate
 
   std::atomic<const volatile uint64_t*> device_counter{nullptr};  // counted by the device itself; null: none
 

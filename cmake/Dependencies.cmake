@@ -13,6 +13,26 @@ target_compile_definitions(trireme_boost INTERFACE BOOST_ALL_NO_LIB BOOST_JSON_N
 find_library(PCRE2_LIBRARY pcre2-8)
 find_path(PCRE2_INCLUDE pcre2.h)
 
+# yaml-cpp reads serve's --config; without it that flag is refused.
+find_package(yaml-cpp QUIET)
+set(TRIREME_WITH_YAML 0)
+add_library(trireme_yaml INTERFACE)
+if(yaml-cpp_FOUND)
+  set(TRIREME_WITH_YAML 1)
+  target_link_libraries(trireme_yaml INTERFACE yaml-cpp)
+endif()
+target_compile_definitions(trireme_yaml INTERFACE TRIREME_WITH_YAML=${TRIREME_WITH_YAML})
+
+# OpenSSL serves TLS; without it --ssl-* flags are refused.
+find_package(OpenSSL)
+set(TRIREME_WITH_TLS 0)
+add_library(trireme_tls INTERFACE)
+if(OPENSSL_FOUND)
+  set(TRIREME_WITH_TLS 1)
+  target_link_libraries(trireme_tls INTERFACE OpenSSL::SSL)
+endif()
+target_compile_definitions(trireme_tls INTERFACE TRIREME_WITH_TLS=${TRIREME_WITH_TLS})
+
 set(TRIREME_WITH_CUDA 0)
 if(TRIREME_CUDA)
   include(CheckLanguage)

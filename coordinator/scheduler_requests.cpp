@@ -117,12 +117,12 @@ SequencePtr Scheduler::make_sequence(const std::shared_ptr<const Request>& reque
 void Scheduler::accept_choice(AcceptedRequest& accepted, const SequencePtr& sequence, bool finished_before) {
   if (finished_before) return;
   const bool is_first = accepted.choices.empty();
+  if (is_first && sequence->request->sampling.prompt_logprobs >= 0) sequence->score_next = 1;
   if (const FinishReason reason = sequence->finish_reason(); reason != FinishReason::none) {
     return emit_end(*sequence, reason);  // its last id was emitted, its end was not
   }
   accepted.choices.push_back(sequence);
   ++accepted.unfinished;
-  if (is_first && sequence->request->sampling.prompt_logprobs >= 0) sequence->score_next = 1;
   if (is_first || !sequence->request->emitted.empty()) return queue(sequence);
   sequence->state = SequenceState::awaiting_fork;
   accepted.choices.front()->forks.push_back(sequence);

@@ -150,6 +150,11 @@ void Scheduler::apply_score(const PlannedOutput& output, const OutputResult& res
   }
   scores.tokens.push_back({result.tokens[0].id, result.tokens[0].logprob});
   scores.top.push_back(top_scores(result));
+  if (!sequence.only_scores() || output.position + 1 < sequence.prompt_length()) return;
+  flush_scores(scores);
+  emit_end(sequence, FinishReason::length);
+  end(output.sequence);
+  forget_if_done(id);
 }
 
 void Scheduler::flush_scores(PromptLogprobsEvent& scores) {

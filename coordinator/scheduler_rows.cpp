@@ -73,12 +73,12 @@ void Scheduler::open(Draft& draft, const SequencePtr& sequence, const CachedPref
 // Tokens of the sequence's next row from `start` that the draft has room for; 0: none. The last chunk brings one
 // draw for the sequence and each of its forks; positions to score bring one output each.
 int32_t Scheduler::fit_chunk(const Sequence& sequence, int32_t start, const Draft& draft) const {
-  const int32_t total = int32_t(sequence.tokens.size());
+  const int32_t total = sequence.prefill_length();
   const int32_t unscored = std::max(start, sequence.score_next - 1);  // the first position with a score to give
   const auto scores = [&](int32_t count) {
     return std::max(0, std::min(start + count, sequence.prompt_length() - 1) - unscored);
   };
-  const int32_t draws = 1 + int32_t(sequence.forks.size());
+  const int32_t draws = sequence.only_scores() ? 0 : 1 + int32_t(sequence.forks.size());
   int32_t count = std::min({total - start, max_chunk_, draft.tokens_left});
   if (start + count == total && scores(count) + draws > draft.outputs_left) --count;
   if (scores(count) > draft.outputs_left) count = unscored + draft.outputs_left - start;
@@ -103,7 +103,7 @@ void Scheduler::add_decode_row(Draft& draft, const SequencePtr& sequence) {
 
 void Scheduler::add_chunk(Draft& draft, const SequencePtr& sequence, int32_t count) {
   const int32_t start = sequence->computed, end = start + count;
-  const bool last = end == int32_t(sequence->tokens.size());
+  const bool last = end == sequence->prefill_length();
   const int32_t row = int32_t(draft.plan.rows.size());
   const int32_t ids_begin = int32_t(draft.plan.row_ids.size());
   blocks_.extend(*sequence, end, draft.plan);
@@ -120,6 +120,10 @@ void Scheduler::add_chunk(Draft& draft, const SequencePtr& sequence, int32_t cou
 
   add_scores(draft, sequence, start, count);
   if (!last) return;
+  if (sequence->only_scores()) {
+    sequence->drew = true;  // its prefill is over; the end comes with its last score
+    return;
+  }
   int32_t offset = count - 1;
   if (fault_ == PlantedFault::last_chunk_off_by_one && offset > 0) --offset;
   add_draw(draft, sequence, row, offset);

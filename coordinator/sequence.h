@@ -66,6 +66,9 @@ struct Sequence {
   int32_t prompt_length() const { return int32_t(request->prompt.size()); }
   int32_t num_drawn() const { return int32_t(tokens.size()) - prompt_length(); }
   int32_t submitted_length() const { return int32_t(tokens.size()) + draws_in_flight; }
+  bool only_scores() const { return max_length == prompt_length(); }  // nothing is drawn behind the prompt
+  // Positions to compute before the first draw; what the prompt's last one gives nobody needs where nothing is drawn.
+  int32_t prefill_length() const { return int32_t(tokens.size()) - (only_scores() ? 1 : 0); }
   // Why the tokens known so far are all there will be; `none` while more may come.
   FinishReason finish_reason() const;
   bool needs_scores() const { return score_next < prompt_length(); }

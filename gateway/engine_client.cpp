@@ -6,7 +6,9 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <set>
 #include <thread>
+#include <utility>
 
 #include "base/check.h"
 #include "protocol/codec.h"
@@ -71,9 +73,11 @@ struct EngineClient::State {
   std::deque<ClientEvent> events;
   size_t queued_events = 0;
   std::string commands;  // frames for rank 0
-  std::vector<RequestId> suspects;
+  std::deque<std::vector<RequestId>> announced;  // of the newest plans, at most `plans_in_flight`
+  size_t plans_in_flight = 2;
+  std::vector<RequestId> started;  // not taken yet
   bool over = false;  // a fault or the clean end: nothing more is read
-  bool closing = false;
+  bool closing = false, woken = false;
 
   std::thread thread;
 };
@@ -127,7 +131,13 @@ void EngineClient::State::handle(Connection& connection, RankMessage&& message) 
     return;
   }
   if (auto* log = std::get_if<LogLine>(&message)) return push(RankLog{rank, std::move(*log)});
-  if (auto* facts = std::get_if<EngineFacts>(&message)) return push(std::move(*facts));
+  if (auto* facts = std::get_if<EngineFacts>(&message)) {
+    {
+      std::lock_guard lock(mutex);
+      plans_in_flight = size_t(std::clamp(facts->pp, 1, options.world)) + 1;
+    }
+    return push(std::move(*facts));
+  }
   if (auto* batch = std::get_if<EventBatch>(&message)) {
     {
       std::lock_guard lock(mutex);
@@ -138,7 +148,14 @@ void EngineClient::State::handle(Connection& connection, RankMessage&& message) 
   std::lock_guard lock(mutex);
   if (const auto* beat = std::get_if<Beat>(&message)) watch.on_beat(rank, *beat, now());
   if (std::holds_alternative<Stopped>(message)) watch.on_stopped(rank);
-  if (auto* announce = std::get_if<Announce>(&message)) suspects = std::move(announce->requests);
+  if (auto* announce = std::get_if<Announce>(&message)) {
+    std::ranges::sort(announce->requests);
+    for (RequestId request : announce->requests)
+      if (std::ranges::none_of(announced, [&](const auto& plan) { return std::ranges::binary_search(plan, request); }))
+        started.push_back(request);
+    announced.push_back(std::move(announce->requests));
+    if (announced.size() > plans_in_flight) announced.pop_front();
+  }
   if (auto* failure = std::get_if<Failure>(&message)) {
     failure->rank = rank;
     declare(watch.failed(*failure, now()));
@@ -255,7 +272,8 @@ const FrontEndpoint& EngineClient::endpoint() const { return state_->endpoint; }
 
 std::vector<ClientEvent> EngineClient::poll(std::chrono::milliseconds timeout) {
   std::unique_lock lock(state_->mutex);
-  state_->changed.wait_for(lock, timeout, [this] { return !state_->events.empty(); });
+  state_->changed.wait_for(lock, timeout, [this] { return state_->woken || !state_->events.empty(); });
+  state_->woken = false;
   std::vector<ClientEvent> events(std::make_move_iterator(state_->events.begin()),
                                   std::make_move_iterator(state_->events.end()));
   state_->events.clear();
@@ -275,6 +293,12 @@ void EngineClient::submit(Request request) { state_->command(SubmitCommand{std::
 void EngineClient::cancel(RequestId request, int32_t choice) { state_->command(CancelCommand{request, choice}); }
 void EngineClient::shutdown(bool drain) { state_->command(ShutdownCommand{drain}); }
 
+void EngineClient::wake() {
+  std::lock_guard lock(state_->mutex);
+  state_->woken = true;
+  state_->changed.notify_all();
+}
+
 std::vector<RankState> EngineClient::ranks() const {
   std::lock_guard lock(state_->mutex);
   return state_->watch.ranks();
@@ -285,9 +309,16 @@ bool EngineClient::output_outstanding() const {
   return !state_->events.empty();
 }
 
+std::vector<RequestId> EngineClient::take_started() {
+  std::lock_guard lock(state_->mutex);
+  return std::exchange(state_->started, {});
+}
+
 std::vector<RequestId> EngineClient::suspects() const {
   std::lock_guard lock(state_->mutex);
-  return state_->suspects;
+  std::set<RequestId> requests;
+  for (const std::vector<RequestId>& plan : state_->announced) requests.insert(plan.begin(), plan.end());
+  return {requests.begin(), requests.end()};
 }
 
 }  // namespace trireme

@@ -43,6 +43,7 @@ class RequestPort {
   virtual ~RequestPort() = default;
   virtual void submit(Request request) = 0;
   virtual void cancel(RequestId request, int32_t choice = -1) = 0;  // -1: every choice
+  virtual void wake() {}  // any thread: the loop that runs the job ticks at once
 };
 
 class EngineClient final : public RequestPort {
@@ -59,11 +60,15 @@ class EngineClient final : public RequestPort {
   // Any thread. Without a rank 0 (not connected yet, or gone) commands wait or are dropped.
   void submit(Request request) override;
   void cancel(RequestId request, int32_t choice = -1) override;
+  void wake() override;  // poll() returns, with or without events
   void shutdown(bool drain);
 
   std::vector<RankState> ranks() const;     // a copy, for reports and progress
   bool output_outstanding() const;          // undelivered events are waiting
-  std::vector<RequestId> suspects() const;  // requests of the last plan announced
+  // Requests of the plans that may be under way: the last pp + 1 announced. Ascending, each once.
+  std::vector<RequestId> suspects() const;
+  // Requests that plans have begun to name since the last call; one that paused may come again.
+  std::vector<RequestId> take_started();
 
  private:
   struct State;

@@ -3,38 +3,11 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
+#include <utility>
 
 #include "base/check.h"
 
 namespace trireme {
-namespace {
-
-void cut(ChoiceRecord& record, size_t tokens) {
-  if (record.ids.size() <= tokens) return;
-  record.ids.resize(tokens);
-  record.logprobs.resize(tokens);
-  record.ranks.resize(tokens);
-  record.top.resize(tokens);
-}
-
-// OpenAI's rule for best_of; nothing generated is the worst.
-double mean_logprob(const ChoiceRecord& record) {
-  return record.ids.empty() ? -std::numeric_limits<double>::infinity()
-                            : record.cumulative_logprob() / double(record.ids.size());
-}
-
-void keep_best(std::vector<FinishedChoice>& choices, size_t count) {
-  std::ranges::stable_sort(choices, std::greater{}, [](const auto& choice) { return mean_logprob(choice.record); });
-  choices.resize(std::min(count, choices.size()));
-}
-
-// What the first id of an output loses where decoders drop a leading space; behind a prompt it is there.
-std::string dropped_space(const Tokenizer& tokenizer, int32_t first) {
-  const std::string whole = tokenizer.token_bytes(first), alone = tokenizer.first_token_bytes(first);
-  return whole.size() > alone.size() && whole.ends_with(alone) ? whole.substr(0, whole.size() - alone.size()) : "";
-}
-
-}  // namespace
 
 GenerateJob::GenerateJob(std::vector<PromptLine> prompts, const ModelAssets& assets, GenerateOptions options,
                          OutputSink& sink)
@@ -47,12 +20,30 @@ size_t GenerateJob::max_in_flight() const { return 2 * size_t(std::max(facts_.nu
 void GenerateJob::start(const EngineFacts& facts, RequestPort& port, TimePoint now) {
   facts_ = facts;
   port_ = &port;
-  summary_.started = now;
+  if (summary_.started == TimePoint{}) summary_.started = now;
+  if (std::exchange(engine_lost_, false)) submit_again();
   submit_more(now);
 }
 
+void GenerateJob::on_engine_lost(const EngineFault&, TimePoint) { engine_lost_ = true; }
+
+void GenerateJob::submit_again() {
+  bool first = true;
+  for (const auto& [id, active] : active_) {
+    const RequestRecord& record = *ledger_.find(id);
+    if (record.cancelled) continue;
+    if (std::exchange(first, false) && options_.fault == RestartFault::replay_incomplete) continue;
+    Request request = Ledger::replay(record, options_.fault);
+    // The text may have ended what the engine had not.
+    if (options_.fault != RestartFault::ends_forgotten)
+      for (EmittedChoice& emitted : request.emitted)
+        emitted.finished = emitted.finished || active.texts[size_t(emitted.choice)].finished();
+    port_->submit(std::move(request));
+  }
+}
+
 void GenerateJob::submit_more(TimePoint now) {
-  while (!cancelled_ && next_submit_ < prompts_.size() && sequences_in_flight_ < max_in_flight() &&
+  while (!cancelled_ && !engine_lost_ && next_submit_ < prompts_.size() && sequences_in_flight_ < max_in_flight() &&
          next_submit_ < next_deliver_ + 8 * max_in_flight())
     submit(next_submit_++, now);
 }
@@ -83,7 +74,9 @@ void GenerateJob::submit(size_t index, TimePoint now) {
     Active active{index, refused.prompt, output, size_t(std::max(sampling.n, sampling.beam_width)), {}, {}};
     for (int i = 0; i < sampling.n; ++i)
       active.texts.emplace_back(assets_.tokenizer.get(),
-                                TextOptions{.stop = output.stop, .include_stop = output.include_stop});
+                                TextOptions{.stop = output.stop,
+                                            .include_stop = output.include_stop,
+                                            .skip_special = output.skip_special});
     active.echoes.resize(active.texts.size());
     if (output.echo)
       for (std::string& echo : active.echoes)

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "gateway/finished_prompt.h"
 #include "gateway/front_job.h"
 #include "gateway/ledger.h"
 #include "gateway/model_assets.h"
@@ -15,23 +16,6 @@
 #include "gateway/text_assembler.h"
 
 namespace trireme {
-
-struct FinishedChoice {
-  ChoiceRecord record;  // cut to the tokens that count
-  std::string text;     // behind the prompt's with echo
-  FinishReason finish = FinishReason::none;
-};
-
-struct FinishedPrompt {
-  size_t index = 0;
-  std::string prompt;  // as given; the rendered text of a chat
-  std::vector<int32_t> prompt_ids;
-  OutputOptions output;
-  std::vector<TokenScore> prompt_scores;            // of position 1.. of the prompt, if asked for
-  std::vector<std::vector<TokenScore>> prompt_top;  // likewise
-  std::vector<FinishedChoice> choices;              // beams and those of best_of: best first
-  std::string error;                                // not empty: this prompt failed, and why
-};
 
 class OutputSink {
  public:
@@ -54,6 +38,7 @@ struct GenerateOptions {
   bool chat = false;                       // a plain prompt is one user message
   json::object chat_template_kwargs = {};  // of every chat; a line's own win
   bool trust_special_tokens = false;       // in a chat's messages, too
+  RestartFault fault = RestartFault::none; // planted by tests
 };
 
 class GenerateJob final : public FrontJob {
@@ -62,6 +47,7 @@ class GenerateJob final : public FrontJob {
 
   void start(const EngineFacts& facts, RequestPort& port, TimePoint now) override;
   void on_events(const std::vector<EngineEvent>& events, TimePoint now) override;
+  void on_engine_lost(const EngineFault& fault, TimePoint now) override;
   void cancel() override;
   bool done() const override;
   int exit_code() const override { return summary_.failed > 0 ? 1 : 0; }
@@ -78,6 +64,7 @@ class GenerateJob final : public FrontJob {
     std::vector<std::string> echoes;   // by choice: what comes before its text
   };
 
+  void submit_again();  // to the next attempt: what an earlier one left unfinished
   void submit_more(TimePoint now);
   void submit(size_t index, TimePoint now);
   std::vector<int32_t> prompt_ids(const PromptLine& line, std::string& text) const;
@@ -100,7 +87,7 @@ class GenerateJob final : public FrontJob {
   std::map<RequestId, Active> active_;
   std::map<size_t, FinishedPrompt> waiting_;  // finished, but an earlier one is not
   size_t next_submit_ = 0, next_deliver_ = 0, sequences_in_flight_ = 0;
-  bool cancelled_ = false;
+  bool cancelled_ = false, engine_lost_ = false;
   GenerateSummary summary_;
 };
 

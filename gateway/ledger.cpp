@@ -92,12 +92,22 @@ const RequestRecord* Ledger::find(RequestId id) const {
 
 void Ledger::erase(RequestId id) { records_.erase(id); }
 
-Request Ledger::replay(const RequestRecord& record) {
+Request Ledger::replay(const RequestRecord& record, RestartFault fault) {
   Request request = record.request;
   request.emitted.clear();
-  if (record.has_prompt_scores()) request.sampling.prompt_logprobs = -1;
-  for (size_t i = 0; i < record.choices.size(); ++i)
-    request.emitted.push_back({int32_t(i), record.choices[i].finish != FinishReason::none, record.choices[i].ids});
+  if (record.has_prompt_scores() && fault != RestartFault::scores_asked_again) request.sampling.prompt_logprobs = -1;
+  if (fault == RestartFault::seed_redrawn) request.sampling.seed += 1;
+  const auto untouched = [](const ChoiceRecord& choice) {
+    return choice.ids.empty() && choice.finish == FinishReason::none;
+  };
+  // As if it were new: its choices share the work on the prompt.
+  if (std::ranges::all_of(record.choices, untouched) || fault == RestartFault::emitted_forgotten) return request;
+  for (size_t i = 0; i < record.choices.size(); ++i) {
+    EmittedChoice emitted{int32_t(i), record.choices[i].finish != FinishReason::none, record.choices[i].ids};
+    if (fault == RestartFault::ends_forgotten) emitted.finished = false;
+    if (fault == RestartFault::last_token_forgotten && !emitted.ids.empty()) emitted.ids.pop_back();
+    request.emitted.push_back(std::move(emitted));
+  }
   return request;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "gateway/restart_fault.h"
 #include "protocol/events.h"
 #include "protocol/request.h"
 
@@ -57,8 +58,8 @@ class Ledger {
   size_t size() const { return records_.size(); }
 
   // The request as the next attempt gets it: with everything emitted so far. Prompt scores are asked for again unless
-  // they are complete.
-  static Request replay(const RequestRecord& record);
+  // they are complete. Of a beam search nothing is emitted before its end: it starts from the prompt.
+  static Request replay(const RequestRecord& record, RestartFault fault = RestartFault::none);
 
  private:
   std::unordered_map<RequestId, RequestRecord> records_;

@@ -45,6 +45,7 @@ constexpr std::tuple kMembers{&F::temperature,
                               &F::use_beam_search,
                               &F::include_stop,
                               &F::echo,
+                              &F::skip_special,
                               &F::stop,
                               &F::bad_words,
                               &F::stop_token_ids,
@@ -155,7 +156,8 @@ SamplingParams resolve(const SamplingFlags& flags, const GenerationDefaults& mod
                        int64_t max_model_len) {
   check_carried(flags);
   const int64_t room = max_model_len - prompt_tokens;
-  if (room < 1)
+  const bool only_prompt = flags.max_new_tokens == 0 && (flags.echo.value_or(false) || flags.prompt_logprobs);
+  if (room < (only_prompt ? 0 : 1))
     throw RequestError("the prompt has " + std::to_string(prompt_tokens) +
                        " tokens, which leaves no room for output in " + "the context of " +
                        std::to_string(max_model_len) + "; shorten it or raise --max-model-len");
@@ -188,12 +190,12 @@ SamplingParams resolve(const SamplingFlags& flags, const GenerationDefaults& mod
   if (defaults.max_new_tokens) most = *defaults.max_new_tokens;
   if (flags.max_length) most = *flags.max_length - prompt_tokens;
   if (flags.max_new_tokens) most = *flags.max_new_tokens;
-  if (most < 1)
+  if (most < (only_prompt ? 0 : 1))
     throw RequestError("nothing to generate: " +
                        (flags.max_new_tokens
                             ? "max_new_tokens is " + std::to_string(most)
                             : "max_length leaves " + std::to_string(most) + " tokens after the prompt") +
-                       "; it must be at least 1");
+                       "; it must be at least 1 (0: with echo or prompt_logprobs)");
   int64_t least = defaults.min_new_tokens.value_or(0);
   if (defaults.min_length && !defaults.min_new_tokens)
     least = std::max<int64_t>(*defaults.min_length - prompt_tokens, 0);
@@ -217,6 +219,7 @@ OutputOptions output_options(const SamplingFlags& flags, const SamplingParams& p
   options.stop = flags.stop;
   options.include_stop = flags.include_stop.value_or(false);
   options.echo = flags.echo.value_or(false);
+  options.skip_special = flags.skip_special.value_or(true);
   options.logprobs = flags.logprobs.has_value();
   options.prompt_logprobs = flags.prompt_logprobs.has_value();
   options.is_beam_search = params.is_beam_search();

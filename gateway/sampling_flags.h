@@ -26,6 +26,7 @@ struct SamplingFlags {
   std::optional<EarlyStopping> early_stopping;
   std::optional<bool> use_beam_search;     // vLLM's: beam_width is n where none is given
   std::optional<bool> include_stop, echo;  // the stop string, the prompt are part of the text
+  std::optional<bool> skip_special;        // special tokens are no part of the text
   std::vector<std::string> stop, bad_words;
   std::vector<int32_t> stop_token_ids, allowed_token_ids;
   std::vector<std::vector<int32_t>> bad_words_ids;
@@ -37,16 +38,17 @@ float float_bias(double value);  // of logit_bias; throws RequestError unless it
 // `first` where it has a value, else `second`.
 SamplingFlags merged(const SamplingFlags& first, const SamplingFlags& second);
 
-// max_new_tokens never exceeds what the context leaves; a seed is drawn where none was given; n is best_of where that
-// is given. Bad words that are text are not in it (prepared_request.h). Throws RequestError for values that no
-// validate() sees later, and for those that exclude each other.
+// max_new_tokens never exceeds what the context leaves, and is 0 only where the prompt is shown or scored; a seed is
+// drawn where none was given; n is best_of where that is given. Bad words that are text are not in it
+// (prepared_request.h). Throws RequestError for values that no validate() sees later, and for those that exclude each
+// other.
 SamplingParams resolve(const SamplingFlags& flags, const GenerationDefaults& defaults, int64_t prompt_tokens,
                        int64_t max_model_len);
 
 // What a request asks of the front alone.
 struct OutputOptions {
   std::vector<std::string> stop;  // at most 16 of 256 bytes, none empty
-  bool include_stop = false, echo = false;
+  bool include_stop = false, echo = false, skip_special = true;
   bool logprobs = false, prompt_logprobs = false;  // shown
   int32_t returned = 1;                            // choices; fewer than sampling.n where best_of asks for more
   bool best_first = false;  // by log-probability per token, of equals the lower choice first (best_of above 1)

@@ -134,6 +134,7 @@ SamplingFlags take_sampling(json::object& object) {
   take_ids(object, "stop_token_ids", flags.stop_token_ids);
   take(object, "include_stop_str_in_output", flags.include_stop);
   take(object, "echo", flags.echo);
+  take(object, "skip_special_tokens", flags.skip_special);
   take(object, "no_repeat_ngram_size", flags.no_repeat_ngram_size);
   take_texts(object, "bad_words", flags.bad_words);
   take_id_lists(object, "bad_words_ids", flags.bad_words_ids);

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -46,11 +47,12 @@ void detach(int keep) {
   setsid();
   prctl(PR_SET_NAME, "trireme-janitor");
   prctl(PR_SET_PDEATHSIG, 0);
-  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT}) ::signal(signal, SIG_IGN);
+  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT, SIGUSR2}) ::signal(signal, SIG_IGN);
   const int null = ::open("/dev/null", O_RDWR);
   for (int target : {0, 1, 2}) dup2(null, target);
-  for (int descriptor = 3; descriptor < 1024; ++descriptor)
-    if (descriptor != keep) ::close(descriptor);
+  // All of them: a client's connection that the janitor held would outlive the front.
+  if (keep > 3) ::close_range(3, unsigned(keep) - 1, 0);
+  ::close_range(unsigned(std::max(keep, 2)) + 1, ~0u, 0);
   if (::chdir("/") != 0) _exit(1);
 }
 

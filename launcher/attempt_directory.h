@@ -1,7 +1,7 @@
 #pragma once
 // Temporary and shared-memory files of one attempt live in one directory (0700), which is removed whatever happens:
 // a janitor, a small forked process, waits at the end of a pipe and cleans up when its owner vanishes, even by SIGKILL.
-// Create it while the process has one thread.
+// The janitor is forked: the thread that creates the directory must hold no lock that the child could want.
 
 #include <sys/types.h>
 

@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <filesystem>
 
 #include "base/device_profiler.h"
 #include "base/error.h"
+#include "launcher/bench_serve_flags.h"
 #include "launcher/engine_flags.h"
+#include "launcher/run_flags.h"
 #include "launcher/sampling_options.h"
 #include "launcher/version.h"
 
@@ -21,17 +24,9 @@ constexpr const char* kExamples =
     "  trireme generate org/name --prompts questions.jsonl --output-format json > answers.jsonl\n"
     "  trireme inspect model.gguf -tp 2 -pp 2\n"
     "  trireme bench throughput configs/models/llama-3.1-8b.json --num-prompts 256\n"
+    "  trireme serve org/name -tp 2 --port 8000\n"
+    "  trireme bench serve --num-prompts 200 --request-rate 10 --max-concurrency 64\n"
     "  mpirun -n 4 trireme generate model.gguf \"Once\" -tp 2 -pp 2";
-
-struct RunFlags {
-  EngineFlags engine;
-  LaunchOptions launch;
-  std::string launch_args;
-  uint64_t seed = 0;
-  bool verbose = false;
-  std::string profile;
-  ProfileOptions profile_options;
-};
 
 // Words of one --launch-args value, split at blanks; quotes keep blanks.
 std::vector<std::string> split_words(const std::string& text) {
@@ -56,6 +51,8 @@ std::vector<std::string> split_words(const std::string& text) {
   return words;
 }
 
+}  // namespace
+
 void add_run_flags(CLI::App& app, RunFlags& flags, bool positional_model) {
   add_engine_flags(app, flags.engine, positional_model);
   const std::string launch = "Launching";
@@ -78,6 +75,7 @@ void add_run_flags(CLI::App& app, RunFlags& flags, bool positional_model) {
   app.add_option("--profile-steps", flags.profile_options.steps, "Steps recorded")
       ->group(profiling)
       ->capture_default_str();
+  add_restart_flags(app, flags.restart);
   app.add_option("--engine-program", flags.launch.program, "")->group("");
 }
 
@@ -98,10 +96,13 @@ RunOptions resolve_run(const RunFlags& flags) {
   run.engine.seed = flags.seed;
   run.engine.verbose = run.verbose = flags.verbose;
   run.launch = flags.launch;
+  run.restart = resolve(flags.restart);
   run.launch.launch_args = split_words(flags.launch_args);
   if (run.launch.program.empty()) run.launch.program = std::filesystem::read_symlink("/proc/self/exe");
   return run;
 }
+
+namespace {
 
 struct GenerateFlags {
   RunFlags run;
@@ -234,6 +235,7 @@ BenchCommand resolve_bench(const BenchFlags& flags) {
   command.all_policies = command.throughput && run.engine.batching == "all";
   if (command.all_policies) run.engine.batching = "static";  // its checks are the strictest
   command.run = resolve_run(run);
+  command.run.restart.max_restarts = 0;  // a figure with a restart in it would mislead
   EngineOptions& engine = command.run.engine;
   if (!command.throughput && engine.batching != BatchingPolicy::continuous)
     engine.batch_size = std::min(command.batch_sizes[0] * std::max(command.n, 1), engine.effective_max_num_seqs());
@@ -258,6 +260,8 @@ BenchCommand resolve_bench(const BenchFlags& flags) {
   return command;
 }
 
+}  // namespace
+
 std::vector<std::string> flag_names(const CLI::App& app) {
   std::vector<std::string> names = {"--help"};
   for (const CLI::Option* option : app.get_options())
@@ -266,7 +270,7 @@ std::vector<std::string> flag_names(const CLI::App& app) {
   return names;
 }
 
-[[noreturn]] void refuse(const CLI::App& deepest, const CLI::ParseError& error) {
+[[noreturn]] void refuse_arguments(const CLI::App& deepest, const CLI::ParseError& error) {
   std::string text = error.what();
   const std::vector<std::string> left = deepest.remaining(true);
   if (!left.empty()) {
@@ -279,8 +283,6 @@ std::vector<std::string> flag_names(const CLI::App& app) {
   throw ConfigError(text + " (" + deepest.get_name() + (deepest.get_name().empty() ? "" : " ") +
                     "--help lists what there is)");
 }
-
-}  // namespace
 
 std::optional<std::string> nearest(const std::string& word, const std::vector<std::string>& candidates) {
   std::optional<std::string> best;
@@ -316,10 +318,14 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   GenerateFlags generate;
   BenchFlags latency, throughput;
   CLI::App* generate_sub = add_generate(app, generate);
-  CLI::App* bench = app.add_subcommand("bench", "Measure an engine without a server");
+  app.add_subcommand("serve", "Serve a model over HTTP, as OpenAI's API has it");  // parse_serve() parses it
+  CLI::App* bench = app.add_subcommand("bench", "Measure an engine, or a running server");
   bench->require_subcommand(1);
   CLI::App* latency_sub = bench->add_subcommand("latency", "Time of one batch from submission to its last token");
   CLI::App* throughput_sub = bench->add_subcommand("throughput", "Tokens per second over many prompts");
+  CLI::App* serve_sub = bench->add_subcommand("serve", "Load a running server over HTTP");
+  BenchServeFlags serve;
+  add_bench_serve_flags(*serve_sub, serve);
   latency_sub
       ->add_option("--batch-size", latency.batch_sizes, "Prompts at once; several, as 1,32,256: measured in this order")
       ->group("Load")
@@ -355,7 +361,7 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   CLI::App* version_sub = app.add_subcommand("version", "The same as --version");
 
   const auto deepest = [&]() -> CLI::App& {
-    for (CLI::App* sub : {generate_sub, latency_sub, throughput_sub, bench, inspect_sub, version_sub})
+    for (CLI::App* sub : {generate_sub, latency_sub, throughput_sub, serve_sub, bench, inspect_sub, version_sub})
       if (sub->parsed()) return *sub;
     return app;
   };
@@ -365,12 +371,16 @@ CommandLine parse_command_line(std::vector<std::string> arguments) {
   } catch (const CLI::CallForHelp&) {
     return PrintText{deepest().help()};
   } catch (const CLI::ParseError& error) {
-    refuse(deepest(), error);
+    refuse_arguments(deepest(), error);
   }
   if (version || version_sub->parsed()) return PrintText{version_text()};
   if (generate_sub->parsed()) return resolve_generate(*generate_sub, std::move(generate));
   if (latency_sub->parsed()) return resolve_bench(latency);
   if (throughput_sub->parsed()) return resolve_bench(throughput);
+  if (serve_sub->parsed()) {
+    const char* key = std::getenv("OPENAI_API_KEY");
+    return resolve(serve, key ? key : "");
+  }
   if (inspect_sub->parsed()) return resolve_inspect(inspect);
   return PrintText{app.help()};
 }

@@ -6,16 +6,28 @@
 #include <variant>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "gateway/sampling_flags.h"
+#include "launcher/bench_serve.h"
 #include "launcher/engine_options.h"
 #include "launcher/mpirun_command.h"
 
 namespace trireme {
 
+// When the engine ends before its work (supervisor.h), and when the user ends it.
+struct RestartOptions {
+  int max_restarts = 16;  // in a row without a token; 0: never
+  Duration backoff_max = std::chrono::seconds(30);
+  Duration load_stall_timeout = std::chrono::seconds(60);
+  Duration shutdown_timeout = std::chrono::seconds(30);
+  std::string report_directory;  // empty: the default
+};
+
 struct RunOptions {  // of every sub-command that starts an engine
   EngineOptions engine;
   LaunchOptions launch;
+  RestartOptions restart;
   bool verbose = false;
   std::string profile;  // Chrome trace to write, absolute; "": none
 };
@@ -60,7 +72,8 @@ struct PrintText {
   std::string text;
 };  // --help, --version, version: to standard output, exit 0
 
-using CommandLine = std::variant<GenerateCommand, BenchCommand, InspectCommand, EngineCommandLine, PrintText>;
+using CommandLine =
+    std::variant<GenerateCommand, BenchCommand, BenchServeCommand, InspectCommand, EngineCommandLine, PrintText>;
 
 // Throws ConfigError: one line with the remedy (did-you-mean for unknown flags).
 CommandLine parse_command_line(std::vector<std::string> arguments);

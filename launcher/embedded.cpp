@@ -26,15 +26,19 @@ int variable(const char* name) {
 }
 
 // Nothing to start and nothing to kill: the outer mpirun holds the ranks. A front that must end them ends itself.
-class OuterRun final : public EngineHost {
+class OuterRun final : public EngineHost, public EngineAttempt {
  public:
+  explicit OuterRun(EngineClient& client) : client_(client) {}
+  EngineClient& client() override { return client_; }
+  EngineHost& host() override { return *this; }
   std::optional<HostTrouble> trouble() override { return std::nullopt; }
   bool wait_for_end(Duration) override { return true; }
-  void kill() override { abandoned_ = true; }
-  bool abandoned() const { return abandoned_; }
+  void kill() override { abandoned = true; }
+
+  static inline bool abandoned = false;  // one engine per process
 
  private:
-  bool abandoned_ = false;
+  EngineClient& client_;
 };
 
 bool ranks_share_this_host() {
@@ -50,6 +54,7 @@ class EmbeddedFront {
   FrontEndpoint start() {
     EngineClientOptions listening;
     listening.world = options_.engine.world();
+    listening.limits.startup = listening.limits.connect = options_.restart.load_stall_timeout;
     const bool local = ranks_share_this_host();
     listening.listen_address = local ? "tcp:127.0.0.1:0" : "tcp:0.0.0.0:0";
     listening.advertised_host = local ? "127.0.0.1" : outward_address();
@@ -65,15 +70,16 @@ class EmbeddedFront {
 
  private:
   void run() {
-    OuterRun host;
     exit_code_ = kExitEngineFailure;
     try {
-      exit_code_ = run_front(*client_, host, *job_, {.verbose = options_.verbose, .world = options_.engine.world()});
+      FrontLoopOptions loop = front_loop_options(options_);
+      loop.supervision.max_restarts = 0;  // the outer mpirun's to do
+      exit_code_ = run_front([this](uint32_t) { return std::make_unique<OuterRun>(*client_); }, *job_, loop);
     } catch (const std::exception& error) {
       std::fprintf(stderr, "trireme: %s\n", error.what());
-      host.kill();
+      OuterRun::abandoned = true;
     }
-    if (!host.abandoned()) return;
+    if (!OuterRun::abandoned) return;
     std::fflush(nullptr);
     _exit(exit_code_);  // the others see the end of their connections; mpirun sees the exit code
   }

@@ -10,7 +10,8 @@
 namespace trireme {
 
 struct HostTrouble {
-  std::string text;        // one line; what holds the ranks ended or stands still
+  std::string text{};      // one line; what holds the ranks ended or stands still
+  bool refused = false;    // ended by itself with an exit code of its own: where no rank ever called, it never will
   bool by_signal = false;  // killed or stopped from outside: the cause of its ranks' ends, not their consequence
 };
 

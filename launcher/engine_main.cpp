@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/backend_traits.h"
+#include "base/fault_injection.h"
 #include "base/log.h"
 #include "coordinator/engine.h"
 #include "gateway/model_assets.h"
@@ -122,6 +123,21 @@ class LazyTokenizer {
   std::unique_ptr<Tokenizer> tokenizer_;
 };
 
+// The link, where a fault that is tied to a request strikes once its plan is announced.
+class AnnouncingPort final : public EnginePort {
+ public:
+  explicit AnnouncingPort(EnginePort& link) : link_(link) {}
+  std::vector<EngineCommand> receive(std::chrono::microseconds timeout) override { return link_.receive(timeout); }
+  void emit(std::vector<EngineEvent> events) override { link_.emit(std::move(events)); }
+  void announce(int64_t step, std::span<const RequestId> requests) override {
+    link_.announce(step, requests);
+    for (RequestId request : requests) fault_point(FaultPoint::request, int64_t(request));
+  }
+
+ private:
+  EnginePort& link_;
+};
+
 void run_rank_zero(const EngineOptions& options, Cluster& cluster, RankRuntime& runtime, FrontLink& link,
                    const EngineFacts& facts, StepProfiler* profiler) {
   DistributedExecutor executor(runtime.worker(), cluster.control(), runtime.info(), profiler);
@@ -138,7 +154,8 @@ void run_rank_zero(const EngineOptions& options, Cluster& cluster, RankRuntime& 
   scheduling.tokenizer = [&tokenizer] { return tokenizer.get(); };
   std::thread engine_thread([&] {
     try {
-      Engine(link, executor, clock, scheduling).run();
+      AnnouncingPort port(link);
+      Engine(port, executor, clock, scheduling).run();
     } catch (const std::exception& error) {
       fail(link, error);
     }
@@ -169,6 +186,7 @@ void run_rank(const EngineOptions& options, Cluster& cluster, FrontLink& link) {
             topology.world(), topology.stage(), topology.tp_rank(), double(runtime.memory().weight_bytes) / 1e9,
             runtime.memory().load_seconds, double(runtime.memory().kv_bytes) / 1e9, device_description(device));
   rank_progress().phase.store(Phase::warming);
+  fault_point(FaultPoint::ready);
   const EngineFacts facts = gather_facts(cluster, checkpoint, runtime);
   if (topology.rank() == 0)
     run_rank_zero(options, cluster, runtime, link, facts, profile);
@@ -192,10 +210,13 @@ int engine_main(const EngineOptions& options, const EngineHooks& hooks) {
     link.emplace(link_options);
     link->forward_logs();
   };
+  arm_faults(identity.rank, std::max(options.front.attempt, 1u));
+  fault_point(FaultPoint::dial);
   if (!hooks.resolve_front) dial(options.front);
   try {
     std::optional<Cluster> cluster;
     rank_progress().phase.store(Phase::joining);
+    fault_point(FaultPoint::join);
     cluster.emplace(cluster_options(options));
     if (hooks.resolve_front)
       dial(hooks.resolve_front([&](std::string text) { return broadcast_text(*cluster, text); }));

@@ -109,10 +109,12 @@ std::optional<HostTrouble> EngineProcess::trouble() {
   const std::string name = "mpirun (pid " + std::to_string(pid_) + ")";
   siginfo_t info{};
   if (!ended_ && waitid(P_PID, id_t(pid_), &info, WSTOPPED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid_)
-    return HostTrouble{name + " was stopped", true};
+    return HostTrouble{.text = name + " was stopped", .by_signal = true};
   if (!reap()) return std::nullopt;
-  if (WIFSIGNALED(status_)) return HostTrouble{name + " was killed (" + strsignal(WTERMSIG(status_)) + ")", true};
-  return HostTrouble{name + " ended with status " + std::to_string(WEXITSTATUS(status_)), false};
+  if (WIFSIGNALED(status_))
+    return HostTrouble{.text = name + " was killed (" + strsignal(WTERMSIG(status_)) + ")", .by_signal = true};
+  const int status = WEXITSTATUS(status_);  // 128 and more: of a rank that a signal killed
+  return HostTrouble{.text = name + " ended with status " + std::to_string(status), .refused = status < 128};
 }
 
 bool EngineProcess::wait_for_end(Duration timeout) {

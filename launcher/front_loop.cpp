@@ -1,10 +1,15 @@
 #include "launcher/front_loop.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <utility>
 
 #include "base/error.h"
+#include "launcher/failure_report.h"
+#include "launcher/request_gate.h"
 #include "launcher/signals.h"
 #include "protocol/link.h"
 
@@ -12,71 +17,108 @@ namespace trireme {
 namespace {
 
 constexpr Duration kDrainOnSignal = std::chrono::seconds(2), kDrainAtEnd = std::chrono::seconds(10);
+constexpr Duration kDevicePatience = std::chrono::seconds(10);
 constexpr std::chrono::milliseconds kTick{50}, kFaultGrace{300}, kHostGrace{200};
 constexpr int kWarning = 3;  // spdlog's level
 
 TimePoint now() { return std::chrono::steady_clock::now(); }
 
+RestartCause cause_of(FaultKind kind) {
+  switch (kind) {
+    case FaultKind::ended: return RestartCause::rank_died;
+    case FaultKind::silent: return RestartCause::rank_silent;
+    case FaultKind::hung: return RestartCause::rank_hung;
+    case FaultKind::late: return RestartCause::load_stalled;
+    case FaultKind::failed: return RestartCause::rank_failed;
+    case FaultKind::protocol: return RestartCause::protocol;
+  }
+  return RestartCause::rank_died;
+}
+
+std::vector<std::string> rank_lines(const std::vector<RankState>& ranks) {
+  std::vector<std::string> lines;
+  for (size_t i = 0; i < ranks.size(); ++i) lines.push_back(rank_text(int(i), ranks[i]));
+  return lines;
+}
+
 class FrontLoop {
  public:
-  FrontLoop(EngineClient& client, EngineHost& host, FrontJob& job, const FrontLoopOptions& options)
-      : client_(client), host_(host), job_(job), options_(options) {}
+  FrontLoop(const StartAttempt& start, FrontJob& job, const FrontLoopOptions& options)
+      : start_(start), job_(job), options_(options), supervisor_(options.supervision), gate_(supervisor_) {}
+
+  ~FrontLoop() { job_.release_port(); }
 
   int run() {
+    if (options_.devices) memory_before_ = options_.devices->used_bytes();
+    attempt_ = start_(supervisor_.attempt());
     while (!result_) {
-      for (ClientEvent& event : client_.poll(kTick)) {
-        std::visit([this](auto& value) { on(value); }, event);
-        if (result_) break;
-      }
+      if (attempt_)
+        poll_engine(kTick);
+      else
+        wait_for_next_attempt();
       if (result_) break;
-      host_.watch(client_.ranks());
       job_.on_tick(now());
       look_at_signals();
-      look_at_host();
-      look_at_job();
+      if (!result_ && attempt_) look_at_host();
+      if (!result_ && attempt_) look_at_job();
     }
     return *result_;
   }
 
  private:
+  void poll_engine(std::chrono::milliseconds timeout) {
+    std::vector<ClientEvent> events = attempt_->client().poll(timeout);
+    // Announced before their tokens: a start that came after the poll is early by one poll at most.
+    if (const std::vector<RequestId> started = attempt_->client().take_started(); !started.empty())
+      job_.on_started(started, now());
+    for (ClientEvent& event : events) {
+      std::visit([this](auto& value) { on(value); }, event);
+      if (result_ || !attempt_) return;
+    }
+    const std::vector<RankState> ranks = attempt_->client().ranks();
+    attempt_->host().watch(ranks);
+    job_.on_ranks(ranks, now());
+    if (std::vector<EngineEvent> ends = gate_.take_events(); !ends.empty()) job_.on_events(ends, now());
+  }
+
   void on(EngineFacts& facts) {
-    if (!pending_signal()) job_.start(facts, client_, now());
-    ready_ = true;
+    supervisor_.on_ready();
+    ready_since_ = now();
+    if (leaving()) return;
+    gate_.open(attempt_->client());
+    job_.start(facts, gate_, now());
+    gate_.settle();
   }
   void on(std::vector<EngineEvent>& events) {
-    if (!pending_signal()) job_.on_events(events, now());
+    if (leaving()) return;
+    job_.on_events(events, now());
+    gate_.note(events);
   }
   void on(RankLog& log) {
     if (log.line.level >= kWarning || options_.verbose)
       std::fprintf(stderr, "[rank %d] %s\n", log.rank, log.line.line.c_str());
   }
   void on(EngineStopped&) {
-    if (!host_.wait_for_end(std::chrono::seconds(5))) host_.kill();
-    if (const int signal = pending_signal()) return finish(128 + signal);
-    if (!job_.done()) return fail("the engine stopped before the work was done", {});
+    if (!attempt_->host().wait_for_end(std::chrono::seconds(5))) attempt_->host().kill();
+    if (leaving()) return finish(128 + pending_signal());
+    if (!job_.done()) return lose(fault_of("the engine stopped before the work was done"), RestartCause::mpirun);
     job_.finish(now());
     finish(job_.exit_code());
   }
   void on(EngineFault& fault) {
-    if (fault.kind == FaultKind::ended || fault.kind == FaultKind::silent) blame_host(fault);
-    host_.kill();
-    const int signal = pending_signal();
-    if (signal && stopping_) return finish(128 + signal);  // ranks that were told to go
-    if (fault.kind == FaultKind::failed && fault.cause != FailureKind::internal) {
-      std::fprintf(stderr, "trireme: %s\n", fault.text.c_str());
-      if (options_.verbose) print(fault.details);
-      return finish(fault.cause == FailureKind::config ? kExitUsage : kExitError);
-    }
-    fail(fault.summary, fault.details);
+    RestartCause cause = cause_of(fault.kind);
+    if (fault.kind == FaultKind::ended || fault.kind == FaultKind::silent) blame_host(fault, cause);
+    lose(fault, cause);
   }
 
   // Ranks die with the mpirun that held them; then it is the one to name.
-  void blame_host(EngineFault& fault) {
+  void blame_host(EngineFault& fault, RestartCause& cause) {
     std::optional<HostTrouble> trouble;
     for (const TimePoint deadline = now() + kHostGrace; !trouble && now() < deadline; ::usleep(2000))
-      trouble = host_.trouble();
-    const std::vector<RankState> ranks = client_.ranks();
-    if (trouble && trouble->by_signal) fault.summary = host_failure(*trouble, ranks);
+      trouble = attempt_->host().trouble();
+    if (!trouble || !trouble->by_signal) return;
+    fault.summary = host_failure(*trouble, attempt_->client().ranks());
+    cause = RestartCause::mpirun;
   }
 
   // Names a rank too: how far the work had come.
@@ -84,49 +126,167 @@ class FrontLoop {
     return "the engine failed: " + trouble.text + (ranks.empty() ? "" : "; " + rank_text(0, ranks[0]));
   }
 
+  static EngineFault fault_of(const std::string& summary) {
+    EngineFault fault;
+    fault.summary = summary;
+    return fault;
+  }
+
+  // The attempt is dead. Everything of it goes, nothing more is read of it, and the supervisor says what follows.
+  void lose(EngineFault fault, RestartCause cause, bool hopeless = false) {
+    AttemptEnd end{.cause = cause, .blame = fault.kind == FaultKind::failed ? fault.cause : FailureKind::internal};
+    end.suspects = gate_.running(attempt_->client().suspects());
+    end.lived = now() - ready_since_;
+    end.hopeless = hopeless;
+    if (fault.details.empty()) fault.details = rank_lines(attempt_->client().ranks());
+    attempt_->host().kill();
+    const std::vector<std::string> tail = attempt_->host().output_tail();
+    gate_.close();
+    if (leaving()) return finish(128 + pending_signal());  // ranks told to go
+    const bool work_done = supervisor_.ready() && job_.done();
+    const bool was_ready = supervisor_.ready();
+    const uint32_t attempt = supervisor_.attempt();
+    const Verdict verdict = supervisor_.on_end(end);
+    job_.on_restart_counters(supervisor_.counters());
+    // A wrong flag or file is the user's, an unfit host the operator's: their own words are enough.
+    const bool own_words = !verdict.restart && verdict.reason.empty() && end.blame != FailureKind::internal;
+    const std::string outcome = outcome_of(verdict, work_done);
+    std::string line = own_words ? fault.text : fault.summary + (outcome.empty() ? "" : "; " + outcome);
+    if (!own_words) {
+      FailureReport report{attempt, restart_cause_name(cause), fault.summary, outcome, fault.details,
+                           end.suspects, verdict.poisoned, tail};
+      if (const auto path = write_report(options_.report_directory, report)) line += " (report: " + *path + ")";
+    }
+    std::fprintf(stderr, "trireme: %s\n", line.c_str());
+    if (options_.verbose) print(fault.details);
+    const bool never_ran = !was_ready && !verdict.restart && !own_words;  // mpirun knows why
+    if (options_.verbose || never_ran) print(tail);
+    if (verdict.restart && work_done) {
+      job_.finish(now());
+      return finish(job_.exit_code());
+    }
+    if (!verdict.restart) return finish(verdict.exit_code);
+    begin_again(fault, verdict);
+  }
+
+  std::string outcome_of(const Verdict& verdict, bool work_done) const {
+    if (!verdict.restart) return verdict.reason;
+    if (work_done) return "the work was done";
+    std::string text = fmt::format("attempt {} starts", supervisor_.attempt());
+    if (verdict.delay > Duration{})
+      text += fmt::format(" in {:.0f} s", std::chrono::duration<double>(verdict.delay).count());
+    if (supervisor_.on_trial())
+      text += fmt::format(" with {} of the requests that may be to blame", supervisor_.trials().front().size());
+    for (RequestId request : verdict.poisoned) text += fmt::format(", request {} is given up", request);
+    return text;
+  }
+
+  void begin_again(const EngineFault& fault, const Verdict& verdict) {
+    attempt_.reset();
+    stopping_ = false;
+    next_start_ = now() + verdict.delay;
+    device_deadline_ = next_start_ + kDevicePatience;
+    job_.on_engine_lost(fault, now());
+    for (RequestId request : verdict.poisoned)
+      job_.on_request_poisoned(
+          request, "the engine died twice while it ran this request alone, so it is not tried again", now());
+    if (job_.done()) {  // the poisoned ones were the last
+      job_.finish(now());
+      finish(job_.exit_code());
+    }
+  }
+
+  void wait_for_next_attempt() {
+    const bool free = !options_.devices || memory_is_back(memory_before_, options_.devices->used_bytes());
+    if (now() < next_start_ || (!free && now() < device_deadline_)) {
+      ::usleep(useconds_t(std::chrono::microseconds(kTick).count()) / 5);
+      return;
+    }
+    if (!free) std::fprintf(stderr, "trireme: GPU memory is still in use after the ended attempt; starting all the same\n");
+    try {
+      attempt_ = start_(supervisor_.attempt());
+    } catch (const Error& error) {
+      fail_to_start(error);
+    }
+  }
+
+  void fail_to_start(const Error& error) {
+    const Verdict verdict = supervisor_.on_end({.cause = RestartCause::mpirun});
+    job_.on_restart_counters(supervisor_.counters());
+    std::fprintf(stderr, "trireme: %s; %s\n", error.what(), outcome_of(verdict, false).c_str());
+    if (!verdict.restart) return finish(verdict.exit_code);
+    next_start_ = now() + verdict.delay;
+    device_deadline_ = next_start_ + kDevicePatience;
+  }
+
+  // A signal ends the work. A job that drains is asked at once: until it has answered no event may be dropped.
+  bool leaving() {
+    if (!pending_signal() || draining_) return false;
+    if (!std::exchange(asked_to_drain_, true) && job_.drain()) {
+      draining_ = true;
+      drain_deadline_ = now() + options_.shutdown_timeout;
+    }
+    return !draining_;
+  }
+
   void look_at_signals() {
+    if (take_report_request()) report_live();
     const int signal = pending_signal();
     if (!signal || result_) return;
-    if (!stopping_) {
-      job_.cancel();
-      client_.shutdown(false);
-      stop_within(kDrainOnSignal);
+    if (signals_received() > 1) return end_now(signal);
+    if (!leaving()) {
+      if (now() >= drain_deadline_) return end_now(signal);
+      if (job_.done() && !supervisor_.ready()) {  // its clients left while there was no engine
+        end_now(signal);
+        result_ = job_.exit_code();
+      }
+      return;
     }
-    if (!ready_ || signals_received() > 1) {  // nothing to drain, or no patience
-      host_.kill();
-      finish(128 + signal);
+    if (stopping_) return;
+    if (!supervisor_.ready()) return end_now(signal);  // nothing to drain
+    job_.cancel();
+    attempt_->client().shutdown(false);
+    stop_within(kDrainOnSignal);
+  }
+
+  void end_now(int signal) {
+    if (attempt_) attempt_->host().kill();
+    finish(128 + signal);
+  }
+
+  void report_live() {
+    FailureReport report{.attempt = supervisor_.attempt(), .cause = "live"};
+    report.summary = !attempt_ ? "between two attempts" : supervisor_.ready() ? "running" : "starting";
+    if (attempt_) {
+      report.ranks = rank_lines(attempt_->client().ranks());
+      report.suspects = gate_.running(attempt_->client().suspects());
+      report.mpirun_tail = attempt_->host().output_tail();
     }
+    const auto path = write_report(options_.report_directory, report);
+    std::fprintf(stderr, "trireme: %s\n", path ? ("report: " + *path).c_str() : "no report: see --report-dir");
   }
 
   // What holds the ranks is gone or stopped. A rank's own words are better than that: they get a moment to arrive.
   void look_at_host() {
-    if (result_) return;
-    const auto trouble = host_.trouble();
+    const auto trouble = attempt_->host().trouble();
     if (!trouble) return;
-    for (const TimePoint deadline = now() + kFaultGrace; !result_ && now() < deadline;)
-      for (ClientEvent& event : client_.poll(std::chrono::milliseconds(20))) {
-        std::visit([this](auto& value) { on(value); }, event);
-        if (result_) return;
-      }
-    const std::vector<RankState> ranks = client_.ranks();
-    std::vector<std::string> details;
-    for (size_t i = 0; i < ranks.size(); ++i) details.push_back(rank_text(int(i), ranks[i]));
-    host_.kill();
-    if (const int signal = pending_signal(); signal && stopping_) return finish(128 + signal);
-    fail(host_failure(*trouble, ranks), details);
-    if (!ready_ && !options_.verbose) print(host_.output_tail());  // it never ran: mpirun knows why
+    for (const TimePoint deadline = now() + kFaultGrace; now() < deadline;) {
+      poll_engine(std::chrono::milliseconds(20));
+      if (result_ || !attempt_) return;
+    }
+    const std::vector<RankState> ranks = attempt_->client().ranks();
+    const bool nobody_called = std::ranges::none_of(ranks, &RankState::connected);
+    lose(fault_of(host_failure(*trouble, ranks)), RestartCause::mpirun,
+         trouble->refused && nobody_called && supervisor_.attempt() == 1);
   }
 
   void look_at_job() {
-    if (result_) return;
-    if (ready_ && job_.done() && !stopping_) {
-      client_.shutdown(true);
+    if (supervisor_.ready() && job_.done() && !stopping_) {
+      attempt_->client().shutdown(true);
       stop_within(kDrainAtEnd);
     }
     if (!stopping_ || now() < stop_deadline_) return;
-    host_.kill();
-    if (const int signal = pending_signal()) return finish(128 + signal);
-    fail("the engine failed: it did not stop when told to", {});
+    lose(fault_of("the engine failed: it did not stop when told to"), RestartCause::rank_hung);
   }
 
   void stop_within(Duration duration) {
@@ -134,32 +294,30 @@ class FrontLoop {
     stop_deadline_ = now() + duration;
   }
 
-  void fail(const std::string& line, const std::vector<std::string>& details) {
-    std::fprintf(stderr, "trireme: %s\n", line.c_str());
-    if (options_.verbose) {
-      print(details);
-      print(host_.output_tail());
-    }
-    finish(kExitEngineFailure);
-  }
   void print(const std::vector<std::string>& lines) {
     for (const std::string& line : lines) std::fprintf(stderr, "  %s\n", line.c_str());
   }
   void finish(int code) { result_ = code; }
 
-  EngineClient& client_;
-  EngineHost& host_;
+  const StartAttempt& start_;
   FrontJob& job_;
-  FrontLoopOptions options_;
-  bool ready_ = false, stopping_ = false;
-  TimePoint stop_deadline_;
+  const FrontLoopOptions options_;
+  Supervisor supervisor_;
+  RequestGate gate_;
+  std::unique_ptr<EngineAttempt> attempt_;  // null: between two
+  TimePoint ready_since_, next_start_, device_deadline_;
+  std::vector<int64_t> memory_before_;  // of the GPUs, before the first attempt
+  bool stopping_ = false;               // the engine was told to
+  bool asked_to_drain_ = false;
+  bool draining_ = false;               // the job finishes what it has accepted
+  TimePoint stop_deadline_, drain_deadline_;
   std::optional<int> result_;
 };
 
 }  // namespace
 
-int run_front(EngineClient& client, EngineHost& host, FrontJob& job, const FrontLoopOptions& options) {
-  return FrontLoop(client, host, job, options).run();
+int run_front(const StartAttempt& start, FrontJob& job, const FrontLoopOptions& options) {
+  return FrontLoop(start, job, options).run();
 }
 
 }  // namespace trireme

@@ -47,6 +47,7 @@ class GenerateRun final : public FrontJob {
 
   void start(const EngineFacts& facts, RequestPort& port, TimePoint now) override { job_.start(facts, port, now); }
   void on_events(const std::vector<EngineEvent>& events, TimePoint now) override { job_.on_events(events, now); }
+  void on_engine_lost(const EngineFault& fault, TimePoint now) override { job_.on_engine_lost(fault, now); }
   void cancel() override { job_.cancel(); }
   bool done() const override { return job_.done(); }
   int exit_code() const override { return job_.exit_code(); }

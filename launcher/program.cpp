@@ -12,6 +12,7 @@
 #include "launcher/front_loop.h"
 #include "launcher/generate_command.h"
 #include "launcher/inspect_command.h"
+#include "launcher/serve_command.h"
 #include "protocol/link.h"
 
 namespace trireme {
@@ -21,13 +22,16 @@ int run(const EngineCommandLine& line) {
   die_with_parent();
   if (line.options.front.address.empty())
     throw ConfigError(
-        "the sub-command engine is started by trireme itself: use trireme generate or bench, under mpirun or alone");
+        "the sub-command engine is started by trireme itself: use trireme serve, generate or bench, under mpirun or alone");
   start_host_janitor();
   return engine_main(line.options);
 }
 
 int run(const GenerateCommand& command) { return run_generate(command); }
 int run(const BenchCommand& command) { return run_bench(command); }
+int run(const BenchServeCommand& command) { return run_bench_serve(command); }
+
+int run(const ServeCommand& command) { return run_serve(command); }
 
 int run(const InspectCommand& command) {
   std::fputs(inspect_report(command).c_str(), stdout);
@@ -47,6 +51,8 @@ int run_program(int argc, char** argv) {
     return code;
   };
   try {
+    if (argc > 1 && std::string(argv[1]) == "serve")  // flags of its own kind: vLLM's, and a file of them
+      return std::visit([](const auto& command) { return run(command); }, parse_serve({argv + 2, argv + argc}));
     const CommandLine line = parse_command_line({argv + 1, argv + argc});
     return std::visit([](const auto& command) { return run(command); }, line);
   } catch (const ConfigError& error) {

@@ -12,4 +12,6 @@ std::string version_text() {
          "NCCL    " + nccl_version_text() + "\n" + "MPI     " + mpi_version_text() + "\n";
 }
 
+std::string short_version() { return TRIREME_VERSION; }
+
 }  // namespace trireme

@@ -6,5 +6,6 @@
 namespace trireme {
 
 std::string version_text();
+std::string short_version();  // "0.1.0"
 
 }  // namespace trireme

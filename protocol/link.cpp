@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdlib>
 #include <deque>
@@ -29,12 +30,11 @@ constexpr std::chrono::milliseconds kFailureFlush{500}, kStopFlush{2000};
 
 SteadyTime now() { return std::chrono::steady_clock::now(); }
 
-[[noreturn]] void front_lost() { _exit(kExitFrontLost); }
-
 Beat current_beat() {
   const RankProgress& progress = rank_progress();
   return {progress.phase.load(std::memory_order_relaxed), progress.step.load(std::memory_order_relaxed),
-          progress.moved(), progress.operation.load(std::memory_order_relaxed)};
+          progress.moved(), progress.operation.load(std::memory_order_relaxed),
+          progress.loaded.load(std::memory_order_relaxed)};
 }
 
 size_t command_bytes(const EngineCommand& command) {
@@ -63,8 +63,10 @@ struct FrontLink::State {
   void read_front();                    // beat thread
   void accept(FrontMessage&& message);  // beat thread
   void send(const RankMessage& message);
+  bool write_out();                               // what the kernel takes now; false: the connection is broken
   bool flush(std::chrono::milliseconds timeout);  // false: bytes are left
   Hello hello() const;
+  [[noreturn]] void front_lost() const { _exit(exit_code); }
 
   const LinkOptions options;
   FileDescriptor socket;
@@ -72,11 +74,15 @@ struct FrontLink::State {
   FrameReader<FrontMessage> reader;  // beat thread, after the handshake
   SteadyTime last_heard;             // beat thread
 
+  std::mutex writing;   // taken before `mutex`; guards `sending` and the order of bytes on the socket
+  std::string sending;  // taken from `outgoing`, not yet in the kernel
+
   std::mutex mutex;  // guards what follows
   std::condition_variable changed;
+  std::atomic<int> exit_code{kExitFrontLost};  // a front that leaves because this rank has failed is no news
   std::string gpu;
   std::string outgoing;
-  size_t sending_bytes = 0;  // taken from `outgoing`, not yet in the kernel
+  size_t sending_bytes = 0;  // of `sending`
   int64_t dropped_lines = 0;
   std::deque<EngineCommand> commands;
   size_t queued_command_bytes = 0;
@@ -149,32 +155,40 @@ void FrontLink::State::read_front() {
   if (!stopping) front_lost();
 }
 
+bool FrontLink::State::write_out() {
+  std::lock_guard order(writing);
+  {
+    std::lock_guard lock(mutex);
+    if (sending.empty()) sending.swap(outgoing);
+    sending_bytes = sending.size();
+  }
+  const bool intact = write_available(socket, sending);
+  std::lock_guard lock(mutex);
+  sending_bytes = sending.size();
+  if (outgoing.empty() && sending.empty()) changed.notify_all();
+  return intact;
+}
+
 void FrontLink::State::run() {
   SteadyTime next_beat = now();
-  std::string sending;
   for (;;) {
     if (now() >= next_beat) {
       // A backlog is news enough: whatever arrives shows that this rank lives.
       std::lock_guard lock(mutex);
-      if (outgoing.empty() && sending.empty())
+      if (outgoing.empty() && sending_bytes == 0)
         append_frame(outgoing, RankMessage(current_beat()), options.front.attempt);
       next_beat = now() + options.beat_period;
     }
+    const bool intact = write_out();
+    bool blocked = false;  // the kernel takes no more now
     {
       std::lock_guard lock(mutex);
-      if (sending.empty()) sending.swap(outgoing);
-      sending_bytes = sending.size();
-    }
-    const bool intact = write_available(socket, sending);
-    {
-      std::lock_guard lock(mutex);
-      sending_bytes = sending.size();
-      if (outgoing.empty() && sending.empty()) changed.notify_all();
-      if (stopping && ((outgoing.empty() && sending.empty()) || !intact)) return;
+      blocked = sending_bytes > 0;
+      if (stopping && ((outgoing.empty() && !blocked) || !intact)) return;
       if (!intact || now() - last_heard > options.front_timeout) front_lost();
-      if (!outgoing.empty() && sending.empty()) continue;
+      if (!outgoing.empty() && !blocked) continue;
     }
-    pollfd entries[2] = {{socket.get(), short(POLLIN | (sending.empty() ? 0 : POLLOUT)), 0},
+    pollfd entries[2] = {{socket.get(), short(POLLIN | (blocked ? POLLOUT : 0)), 0},
                          {wakeup.descriptor(), POLLIN, 0}};
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(next_beat - now()).count();
     ::poll(entries, 2, int(std::max<int64_t>(left, 1)));
@@ -217,6 +231,7 @@ void FrontLink::emit(std::vector<EngineEvent> events) {
 
 void FrontLink::announce(int64_t step, std::span<const RequestId> requests) {
   state_->send(Announce{step, {requests.begin(), requests.end()}});
+  state_->write_out();  // not left to the beat thread: the plan may be the last thing that this process does
 }
 
 std::vector<EngineCommand> FrontLink::receive(std::chrono::microseconds timeout) {
@@ -260,6 +275,7 @@ void FrontLink::report_failure(const std::exception& error) {
 
 void FrontLink::report_failure(FailureKind kind, const std::string& text) {
   const Beat beat = current_beat();
+  state_->exit_code = kExitEngineFailure;
   state_->send(Failure{kind, state_->options.identity.rank, beat.step, beat.operation, text.substr(0, 65536)});
   state_->flush(kFailureFlush);
 }
@@ -272,7 +288,7 @@ void FrontLink::stop() {
     std::lock_guard lock(state_->mutex);
     state_->stopping = true;
   }
-  if (!state_->flush(kStopFlush)) front_lost();
+  if (!state_->flush(kStopFlush)) state_->front_lost();
   state_->wakeup.notify();
   state_->thread.join();
   state_->socket.close();

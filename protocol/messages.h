@@ -28,6 +28,7 @@ struct Beat {
   int64_t step = -1;
   uint64_t counter = 0;   // base/progress.h: moves while the rank moves
   std::string operation;  // the last op begun
+  uint32_t loaded = 0;    // of its weights, per mille
   bool operator==(const Beat&) const = default;
 };
 

@@ -40,7 +40,8 @@ void validate_sampling(const SamplingParams& sampling) {
   require(sampling.frequency_penalty >= -2 && sampling.frequency_penalty <= 2, "frequency_penalty", "in [-2, 2]",
           sampling.frequency_penalty);
   require(sampling.n >= 1 && sampling.n <= kMaxChoices, "n", "in [1, 128]", sampling.n);
-  require(sampling.max_new_tokens > 0, "max_new_tokens", "> 0", sampling.max_new_tokens);
+  require(sampling.max_new_tokens >= 0, "max_new_tokens", ">= 0", sampling.max_new_tokens);
+  require(sampling.max_new_tokens > 0 || sampling.n == 1, "n", "1 where max_new_tokens is 0", sampling.n);
   require(sampling.min_new_tokens >= 0 && sampling.min_new_tokens <= sampling.max_new_tokens, "min_new_tokens",
           "in [0, max_new_tokens]", sampling.min_new_tokens);
   require(sampling.top_logprobs >= -1 && sampling.top_logprobs <= kMaxTopLogprobs, "top_logprobs",
@@ -89,6 +90,7 @@ void validate_beams(const Request& request) {
   require(std::isfinite(sampling.length_penalty) && std::abs(sampling.length_penalty) <= 100, "length_penalty",
           "a number in [-100, 100]", sampling.length_penalty);
   if (!sampling.is_beam_search()) return;
+  require(sampling.max_new_tokens > 0, "max_new_tokens of a beam search", "> 0", sampling.max_new_tokens);
   require(sampling.n <= sampling.beam_width, "n, the beams returned,", "at most beam_width", sampling.n);
   const size_t candidates = beam_candidates(request);
   require(candidates <= kMaxBeamCandidates,
@@ -126,7 +128,8 @@ size_t beam_candidates(const Request& request) {
 
 void validate(const Request& request, int64_t vocab_size, int64_t max_model_len) {
   if (request.prompt.empty()) throw RequestError("the prompt is empty: send at least one token");
-  if (int64_t(request.prompt.size()) >= max_model_len) {
+  const int64_t least_room = std::min(request.sampling.max_new_tokens, 1);
+  if (int64_t(request.prompt.size()) + least_room > max_model_len) {
     throw RequestError("the prompt has " + std::to_string(request.prompt.size()) + " tokens, and the model holds " +
                        std::to_string(max_model_len) +
                        " of prompt and output together: shorten the prompt or raise --max-model-len");

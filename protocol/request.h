@@ -34,7 +34,7 @@ struct SamplingParams {
   int32_t no_repeat_ngram_size = 0;    // 0: off; no n ids in a row occur twice in prompt and output
   uint64_t seed = 0;                   // drawn at admission when the client gave none
   int32_t n = 1;                       // choices
-  int32_t max_new_tokens = 16;         // > 0
+  int32_t max_new_tokens = 16;         // 0: the prompt is scored (prompt_logprobs) and nothing drawn; n is 1 then
   int32_t min_new_tokens = 0;
   int32_t top_logprobs = -1;           // -1: no log-probabilities; 0: of the drawn token; k: top k as well
   int32_t prompt_logprobs = -1;        // the same of every prompt token but the first

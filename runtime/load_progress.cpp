@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/progress.h"
 #include "checkpoint/expected_tensors.h"
 
 namespace trireme {
@@ -35,6 +36,9 @@ std::string load_progress_text(int64_t bytes, int64_t expected_bytes, double sec
 
 void LoadProgress::add(int64_t bytes) {
   bytes_ += bytes;
+  const double loaded = double(bytes_) / double(std::max<int64_t>({expected_bytes_, bytes_, 1}));
+  rank_progress().loaded.store(uint32_t(loaded * 1000), std::memory_order_relaxed);
+  if (!logs_) return;
   const auto now = Clock::now();
   if (now - logged_ < kInterval) return;
   logged_ = now;

@@ -16,15 +16,16 @@ int64_t expected_load_bytes(const TensorSource& source, const Topology& topology
 
 std::string load_progress_text(int64_t bytes, int64_t expected_bytes, double seconds);
 
-// Logs that line about every two seconds. One thread.
+// Tells the rank's progress how far it is; with `logs` also that line about every two seconds. One thread.
 class LoadProgress {
  public:
-  explicit LoadProgress(int64_t expected_bytes) : expected_bytes_(expected_bytes) {}
+  LoadProgress(int64_t expected_bytes, bool logs) : expected_bytes_(expected_bytes), logs_(logs) {}
   void add(int64_t bytes);
 
  private:
   using Clock = std::chrono::steady_clock;
   int64_t expected_bytes_, bytes_ = 0;
+  bool logs_;
   Clock::time_point start_ = Clock::now(), logged_ = start_;
 };
 

@@ -110,8 +110,9 @@ RankRuntime::RankRuntime(Cluster& cluster, const Checkpoint& checkpoint, const R
 
   const Stream stream(device);
   WeightLoader loader(checkpoint.source.get(), device, stream, options.seed);
-  if (checkpoint.source && topology.rank() == 0)
-    loader.show_progress(expected_load_bytes(*checkpoint.source, topology, checkpoint.config.num_layers));
+  if (checkpoint.source)
+    loader.show_progress(expected_load_bytes(*checkpoint.source, topology, checkpoint.config.num_layers),
+                         topology.rank() == 0);
   std::unique_ptr<Model> model = make_model(
       {checkpoint.config, topology, loader, options.block_size, asked_length(checkpoint.config, options)});
   stream.synchronize();

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/backend_traits.h"
+#include "base/fault_injection.h"
 #include "base/half.h"
 #include "base/progress.h"
 #include "runtime/quant/block_formats.h"
@@ -106,6 +107,7 @@ void WeightLoader::count_bytes(int64_t bytes) {
   bytes_read_ += bytes;
   if (progress_) progress_->add(bytes);
   rank_progress().tick("load weights");
+  fault_point(FaultPoint::load);
 }
 
 void WeightLoader::count_uploaded() {
@@ -168,6 +170,7 @@ LinearWeight WeightLoader::random_linear(const std::string& name, int64_t out, i
                      column_offset, stream_);
   weight_bytes_ += weight.data.view().bytes();
   rank_progress().tick("make dummy weights");
+  fault_point(FaultPoint::load);
   return weight;
 }
 

@@ -52,8 +52,8 @@ class WeightLoader {
   // A whole small matrix in the activation dtype (learned positions).
   Tensor load_matrix(const std::string& name, int64_t rows, int64_t columns);
 
-  // Logs a line about every two seconds from here on.
-  void show_progress(int64_t expected_bytes) { progress_.emplace(expected_bytes); }
+  // Tells the rank's progress from here on, with `logs` also a line about every two seconds.
+  void show_progress(int64_t expected_bytes, bool logs) { progress_.emplace(expected_bytes, logs); }
 
   Device device() const { return device_; }
   bool has(const std::string& name) const { return !source_ || source_->find(name); }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/backend_traits.h"
+#include "base/fault_injection.h"
 #include "kernels/elementwise.h"
 #include "kernels/mark_progress.h"
 
@@ -151,6 +152,7 @@ void Worker::warm_up() {
 void Worker::sample(const StepPlan& plan, Entry& entry, const std::function<SamplingOrders()>& sampling_orders) {
   const int64_t outputs = int64_t(plan.outputs.size());
   const TensorView logits = logits_.view().slice(0, 0, outputs);
+  fault_point(FaultPoint::sampling);
   std::optional<SamplingOrders> orders;
   if (plan.sampling_follows) orders = sampling_orders();
   const int ring_entry = int(plan.step % int64_t(ring_.size()));
@@ -164,6 +166,8 @@ void Worker::execute(const StepPlan& plan, const std::function<SamplingOrders()>
   RankProgress& progress = rank_progress();
   progress.step.store(plan.step, std::memory_order_relaxed);
   progress.phase.store(Phase::stepping, std::memory_order_relaxed);
+  fault_point(FaultPoint::step, plan.step);
+  if (plan.shutdown) fault_point(FaultPoint::drain);
   receive_draws(plan.draws_needed);
 
   Entry& entry = this->entry(plan.step);

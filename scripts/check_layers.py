@@ -31,7 +31,7 @@ NCCL_FILE = re.compile(r"^parallel/.*_nccl[^/]*$")
 MPI_PLACES = ["parallel/", "tests/support/", "tests/launcher/fake_trireme.cpp"]
 
 SUFFIXES = (".h", ".hpp", ".cpp", ".cu", ".cuh")
-GENERATED = {"version.h", "generated/version.h"}   # in the build tree
+GENERATED = {"version.h", "generated/version.h", "generated/chat_page.h"}   # in the build tree
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
 CUDA_SWITCH = re.compile(r"^\s*#\s*(?:if|ifdef|ifndef|elif|define|undef)\b"
                          r".*\b(?:TRIREME_WITH_CUDA|__CUDACC__|__CUDA_ARCH__)\b")

@@ -9,9 +9,9 @@ else
   boost=libboost-dev
 fi
 packages=(g++ cmake ninja-build ccache git ca-certificates python3 python3-pip
-          libopenmpi-dev openmpi-bin "$boost" libcli11-dev libspdlog-dev libfmt-dev)
+          libopenmpi-dev openmpi-bin "$boost" libcli11-dev libspdlog-dev libfmt-dev libssl-dev libyaml-cpp-dev)
 if [ "${1:-}" = --tests ]; then
-  packages+=(libgtest-dev libgmock-dev iproute2 procps util-linux hostname)
+  packages+=(libgtest-dev libgmock-dev openssl iproute2 procps util-linux hostname)
 fi
 
 missing=()

@@ -24,6 +24,44 @@ TEST(SchedulerRequests, EmitsTokensInOrderAndEndsAtMaxNewTokens) {
   EXPECT_FALSE(harness.scheduler.has_unfinished());
 }
 
+TEST(SchedulerRequests, ScoresAPromptOfTheModelsLengthAndDrawsNothing) {
+  SchedulerHarness harness;
+  Request request = make_request(1, 64, 0);
+  request.sampling.prompt_logprobs = 0;
+  validate(request, 1000, 64);
+  harness.scheduler.add(request);
+  size_t scores = 0;
+  std::vector<TokenEvent> ends;
+  while (auto plan = harness.scheduler.next_plan()) {
+    StepResult result;
+    result.step = plan->step;
+    for (const PlanOutput& output : plan->outputs) {
+      EXPECT_EQ(output.kind, OutputKind::score);
+      OutputResult& score = result.outputs.emplace_back();
+      score.tokens = {{output.target, -1.0f}};
+    }
+    harness.scheduler.on_result(result);
+    const auto events = harness.scheduler.take_events();
+    for (const auto& event : events_of<PromptLogprobsEvent>(events)) scores += event.tokens.size();
+    for (const auto& event : events_of<TokenEvent>(events)) ends.push_back(event);
+  }
+  EXPECT_EQ(scores, 63u);
+  ASSERT_EQ(ends.size(), 1u);
+  EXPECT_EQ(ends[0].token.id, -1);
+  EXPECT_EQ(ends[0].finish, FinishReason::length);
+  EXPECT_FALSE(harness.scheduler.has_unfinished());
+  harness.scheduler.verify();
+}
+
+TEST(SchedulerRequests, ARequestWithNothingToScoreOrDrawEndsAtOnce) {
+  SchedulerHarness harness;
+  harness.scheduler.add(make_request(1, 5, 0));
+  const auto events = events_of<TokenEvent>(harness.scheduler.take_events());
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].finish, FinishReason::length);
+  EXPECT_FALSE(harness.scheduler.has_unfinished());
+}
+
 TEST(SchedulerRequests, EndsAtTheModelsLength) {
   SchedulerHarness harness;
   harness.scheduler.add(make_request(1, 62, 30));

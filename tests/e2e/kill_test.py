@@ -1,4 +1,4 @@
-"""kill -9 of a rank, of mpirun and of the command itself while it generates, on one host or on two: within 5 s
+"""kill -9 of a rank, of mpirun and of the command itself while it generates without restarts, on one host or on two: within 5 s
 nothing is left, no process and no file, and where the command lives it says in one line which rank died, and where.
 
     kill_test.py TRIREME one|two [victim ...]
@@ -78,7 +78,7 @@ def rank_of(pid):
 
 def start(place):
     command = [*place.prefix, place.trireme, "generate", "--output-format", "json", "--device", "cpu", "-tp", "2", "-pp", "2", "--model",
-               place.model, "--max-new-tokens", "1900", "--ignore-eos", "--prompts", "-", *place.launch]
+               place.model, "--max-restarts", "0", "--max-new-tokens", "1900", "--ignore-eos", "--prompts", "-", *place.launch]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdin.write("hello\n" * 16)
     process.stdin.close()

@@ -80,6 +80,12 @@ class EngineClientTest : public testing::Test {
   EngineClient client_;
 };
 
+TEST_F(EngineClientTest, WakesItsLoop) {
+  std::thread other([this] { client_.wake(); });
+  EXPECT_TRUE(client_.poll(seconds(600)).empty());  // returns because it was woken
+  other.join();
+}
+
 TEST_F(EngineClientTest, WelcomesRanksAndCarriesRequestsTokensLogsAndTheEnd) {
   FakeRank zero(client_.endpoint(), 0, 2), one(client_.endpoint(), 1, 2);
   EXPECT_TRUE(zero.hear_a<Welcome>());
@@ -98,6 +104,11 @@ TEST_F(EngineClientTest, WelcomesRanksAndCarriesRequestsTokensLogsAndTheEnd) {
   zero.say(EventBatch{{token}});
   EXPECT_EQ(next<std::vector<EngineEvent>>()->size(), 1u);
   EXPECT_EQ(client_.suspects(), std::vector<RequestId>{4});
+  for (RequestId id : {7, 6, 5}) zero.say(Announce{2, {id}});
+  zero.say(EventBatch{{token}});  // behind them
+  EXPECT_EQ(next<std::vector<EngineEvent>>()->size(), 1u);
+  EXPECT_EQ(client_.suspects(), (std::vector<RequestId>{5, 6}));  // two plans may be under way
+
   one.say(LogLine{3, "warm"});
   EXPECT_EQ(next<RankLog>()->rank, 1);
   client_.shutdown(true);
@@ -129,7 +140,7 @@ TEST_F(EngineClientTest, DropsStrangersWithoutTheKeyAndRanksThatCannotBe) {
 TEST_F(EngineClientTest, AnEndedConnectionIsADeath) {
   FakeRank zero(client_.endpoint(), 0, 2), one(client_.endpoint(), 1, 2);
   ASSERT_TRUE(one.hear_a<Welcome>());
-  one.say(Beat{Phase::stepping, 12, 3, "attention"});
+  one.say(Beat{Phase::stepping, 12, 3, "attention", 1000});
   one.close();
   const auto fault = next<EngineFault>(milliseconds(700));
   ASSERT_TRUE(fault);

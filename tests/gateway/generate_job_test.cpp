@@ -294,5 +294,47 @@ TEST_F(GenerateJobTest, WritesPromptLogprobsWhereAskedFor) {
             "{\"token_id\":33,\"logprob\":-2E0,\"top\":[]}]");
 }
 
+TEST_F(GenerateJobTest, GoesOnAfterTheEngineWasLost) {
+  SamplingFlags sampling;
+  sampling.n = 2;
+  sampling.seed = 4;
+  sampling.stop = {"X"};
+  make({"a", "b", "c"}, sampling);
+  EXPECT_EQ(port_.open.size(), 2u);
+  answer(1, 'A');
+  answer(1, 'B', true, 1);
+  answer(2, 'C');
+  answer(2, 'X', false, 1);  // ended by its text; the engine has not heard of it
+  port_.open.clear();
+  job_->on_engine_lost({}, kNow);
+  job_->start(facts_, port_, kNow);
+  ASSERT_EQ(port_.open.size(), 2u);
+  EXPECT_EQ(port_.open.at(1).emitted, (std::vector<EmittedChoice>{{0, false, {'A'}}, {1, true, {'B'}}}));
+  EXPECT_EQ(port_.open.at(2).emitted, (std::vector<EmittedChoice>{{0, false, {'C'}}, {1, true, {'X'}}}));
+  EXPECT_EQ(port_.open.at(1).sampling.seed, 4u);
+  answer(1, 'D', true);
+  answer(2, 'E', true);
+  ASSERT_EQ(sink_.finished.size(), 2u);
+  EXPECT_EQ((sink_.texts[{0, 0}]), "AD");
+  EXPECT_EQ((sink_.texts[{1, 0}]), "CE");
+  EXPECT_TRUE(port_.open.contains(3));  // there is room for the next
+}
+
+TEST_F(GenerateJobTest, SubmitsNothingWhileThereIsNoEngine) {
+  make({"a", "b", "c", "d", "e"});
+  job_->on_engine_lost({}, kNow);
+  port_.open.clear();
+  job_->on_request_poisoned(2, "it kills", kNow);
+  EXPECT_TRUE(port_.open.empty());
+  job_->start(facts_, port_, kNow);
+  EXPECT_FALSE(port_.open.contains(2));
+  EXPECT_TRUE(port_.open.contains(5));
+  EXPECT_TRUE(port_.open.at(1).emitted.empty());  // as if it were new
+  answer(1, 'A', true);
+  ASSERT_EQ(sink_.finished.size(), 2u);
+  EXPECT_EQ(sink_.finished[1].error, "request_poisoned: it kills");
+  EXPECT_EQ(job_->exit_code(), 1);
+}
+
 }  // namespace
 }  // namespace trireme

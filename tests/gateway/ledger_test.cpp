@@ -76,6 +76,11 @@ TEST(Ledger, ReplaysWithEverythingEmitted) {
   EXPECT_EQ(again.emitted, (std::vector<EmittedChoice>{{0, false, {10}}, {1, true, {20}}}));
 }
 
+TEST(Ledger, ReplaysWhatHasNothingOutAsIfItWereNew) {
+  Ledger ledger;
+  EXPECT_EQ(Ledger::replay(ledger.admit(request(1, 2), kNow)), request(1, 2));
+}
+
 TEST(Ledger, KeepsPromptScoresAndAsksForThemAgainUntilTheyAreComplete) {
   Ledger ledger;
   Request asked = request(1);

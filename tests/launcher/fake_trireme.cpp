@@ -1,5 +1,5 @@
 // trireme with an engine that draws nothing: it speaks the protocol, answers every request with ids that follow from
-// its prompt, and misbehaves as TRIREME_FAKE says ("fail 1", "hang", "config", "crash 1", "slow").
+// its prompt, and misbehaves as TRIREME_FAKE says ("fail 1", "hang", "config", "crash 1", "unready 1", "slow").
 
 #include <mpi.h>
 #include <unistd.h>
@@ -86,7 +86,9 @@ class FakeCoordinator {
   void accept(EngineCommand& command) {
     if (auto* submit = std::get_if<SubmitCommand>(&command)) {
       const RequestId id = submit->request.id;
-      sequences_[id].request = std::move(submit->request);
+      Sequence& sequence = sequences_[id];
+      sequence.request = std::move(submit->request);
+      if (!sequence.request.emitted.empty()) sequence.emitted = int(sequence.request.emitted[0].ids.size());
     }
     if (auto* cancel = std::get_if<CancelCommand>(&command); cancel && cancel->choice < 0)
       sequences_.erase(cancel->request);
@@ -100,6 +102,9 @@ class FakeCoordinator {
     rank_progress().step = step_++;
     rank_progress().tick("fake step");
     std::vector<EngineEvent> events;
+    std::vector<RequestId> planned;
+    for (const auto& [id, sequence] : sequences_) planned.push_back(id);
+    link_.announce(step_, planned);
     for (auto entry = sequences_.begin(); entry != sequences_.end();) {
       Sequence& sequence = entry->second;
       const Request& request = sequence.request;
@@ -217,6 +222,7 @@ int engine_main(const EngineOptions& options, const EngineHooks& hooks) {
   try {
     log_info("rank {} is here", rank);
     if (behaviour().is("config", rank)) throw ConfigError("a planted mistake; do otherwise");
+    if (behaviour().is("unready", rank)) _exit(9);
     wait_for_all(embedded, rank, options.world());
     Ending ending(embedded);
     if (rank == 0) {

@@ -90,6 +90,7 @@ class Program {
       dup2(::open((folder_ / "out").c_str(), O_WRONLY | O_CREAT, 0600), 1);
       dup2(::open((folder_ / "err").c_str(), O_WRONLY | O_CREAT, 0600), 2);
       setenv("TRIREME_FAKE", fake.c_str(), 1);
+      setenv("XDG_STATE_HOME", folder_.c_str(), 1);
       setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
       setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
       std::vector<char*> pointers;
@@ -253,7 +254,7 @@ struct Killing {
 class LifecycleKill : public testing::TestWithParam<Killing> {};
 
 TEST_P(LifecycleKill, LeavesNothingAndSaysWhoDied) {
-  Program program(generate(2, 2, {"--output-format", "json"}), "slow", kLongWork);
+  Program program(generate(2, 2, {"--output-format", "json", "--max-restarts", "0"}), "slow", kLongWork);
   ASSERT_NO_FATAL_FAILURE(program.settle(4));
   const auto begun = Clock::now();
   ASSERT_TRUE(send(GetParam().victim(program), SIGKILL));
@@ -281,7 +282,7 @@ TEST(Lifecycle, LeavesNothingWhenTheCommandItselfIsKilled) {
 }
 
 TEST(Lifecycle, NoticesARankThatIsStopped) {
-  Program program(generate(2, 1, {"--output-format", "json"}), "slow", kLongWork);
+  Program program(generate(2, 1, {"--output-format", "json", "--max-restarts", "0"}), "slow", kLongWork);
   ASSERT_NO_FATAL_FAILURE(program.settle(2));
   const pid_t stopped = program.engine_rank(1);
   ASSERT_TRUE(send(stopped, SIGSTOP));
@@ -292,7 +293,7 @@ TEST(Lifecycle, NoticesARankThatIsStopped) {
 }
 
 TEST(Lifecycle, NoticesAnMpirunThatIsStopped) {
-  Program program(generate(2, 1, {"--output-format", "json"}), "slow", kLongWork);
+  Program program(generate(2, 1, {"--output-format", "json", "--max-restarts", "0"}), "slow", kLongWork);
   ASSERT_NO_FATAL_FAILURE(program.settle(2));
   ASSERT_TRUE(send(program.mpirun, SIGSTOP));
   EXPECT_EQ(program.wait(seconds(8)), 70) << program.err();
@@ -301,13 +302,13 @@ TEST(Lifecycle, NoticesAnMpirunThatIsStopped) {
 }
 
 TEST(Lifecycle, NoticesAnEngineThatHangs) {
-  Program program(generate(2, 1, {"--output-format", "json"}), "hang", kLongWork);
+  Program program(generate(2, 1, {"--output-format", "json", "--max-restarts", "0"}), "hang", kLongWork);
   EXPECT_EQ(program.wait(seconds(40)), 70) << program.err();
   EXPECT_NE(program.err().find("hung"), std::string::npos) << program.err();
 }
 
 TEST(Lifecycle, PassesOnARanksOwnWords) {
-  Program failed(generate(2, 1, {"--output-format", "json"}), "fail 1", kLongWork);
+  Program failed(generate(2, 1, {"--output-format", "json", "--max-restarts", "0"}), "fail 1", kLongWork);
   EXPECT_EQ(failed.wait(), 70);
   EXPECT_NE(failed.err().find("last operation fake layer: a planted failure"), std::string::npos) << failed.err();
   Program mistaken(generate(2, 1, {"--output-format", "json"}), "config 1", kLongWork);
@@ -341,6 +342,45 @@ TEST(Lifecycle, ListensOnTcpForAHostfile) {
   EXPECT_EQ(program.out(), "1 14\n");
   EXPECT_NE(program.err().find("--front tcp:"), std::string::npos) << program.err();
   fs::remove(hostfile);
+}
+
+TEST(Restart, GoesOnWhereItWas) {
+  const std::string work =
+      "{\"prompt_token_ids\":[1],\"max_new_tokens\":1}\n{\"prompt_token_ids\":[2],\"max_new_tokens\":150,\"n\":2}\n";
+  Program whole(generate(2, 1, {"--output-format", "json"}), "slow", work);
+  ASSERT_EQ(whole.wait(), 0) << whole.err();
+  for (const bool host : {false, true}) {
+    Program program(generate(2, 1, {"--output-format", "json"}), "slow", work);
+    ASSERT_NO_FATAL_FAILURE(program.settle(2));
+    const std::string first_directory = program.directory;
+    ASSERT_TRUE(send(host ? program.mpirun : program.engine_rank(1), SIGKILL));
+    ASSERT_EQ(program.wait(seconds(20)), 0) << program.err();
+    EXPECT_EQ(program.out(), whole.out());
+    EXPECT_NE(program.err().find("attempt 2 starts (report: "), std::string::npos) << program.err();
+    EXPECT_FALSE(fs::exists(first_directory));
+    program.expect_gone(seconds(5));
+  }
+}
+
+TEST(Restart, EndsWith72WhenTheEngineIsNeverReady) {
+  Program program(generate(2, 1, {"--restart-backoff-max", "0"}), "unready 1", kLongWork);
+  EXPECT_EQ(program.wait(seconds(30)), 72) << program.err();
+  EXPECT_NE(program.err().find("it ended 3 times in a row before it was ready"), std::string::npos) << program.err();
+}
+
+TEST(Restart, WritesAReportOfTheRunningEngineWhenAsked) {
+  Program program(generate(2, 1, {"--output-format", "json"}), "slow", kLongWork);
+  ASSERT_NO_FATAL_FAILURE(program.settle(2));
+  ASSERT_TRUE(send(program.pid(), SIGUSR2));
+  ASSERT_TRUE(eventually([&] { return program.err().find("trireme: report: ") != std::string::npos; }, seconds(5)));
+  std::string path = program.err().substr(program.err().find("/"));
+  path.erase(path.find('\n'));
+  const std::string report = slurp(path);
+  EXPECT_NE(report.find("cause: live"), std::string::npos) << report;
+  EXPECT_NE(report.find("rank 1 on "), std::string::npos) << report;
+  EXPECT_NE(report.find("suspects: 2"), std::string::npos) << report;
+  ASSERT_TRUE(send(program.pid(), SIGTERM));
+  EXPECT_EQ(program.wait(seconds(5)), 128 + SIGTERM);
 }
 
 // The same program started by an outer mpirun: rank 0 holds the front.

@@ -233,6 +233,7 @@ ReferenceAnswer FakeModel::answer(const Request& request) const {
     PlainRun run = prompt;
     uint64_t at = hidden, counts = prompt_counts;
     std::vector<TokenId> history = request.prompt;
+    if (sampling.max_new_tokens == 0) choice.finish = FinishReason::length;
     while (choice.finish == FinishReason::none) {
       const auto position = int32_t(request.prompt.size() + choice.ids.size());
       OutputResult drawn = draw(at, slot, position, counts, bans_behind(request, history), top);

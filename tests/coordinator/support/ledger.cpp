@@ -147,7 +147,7 @@ void Ledger::check_complete() const {
   for (const auto& [id, entry] : entries_) {
     CHECK(entry.ended()) << "request" << id << "never ended";
     const bool whole = !entry.failed && !entry.cancelled && !dropping_ && entry.request.sampling.prompt_logprobs >= 0;
-    const bool began = std::ranges::any_of(entry.choices, &Choice::started);
+    const bool began = entry.request.sampling.max_new_tokens == 0 || std::ranges::any_of(entry.choices, &Choice::started);
     CHECK(!whole || !began || size_t(entry.next_score) == entry.answer.scores.size())
         << "prompt scores of request" << id;
   }

@@ -75,6 +75,11 @@ SamplingParams make_sampling(Dice& dice, const ClusterInfo& cluster) {
     sampling.bad_words.push_back(dice.ids(dice.any({1, 2, 3}), cluster.vocab_size));
   if (dice.one_in(8)) sampling.allowed_token_ids = dice.ids(dice.between(1, std::min(6, int(cluster.vocab_size))), cluster.vocab_size);
   if (dice.one_in(3)) make_beams(dice, sampling);
+  if (!sampling.is_beam_search() && dice.one_in(12)) {  // only scores its prompt
+    sampling.n = 1;
+    sampling.max_new_tokens = sampling.min_new_tokens = 0;
+    sampling.prompt_logprobs = dice.any({-1, 0, 2});
+  }
   return sampling;
 }
 
