@@ -124,7 +124,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
   job.on_tick({});
   answer(job, first, 3);
-  job.on_engine_lost({});
+  job.on_engine_lost({}, {});
   job.start(facts, second, {});
   answer(job, second, 1000);
   CHECK(job.status().open_requests == 0) << "a call never ended";
