@@ -187,7 +187,9 @@ void resolve_answers(const ServeFlags& flags, ServeCommand& command) {
     throw ConfigError("--max-queue must be at least 1, got " + std::to_string(command.max_queue));
   command.shutdown_timeout = flags.run.restart.shutdown_s;
   tool_format(command.tool_call_parser, "");  // throws for an unknown one
-  if (command.served_model_names.empty()) command.served_model_names = {command.run.engine.model};
+  const EngineFlags& engine = flags.run.engine;  // the name as given; the engine gets a path from anywhere
+  if (command.served_model_names.empty())
+    command.served_model_names = {engine.options.model.empty() ? engine.model_flag : engine.options.model};
   if (!flags.override_generation_config.empty()) {
     boost::system::error_code error;
     const json::value value = json::parse(flags.override_generation_config, error);
