@@ -161,7 +161,8 @@ kernel_line() {   # FILTER PATTERN
 group_kernels() {
   local line
   if wanted attention_decode_32x16k_fraction kernels; then
-    line=$(kernel_line "attention decode 32 x 16384" '^attention decode 32 x 16384 ')
+    command=("$build/benchmarks/kernels_bench" "attention decode 32 x 16384")
+    line=$(kernel_line "${command[1]}" '^attention decode 32 x 16384 ')
     record attention_decode_32x16k_fraction 1 "$(sed -nE 's/.*\( *([0-9.]+) % of the limit.*/\1 \/ 100/p' <<<"$line" | grep . || echo None)" 1.0
   fi
   if wanted sampling_256x128k_us kernels; then
