@@ -56,10 +56,16 @@ class LatencyJob final : public BenchJob {
   }
 
   void on_first_token(TimePoint now) override {
-    if (++first_tokens_ == times_[current_].size * command_.n) all_begun_ = now;
+    if (++first_tokens_ < times_[current_].size * command_.n) return;
+    all_begun_ = now;
+    tokens_at_begin_ = generated_tokens();
   }
 
   void on_request_done(TimePoint now) override {
+    if (left_ == times_[current_].size) {
+      first_end_ = now;
+      tokens_at_end_ = generated_tokens();
+    }
     if (--left_ > 0) return;
     if (iteration_++ >= command_.warmup_iterations) note(times_[current_], now);
     if (iteration_ >= command_.warmup_iterations + command_.iterations) {
@@ -72,10 +78,18 @@ class LatencyJob final : public BenchJob {
  private:
   void note(BatchTimes& times, TimePoint now) const {
     times.latencies.push_back(seconds(now - begun_));
-    if (command_.output_len > 1) times.steps.push_back(seconds(now - all_begun_) / (command_.output_len - 1));
+    if (command_.output_len > 1) note_step(times);
     times.engine_cpu += stats().engine_cpu_seconds - before_.engine_cpu_seconds;
     times.worker_cpu += stats().worker_cpu_seconds - before_.worker_cpu_seconds;
     times.engine_steps += double(stats().steps - before_.steps);
+  }
+
+  // Steps of all sequences: from the last one's first token to the first one's last. The other tokens of the step that
+  // ends it are still to be counted. None where a sequence had ended before the last began.
+  void note_step(BatchTimes& times) const {
+    const int64_t sequences = int64_t(times.size) * command_.n, tokens = tokens_at_end_ - tokens_at_begin_;
+    if (tokens <= 0) return;
+    times.steps.push_back(seconds(first_end_ - all_begun_) / double((tokens + sequences - 1) / sequences));
   }
 
   BenchReport report_of(const BatchTimes& times) const {
@@ -99,7 +113,12 @@ class LatencyJob final : public BenchJob {
 
   // A decode step, from the moment all sequences decode, against the time its bytes need.
   void report_decode(BenchReport& report, const BatchTimes& times) const {
-    if (times.steps.empty()) return;
+    if (times.steps.empty()) {
+      if (command_.output_len > 1 && !stopped())
+        report.text +=
+            "Decode step: none had all sequences in it, the first ended before the last began; raise --output-len\n";
+      return;
+    }
     const double step = percentile(times.steps, 50), sequences = double(times.size) * command_.n;
     const double steps = command_.output_len - 1;
     const double floor =
@@ -118,7 +137,8 @@ class LatencyJob final : public BenchJob {
   std::vector<BatchTimes> times_;
   size_t current_ = 0;  // of times_
   int iteration_ = 0, left_ = 0, first_tokens_ = 0;
-  TimePoint begun_, all_begun_;
+  TimePoint begun_, all_begun_, first_end_;
+  int64_t tokens_at_begin_ = 0, tokens_at_end_ = 0;
   EngineStats before_;  // at the iteration's begin
 };
 

@@ -124,7 +124,7 @@ group_decode_8b() {
 }
 
 group_long_8b() {
-  bench 240 latency llama-3.1-8b --input-len 16320 --output-len 128 --max-model-len 17k --batch-size 32 \
+  bench 240 latency llama-3.1-8b --input-len 16320 --output-len 384 --max-model-len 17k --batch-size 32 \
     --num-iters-warmup 0 --num-iters 1
   record 8b_decode_bs32_16k_ms ms "batch(32)['decode_step_ms']" "batch(32)['floor_step_ms']"
 }

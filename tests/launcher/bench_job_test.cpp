@@ -53,6 +53,28 @@ double serve(BenchJob& job, RecordingPort& port, double now) {
   return now;
 }
 
+// One sequence after the other: no step has them all, and no figure claims one.
+TEST(BenchLatency, NoDecodeStepWhereSequencesDoNotOverlap) {
+  BenchCommand command;
+  command.batch_sizes = {2};
+  command.output_len = 5;
+  command.warmup_iterations = 0;
+  command.iterations = 1;
+  const auto job = make_latency_job(command);
+  RecordingPort port;
+  job->start(facts(), port, at(0));
+  const std::vector<Request> batch = std::exchange(port.requests, {});
+  double now = 0;
+  for (const Request& request : batch) {
+    port.requests = {request};
+    now = serve(*job, port, now);
+  }
+  ASSERT_TRUE(job->done());
+  const BenchReport report = job->report();
+  EXPECT_FALSE(report.figures.contains("decode_step_ms"));
+  EXPECT_NE(report.text.find("raise --output-len"), std::string::npos) << report.text;
+}
+
 TEST(BenchLatency, TimesMeasuredBatchesOnly) {
   BenchCommand command;
   command.batch_sizes = {2};
