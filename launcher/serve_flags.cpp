@@ -183,6 +183,8 @@ void resolve_http(const ServeFlags& flags, const CLI::App& app, ServeCommand& co
 }
 
 void resolve_answers(const ServeFlags& flags, ServeCommand& command) {
+  if (!flags.run.profile.empty())
+    throw ConfigError("--profile records a run that ends: use it with bench or generate on the same model");
   if (command.max_queue < 1)
     throw ConfigError("--max-queue must be at least 1, got " + std::to_string(command.max_queue));
   command.shutdown_timeout = flags.run.restart.shutdown_s;

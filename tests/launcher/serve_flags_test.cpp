@@ -116,6 +116,7 @@ TEST(ServeFlags, WarnsOfWhatDoesNothingAndRefusesWhatCannotWork) {
   EXPECT_NE(refusal({"--dtype", "float16"}).find("--dtype float16 is not supported: "), std::string::npos);
   EXPECT_NE(refusal({"--middleware", "a.b", "c.d"}).find("--middleware a.b c.d"), std::string::npos);
   EXPECT_NE(refusal({"-dp=2"}), "accepted");
+  EXPECT_NE(refusal({"--profile", "trace.json"}).find("bench"), std::string::npos);
   EXPECT_NE(refusal({"--enable-lora"}).find("merge"), std::string::npos);
 }
 
