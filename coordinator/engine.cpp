@@ -9,7 +9,7 @@
 namespace trireme {
 namespace {
 
-constexpr std::chrono::seconds kStatsPeriod{1};
+constexpr std::chrono::milliseconds kStatsPeriod{100};
 constexpr std::chrono::milliseconds kIdleWait{100};
 
 }  // namespace

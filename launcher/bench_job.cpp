@@ -32,14 +32,22 @@ void BenchJob::start(const EngineFacts& facts, RequestPort& port, TimePoint now)
     begin(now);
 }
 
-void report_host_time(BenchReport& report, double engine_seconds, double worker_seconds, double steps) {
-  if (steps <= 0) return;
-  const double engine = engine_seconds / steps * 1e6, worker = worker_seconds / steps * 1e6;
-  report.text += fmt::format("Host CPU per step: {:.1f} us (engine thread {:.1f} us, worker thread {:.1f} us)\n",
+void HostTime::add(const EngineStats& from, const EngineStats& to) {
+  engine_seconds += to.engine_cpu_seconds - from.engine_cpu_seconds;
+  worker_seconds += to.worker_cpu_seconds - from.worker_cpu_seconds;
+  steps += double(to.steps - from.steps);
+}
+
+void report_host_time(BenchReport& report, const HostTime& time, const std::string& step) {
+  if (time.steps <= 0) return;
+  const double engine = time.engine_seconds / time.steps * 1e6, worker = time.worker_seconds / time.steps * 1e6;
+  std::string words = step;
+  std::replace(words.begin(), words.end(), '_', ' ');
+  report.text += fmt::format("Host CPU per {}: {:.1f} us (engine thread {:.1f} us, worker thread {:.1f} us)\n", words,
                              engine + worker, engine, worker);
-  report.figures["host_cpu_us_per_step"] = engine + worker;
-  report.figures["host_engine_us_per_step"] = engine;
-  report.figures["host_worker_us_per_step"] = worker;
+  report.figures["host_cpu_us_per_" + step] = engine + worker;
+  report.figures["host_engine_us_per_" + step] = engine;
+  report.figures["host_worker_us_per_" + step] = worker;
 }
 
 int random_length(int length, double ratio, uint64_t random) {
@@ -72,7 +80,10 @@ void BenchJob::submit_random(TimePoint now) {
 
 void BenchJob::on_events(const std::vector<EngineEvent>& events, TimePoint now) {
   for (const EngineEvent& event : events) {
-    if (const auto* stats = std::get_if<EngineStats>(&event)) stats_ = *stats;
+    if (const auto* stats = std::get_if<EngineStats>(&event)) {
+      stats_ = *stats;
+      on_stats();
+    }
     if (const auto* failed = std::get_if<RequestFailedEvent>(&event)) failure_ = failed->message;
     const auto* token = std::get_if<TokenEvent>(&event);
     if (!token) continue;

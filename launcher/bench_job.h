@@ -30,6 +30,7 @@ class BenchJob : public FrontJob {
   explicit BenchJob(const BenchCommand& command) : command_(command) {}
   virtual void begin(TimePoint now) = 0;     // the engine is ready
   virtual void on_first_token(TimePoint) {}  // of a choice
+  virtual void on_stats() {}                 // stats() is new
   virtual void on_request_done(TimePoint now) = 0;
 
   void submit_random(TimePoint now);
@@ -65,9 +66,15 @@ class BenchJob : public FrontJob {
 std::unique_ptr<BenchJob> make_latency_job(const BenchCommand& command);
 std::unique_ptr<BenchJob> make_throughput_job(const BenchCommand& command);
 
-// What the host computed from one report of the engine's to a later one, per step, on rank 0: text and keys
-// host_cpu_us_per_step, host_engine_us_per_step, host_worker_us_per_step. Nothing where no step was made.
-void report_host_time(BenchReport& report, double engine_seconds, double worker_seconds, double steps);
+// What the host computed between reports of the engine's, on rank 0.
+struct HostTime {
+  double engine_seconds = 0, worker_seconds = 0, steps = 0;
+  void add(const EngineStats& from, const EngineStats& to);
+};
+
+// Per step, `step` being its kind ("step", "decode_step"): text and keys host_cpu_us_per_STEP, host_engine_us_per_STEP,
+// host_worker_us_per_STEP. Nothing where no step was made.
+void report_host_time(BenchReport& report, const HostTime& time, const std::string& step);
 
 // Uniform in [floor(length * (1 - ratio)), ceil(length * (1 + ratio))], at least 1.
 int random_length(int length, double ratio, uint64_t random);

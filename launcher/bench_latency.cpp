@@ -19,7 +19,7 @@ double mean(const std::vector<double>& values) {
 struct BatchTimes {
   int size = 0;
   std::vector<double> latencies, steps;  // seconds, per measured iteration
-  double engine_cpu = 0, worker_cpu = 0, engine_steps = 0;
+  HostTime host, decode_host;  // of all their steps, and of those that had all sequences in them and no prefill
 };
 
 // For each batch size the same batch again and again; the clock runs from its submission to its last token.
@@ -51,6 +51,7 @@ class LatencyJob final : public BenchJob {
     begun_ = now;
     before_ = stats();
     first_tokens_ = 0;
+    decode_reports_.clear();
     left_ = times_[current_].size;
     for (int i = 0; i < times_[current_].size; ++i) submit_random(now);
   }
@@ -59,6 +60,13 @@ class LatencyJob final : public BenchJob {
     if (++first_tokens_ < times_[current_].size * command_.n) return;
     all_begun_ = now;
     tokens_at_begin_ = generated_tokens();
+  }
+
+  // While all sequences decode. The engine speaks of the steps it has submitted, so the first report after the last
+  // prefill can only be of later ones.
+  void on_stats() override {
+    if (first_tokens_ >= times_[current_].size * command_.n && left_ == times_[current_].size)
+      decode_reports_.push_back(stats());
   }
 
   void on_request_done(TimePoint now) override {
@@ -79,9 +87,8 @@ class LatencyJob final : public BenchJob {
   void note(BatchTimes& times, TimePoint now) const {
     times.latencies.push_back(seconds(now - begun_));
     if (command_.output_len > 1) note_step(times);
-    times.engine_cpu += stats().engine_cpu_seconds - before_.engine_cpu_seconds;
-    times.worker_cpu += stats().worker_cpu_seconds - before_.worker_cpu_seconds;
-    times.engine_steps += double(stats().steps - before_.steps);
+    times.host.add(before_, stats());
+    if (!decode_reports_.empty()) times.decode_host.add(decode_reports_.front(), decode_reports_.back());
   }
 
   // Steps of all sequences: from the last one's first token to the first one's last. The other tokens of the step that
@@ -107,7 +114,8 @@ class LatencyJob final : public BenchJob {
     report.figures["latencies"] = json::value_from(times.latencies);
     report.figures["percentiles"] = percentiles;
     report_decode(report, times);
-    report_host_time(report, times.engine_cpu, times.worker_cpu, times.engine_steps);
+    report_host_time(report, times.host, "step");
+    report_host_time(report, times.decode_host, "decode_step");
     return report;
   }
 
@@ -139,7 +147,8 @@ class LatencyJob final : public BenchJob {
   int iteration_ = 0, left_ = 0, first_tokens_ = 0;
   TimePoint begun_, all_begun_, first_end_;
   int64_t tokens_at_begin_ = 0, tokens_at_end_ = 0;
-  EngineStats before_;  // at the iteration's begin
+  EngineStats before_;                       // at the iteration's begin
+  std::vector<EngineStats> decode_reports_;  // of this iteration
 };
 
 }  // namespace

@@ -35,7 +35,9 @@ class ThroughputJob final : public BenchJob {
     report.figures["output_tokens_per_second"] = double(output_tokens) / elapsed;
     report_requests(report);
     report_floor(report, elapsed);
-    report_host_time(report, stats().engine_cpu_seconds, stats().worker_cpu_seconds, double(stats().steps));
+    HostTime host;
+    host.add({}, stats());
+    report_host_time(report, host, "step");
     return report;
   }
 

@@ -114,7 +114,7 @@ group_decode_8b() {
   for size in 1 32 128 256; do
     record "8b_decode_bs${size}_ms" ms "batch($size)['decode_step_ms']" "batch($size)['floor_step_ms']"
   done
-  record host_cpu_per_step_bs256_us us "batch(256)['host_cpu_us_per_step']" None
+  record host_cpu_per_step_bs256_us us "batch(256)['host_cpu_us_per_decode_step']" None
   local peak before rss
   peak=$(sort -n "$work/gpu_used" | tail -1)
   before=$(cat "$work/gpu_before" 2>/dev/null)

@@ -17,12 +17,12 @@ import cli
 class Server:
     """Starts on a free port. A context: at its end nothing of it is left."""
 
-    def __init__(self, trireme, model, arguments=(), environment=None, launcher=()):
+    def __init__(self, trireme, model, arguments=(), environment=None, launcher=(), device="cpu"):
         self.reports = tempfile.TemporaryDirectory()
         self.log = tempfile.TemporaryFile("w+", dir=self.reports.name)
         self.out = tempfile.TemporaryFile("w+", dir=self.reports.name)
-        command = [*launcher, trireme, "serve", model, "--port", "0", "--device", "cpu", "--cpu-threads", "1", "--report-dir", self.reports.name,
-                   *map(str, arguments)]
+        command = [*launcher, trireme, "serve", model, "--port", "0", "--device", device, "--report-dir", self.reports.name,
+                   *(("--cpu-threads", "1") if device == "cpu" else ()), *map(str, arguments)]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.log, text=True,
                                         env={**os.environ, **(environment or {})})
         self.port = self.key = None

@@ -149,6 +149,33 @@ TEST(BenchLatency, ReportsTheHostsTimePerStepOfMeasuredBatches) {
   EXPECT_NEAR(report.figures.at("host_cpu_us_per_step").as_double(), 50, 1e-6);
 }
 
+TEST(BenchLatency, ReportsTheHostsTimePerDecodeStepWithoutThePrefill) {
+  BenchCommand command;
+  command.batch_sizes = {1};
+  command.output_len = 10;
+  command.warmup_iterations = 0;
+  command.iterations = 1;
+  const auto job = make_latency_job(command);
+  RecordingPort port;
+  job->start(facts(), port, at(0));
+  TokenEvent token;
+  token.request = port.requests.at(0).id;
+  token.token.id = 1;
+  const auto stats = [](int steps, double engine_seconds) {
+    EngineStats value;
+    value.steps = steps;
+    value.engine_cpu_seconds = engine_seconds;
+    return value;
+  };
+  job->on_events({stats(1, 5e-3), token}, at(1));  // of the prefill
+  job->on_events({stats(2, 6e-3), token}, at(2));
+  job->on_events({stats(6, 6e-3 + 4 * 70e-6), token}, at(3));
+  token.finish = FinishReason::length;
+  job->on_events({token}, at(4));
+  ASSERT_TRUE(job->done());
+  EXPECT_NEAR(job->report().figures.at("host_engine_us_per_decode_step").as_double(), 70, 1e-6);
+}
+
 TEST(BenchThroughput, CountsRequestsAndTokens) {
   BenchCommand command;
   command.throughput = true;
