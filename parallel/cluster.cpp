@@ -75,7 +75,8 @@ struct Cluster::State {
   Topology topology;
   Device device;
   int local_rank = 0, num_nodes = 1;
-  std::unique_ptr<Communicator> tp_group, forward, feedback;
+  std::unique_ptr<Communicator> tp_group, feedback;
+  std::unique_ptr<Communicator> links[2];   // of the boundary behind stage s: links[s % 2]
   std::unique_ptr<ControlChannel> control;
 
   void gather_facts(const ClusterOptions& options);
@@ -137,7 +138,8 @@ void Cluster::State::make_channels() {
     return make_communicator(MpiGroup(world.comm(), color, key), device, use, idle);
   };
   tp_group = make(stage, tp_rank, GroupUse::collectives);
-  forward = make(tp_rank, stage, GroupUse::pipeline);
+  for (int parity : {0, 1})   // stages s and s + 1 are a group where s has this parity
+    links[parity] = make(tp_rank * (topology.pp() + 1) + (stage + parity) / 2, stage, GroupUse::pipeline);
   feedback = make(tp_rank, stage, GroupUse::pipeline);
   control = make_control_channel(MpiGroup(world.comm(), 0, world.rank()));
   rank_progress().tick("joined peers");
@@ -167,14 +169,16 @@ int Cluster::local_rank() const { return state_->local_rank; }
 int Cluster::num_nodes() const { return state_->num_nodes; }
 const std::vector<std::string>& Cluster::hosts() const { return state_->hosts; }
 Communicator& Cluster::tp_group() { return *state_->tp_group; }
-Communicator& Cluster::pipeline_forward() { return *state_->forward; }
+Communicator& Cluster::from_previous_stage() { return *state_->links[(state_->topology.stage() + 1) % 2]; }
+Communicator& Cluster::to_next_stage() { return *state_->links[state_->topology.stage() % 2]; }
 Communicator& Cluster::pipeline_feedback() { return *state_->feedback; }
 ControlChannel& Cluster::control() { return *state_->control; }
 void Cluster::set_idle_hook(IdleHook hook) { state_->idle = std::move(hook); }
 
 void Cluster::check_health() {
   tp_group().check_health();
-  pipeline_forward().check_health();
+  from_previous_stage().check_health();
+  to_next_stage().check_health();
   pipeline_feedback().check_health();
 }
 

@@ -22,8 +22,9 @@ int local_ranks(const Cluster& cluster) {
 
 // What the worker takes beside weights and KV cache: activations, logits, sampling and collectives.
 int64_t step_bytes(const Model& model, const Topology& topology, const ModelConfig& config, const ClusterInfo& info) {
+  const int64_t hidden_bytes = info.pp > 1 ? 8 : 4;  // of an element; between stages there are two buffers more
   const int64_t activations =
-      model.workspace_bytes(info.max_batched_tokens) + info.max_batched_tokens * config.hidden_size * 4;
+      model.workspace_bytes(info.max_batched_tokens) + info.max_batched_tokens * config.hidden_size * hidden_bytes;
   const int64_t logits =
       topology.is_last_stage() ? int64_t(info.max_logit_rows) * topology.shard(config.vocab_size).size() * 12 : 0;
   const int64_t counts =
@@ -136,8 +137,9 @@ RankRuntime::RankRuntime(Cluster& cluster, const Checkpoint& checkpoint, const R
   auto pool = std::make_unique<KvPool>(sizing.groups, size.num_blocks, device);
   worker_ = std::make_unique<Worker>(
       std::move(model), std::move(pool), checkpoint.config, topology, info_,
-      WorkerGroups{cluster.tp_group(), cluster.pipeline_forward(), cluster.pipeline_feedback()}, device,
-      options.graphs);
+      WorkerGroups{cluster.tp_group(), cluster.from_previous_stage(), cluster.to_next_stage(),
+                   cluster.pipeline_feedback()},
+      device, options.graphs);
   rank_progress().phase.store(Phase::warming);
   worker_->warm_up();
   cluster.barrier();
