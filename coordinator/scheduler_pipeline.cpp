@@ -8,8 +8,8 @@
 
 namespace trireme {
 
-// Of prompts in work and of waiting ones that slots are free for; prefix hits are not known yet and count. Stops counting
-// at `enough`.
+// Of prompts in work and of waiting ones that slots are free for; prefix hits are not known yet and count. Stops
+// counting at `enough`.
 int64_t Scheduler::tokens_to_prefill(int64_t enough) const {
   int64_t tokens = 0;
   for (const auto& [order, sequence] : running_) {

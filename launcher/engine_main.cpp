@@ -32,6 +32,7 @@ RankRuntimeOptions runtime_options(const EngineOptions& options) {
           .num_blocks = options.num_blocks_override,
           .memory_utilization = options.memory_utilization,
           .seed = options.seed,
+          .stage_layers = options.pp_layers,
           .graphs = options.enforce_eager ? DecodeGraphMode::off : DecodeGraphMode::on};
 }
 

@@ -22,7 +22,7 @@ constexpr int kPieceBytes = 1 << 30;   // MPI counts in int
 struct WireFacts {
   int32_t tp, pp, on_cuda, expected_world, node, visible_gpus;
   std::array<char, 256> host;
-  std::array<char, 64> gpu;
+  std::array<char, 64> gpu, nccl_host;
 };
 
 template <size_t kSize>
@@ -95,9 +95,10 @@ void Cluster::State::wait(MPI_Request request, const char* operation) {
 }
 
 void Cluster::State::exchange_facts(const RankFacts& own) {
-  WireFacts wire{own.tp, own.pp, own.on_cuda, own.expected_world, own.node, own.visible_gpus, {}, {}};
+  WireFacts wire{own.tp, own.pp, own.on_cuda, own.expected_world, own.node, own.visible_gpus, {}, {}, {}};
   put_text(wire.host, own.host);
   put_text(wire.gpu, own.gpu);
+  put_text(wire.nccl_host, own.nccl_host);
   std::vector<WireFacts> all(size_t(world.size()));
   MPI_Request request;
   constexpr int kBytes = int(sizeof wire);
@@ -105,8 +106,8 @@ void Cluster::State::exchange_facts(const RankFacts& own) {
   wait(request, "exchange of facts");
   facts.clear();
   for (const WireFacts& w : all)
-    facts.push_back(
-        {w.tp, w.pp, w.on_cuda != 0, w.expected_world, w.host.data(), w.node, w.visible_gpus, w.gpu.data()});
+    facts.push_back({w.tp, w.pp, w.on_cuda != 0, w.expected_world, w.host.data(), w.node, w.visible_gpus, w.gpu.data(),
+                     w.nccl_host.data()});
 }
 
 void Cluster::State::gather_facts(const ClusterOptions& options) {
@@ -116,6 +117,7 @@ void Cluster::State::gather_facts(const ClusterOptions& options) {
   own.on_cuda = options.device == DeviceKind::cuda;
   own.expected_world = std::max(options.expected_world, tasks_of_srun());
   own.host = host_name();
+  if (const char* host = std::getenv("NCCL_HOSTID"); host && !gpus_are_shared()) own.nccl_host = host;
   own.node = lowest_rank_sharing_memory(world.comm(), world.rank());
   exchange_facts(own);
   settle_nodes(facts);

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "runtime/kv_sizing.h"
 #include "runtime/linear_tuning.h"
+#include "runtime/stage_split.h"
 
 namespace trireme {
 namespace {
@@ -101,11 +102,16 @@ ClusterInfo cluster_info(const Topology& topology, const ModelConfig& config, co
   return info;
 }
 
+Topology with_stages(const Topology& topology, const ModelConfig& config, const RankRuntimeOptions& options) {
+  const bool given = !options.stage_layers.empty();
+  return topology.with_stage_layers(given ? options.stage_layers : stage_layers(config, topology.pp()));
+}
+
 }  // namespace
 
 RankRuntime::RankRuntime(Cluster& cluster, const Checkpoint& checkpoint, const RankRuntimeOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  const Topology& topology = cluster.topology();
+  const Topology topology = with_stages(cluster.topology(), checkpoint.config, options);
   const Device device = cluster.device();
   rank_progress().phase.store(Phase::loading);
 

@@ -23,13 +23,13 @@ ClusterInfo cluster_of(int pp) {
   return cluster;
 }
 
-// Llama-3.1-8B on H200s (docs/scaling.md): 119.6 us of weights and 0.57 us of arithmetic per token and layer, hops of
+// Llama-3.1-8B on H200s (docs/scaling.md): 126 us of weights and 0.71 us of arithmetic per token and layer, hops of
 // 17 us, ids of 8 us, a host that needs 100 us.
 StageTimes stage_times(int pp) {
   StageTimes times;
   const double layers = 32.0 / pp;
-  times.fixed.assign(size_t(pp), 119.6 * layers);
-  times.per_token.assign(size_t(pp), 0.57 * layers);
+  times.fixed.assign(size_t(pp), 126 * layers);
+  times.per_token.assign(size_t(pp), 0.71 * layers);
   times.hop = 17, times.feedback = 8, times.host = 100;
   return times;
 }
@@ -43,8 +43,8 @@ PipelineTrace run(int pp, int requests, int32_t prompt, int32_t output, int32_t 
     scheduler.add(request);
   }
   const PipelineTrace trace = run_timed(scheduler, cluster, stage_times(pp));
-  std::printf("pp %d, %3d x %5d/%3d, shares of %5d or more: %3zu plans, %8.2f ms, bubble %4.1f %%\n", pp, requests, prompt,
-              output, min_share, trace.plans.size(), trace.elapsed / 1e3, trace.bubble() * 100);
+  std::printf("pp %d, %3d x %5d/%3d, shares of %5d or more: %3zu plans, %8.2f ms, bubble %4.1f %%\n", pp, requests,
+              prompt, output, min_share, trace.plans.size(), trace.elapsed / 1e3, trace.bubble() * 100);
   return trace;
 }
 
