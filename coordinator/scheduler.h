@@ -31,8 +31,8 @@ namespace trireme {
 
 struct SchedulerOptions {
   int32_t prefill_chunk = 512;  // tokens of one prompt per plan; 0: as many as the plan takes
-  // pp > 1: a plan's share of the prompts' tokens is never fewer. A stage would not be quicker with fewer: it reads its
-  // weights in any case (performance model: docs/scaling.md).
+  // pp > 1: a plan's share of the prompts' tokens is never fewer. A stage would hardly be quicker with fewer: it reads
+  // its weights in any case. A plan costs about a quarter of so many tokens besides its own (docs/scaling.md).
   int32_t min_prefill_share = 256;
   bool enable_prefix_caching = true;
   int32_t max_waiting = 10000;  // sequences not running; a request that comes then is refused

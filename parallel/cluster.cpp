@@ -64,6 +64,10 @@ void share_gpu(RankFacts& own, int rank) {
   setenv("NCCL_HOSTID", name.c_str(), 1);  // before NCCL starts in this process
 }
 
+// A stage's receives are posted early and wait on the GPU. With CUDA's 8 queues a stream that computes could share one
+// with them and wait, too. Read by the driver when it starts.
+void keep_streams_apart() { setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", /*overwrite=*/0); }
+
 }  // namespace
 
 struct Cluster::State {
@@ -123,6 +127,7 @@ void Cluster::State::gather_facts(const ClusterOptions& options) {
   settle_nodes(facts);
   own.node = facts[size_t(world.rank())].node;
   local_rank = local_rank_of(facts, world.rank());
+  if (own.on_cuda && own.pp > 1) keep_streams_apart();
   if (own.on_cuda) own.visible_gpus = cuda_device_count();
   device = own.visible_gpus > 0 ? Device{DeviceKind::cuda, local_rank % own.visible_gpus} : kCpu;
   if (device.is_cuda()) own.gpu = gpu_identity(device.index);

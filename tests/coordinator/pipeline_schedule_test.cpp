@@ -24,13 +24,13 @@ ClusterInfo cluster_of(int pp) {
 }
 
 // Llama-3.1-8B on H200s (docs/scaling.md): 126 us of weights and 0.71 us of arithmetic per token and layer, hops of
-// 17 us, ids of 8 us, a host that needs 100 us.
+// 17 us, ids of 8 us, a host that needs 100 us. A plan costs 64 tokens' time besides its own.
 StageTimes stage_times(int pp) {
   StageTimes times;
   const double layers = 32.0 / pp;
   times.fixed.assign(size_t(pp), 126 * layers);
   times.per_token.assign(size_t(pp), 0.71 * layers);
-  times.hop = 17, times.feedback = 8, times.host = 100;
+  times.own_tokens = 64, times.hop = 17, times.feedback = 8, times.host = 100;
   return times;
 }
 
@@ -66,16 +66,16 @@ TEST_P(Stages, ABurstOfPromptsIsDividedEvenly) {
       fewest = std::min(fewest, tokens_of(plan));
       most = std::max(most, tokens_of(plan));
     }
-    EXPECT_LE(most - fewest, int32_t(m)) << "rounding, at most a token for each share";
+    EXPECT_LE(most - fewest, int32_t(m) + most / 20) << "rounding, and what the best share does not divide";
   }
 }
 
 TEST_P(Stages, ALongPromptIsInFlightInEqualChunks) {
   const int pp = GetParam();
-  const PipelineTrace alone = run(pp, 1, 8000, 1, 256), whole = run(pp, 1, 8000, 1, 8192);
-  EXPECT_EQ(alone.plans.size(), size_t(pp));
+  const PipelineTrace chunks = run(pp, 1, 8000, 1, 256), whole = run(pp, 1, 8000, 1, 8192);
+  EXPECT_GT(chunks.plans.size(), size_t(2 * pp));
   EXPECT_EQ(whole.plans.size(), 1u);
-  EXPECT_NEAR(alone.elapsed / whole.elapsed, (2.0 * pp - 1) / (pp * pp), 0.02);
+  EXPECT_LT(chunks.elapsed / whole.elapsed, 1.35 / pp) << "of pp stages, pp work";
 }
 
 // A plan of few tokens takes as long as one of fewer: more of them would only come later.

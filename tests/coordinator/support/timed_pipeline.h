@@ -15,11 +15,12 @@ namespace trireme::testing {
 struct StageTimes {                // microseconds
   std::vector<double> fixed;       // by stage: reading its weights
   std::vector<double> per_token;   // by stage
+  double own_tokens = 0;           // of a plan, besides those it has: launches, the last tiles of matrix products
   double hop = 0;                  // of activations, from a stage's end to the next one's start
   double feedback = 0;             // of drawn ids, from the last stage's end to the first one's start
   double host = 0;                 // from a result to the plan that follows it
   double of(size_t stage, const StepPlan& plan) const {  // whichever bounds it: memory or arithmetic
-    return std::max(fixed[stage], per_token[stage] * double(plan.num_tokens()));
+    return std::max(fixed[stage], per_token[stage] * (double(plan.num_tokens()) + own_tokens));
   }
 };
 
