@@ -296,6 +296,30 @@ TEST_P(CpuCommunicator, SendsDoNotWaitForTheReceiver) {
   }
 }
 
+// A stage that has sent its output computes: it does not enter MPI for as long as a step takes.
+TEST_P(CpuCommunicator, ActivationsArriveWhileTheirSenderComputes) {
+  join(1, world_size());
+  if (size() < 2) GTEST_SKIP() << "one rank";
+  Communicator &previous = cluster_->from_previous_stage(), &next = cluster_->to_next_stage();
+  const int stage = cluster_->topology().stage();
+  constexpr auto kStep = std::chrono::milliseconds(1500);
+  for (int64_t count : {5000, 300000, 3000000}) {   // of 12 MB at most
+    barrier();
+    if (stage == 0) {
+      next.send(upload(DType::f32, values_of<float>(1, count)), 1, stream());
+      std::this_thread::sleep_for(kStep);
+    }
+    if (stage == 1) {
+      const Tensor data(DType::f32, {count}, kCpu);
+      const auto begin = std::chrono::steady_clock::now();
+      previous.recv(data, 0, stream());
+      EXPECT_LT(std::chrono::steady_clock::now() - begin, kStep * 2 / 3) << count;
+      EXPECT_EQ(download<float>(data), values_of<float>(1, count));
+    }
+    barrier();
+  }
+}
+
 TEST_P(CpuCommunicator, WaitsAtTheBoundOfPendingSendsUntilThereIsRoom) {
   join(1, world_size());
   if (size() < 2) GTEST_SKIP() << "one rank";
