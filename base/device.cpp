@@ -132,8 +132,12 @@ void fill_zero_async(void* destination, size_t bytes, Device device, const Strea
   else CUDA_CHECK(cudaMemsetAsync(destination, 0, bytes, stream.get()));
 }
 
-Stream::Stream(Device device) : device_(device) {
-  if (device.is_cuda()) CUDA_CHECK(cudaStreamCreateWithFlags(&handle_, cudaStreamNonBlocking));
+Stream::Stream(Device device, StreamPriority priority) : device_(device) {
+  if (!device.is_cuda()) return;
+  int least = 0, greatest = 0;
+  CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&least, &greatest));
+  CUDA_CHECK(cudaStreamCreateWithPriority(&handle_, cudaStreamNonBlocking,
+                                          priority == StreamPriority::urgent ? greatest : least));
 }
 Stream::~Stream() {
   if (handle_) cudaStreamDestroy(handle_);
@@ -209,7 +213,7 @@ void copy_async(void* destination, const void* source, size_t bytes, Device, con
 void fill_zero_async(void* destination, size_t bytes, Device, const Stream&) {
   if (bytes) std::memset(destination, 0, bytes);
 }
-Stream::Stream(Device device) : device_(device) {}
+Stream::Stream(Device device, StreamPriority) : device_(device) {}
 Stream::~Stream() = default;
 void Stream::synchronize() const {}
 Event::Event(Device device) : device_(device) {}

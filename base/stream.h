@@ -2,6 +2,7 @@
 // A queue of device work, a mark in it, and work recorded to be queued again. On the CPU the first two are empty and
 // every call returns at once; nothing is ever recorded there.
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 
@@ -13,9 +14,12 @@ struct CUgraphExec_st;
 
 namespace trireme {
 
+// urgent: its kernels get processors before those of other streams, as soon as blocks of theirs end.
+enum class StreamPriority : uint8_t { normal, urgent };
+
 class Stream {
  public:
-  explicit Stream(Device device);
+  explicit Stream(Device device, StreamPriority priority = StreamPriority::normal);
   ~Stream();
   Stream(Stream&&) noexcept;
   Stream& operator=(Stream&&) noexcept;

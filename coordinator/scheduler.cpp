@@ -34,6 +34,7 @@ Scheduler::Draft Scheduler::new_draft() const {
   draft.plan.step = next_step_;
   draft.tokens_left = cluster_.max_batched_tokens;
   draft.outputs_left = cluster_.max_logit_rows;
+  draft.prefill_left = prefill_share();
   return draft;
 }
 

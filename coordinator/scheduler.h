@@ -9,7 +9,8 @@
 //
 // A sequence may be submitted again before its last id is on the host: the rows then read the id on the device.
 // With pp stages, decode rows are spread over pp plans, so that a row's id is there when its next row starts;
-// only when nothing else can run does a plan wait inside the pipeline for an id.
+// only when nothing else can run does a plan wait inside the pipeline for an id. Prompts are spread, too: a plan takes
+// its share of the tokens that wait to be computed (scheduler_pipeline.cpp), since a stage that is done early waits.
 
 #include <deque>
 #include <functional>
@@ -30,6 +31,9 @@ namespace trireme {
 
 struct SchedulerOptions {
   int32_t prefill_chunk = 512;  // tokens of one prompt per plan; 0: as many as the plan takes
+  // pp > 1: a plan's share of the prompts' tokens is never fewer. A stage would hardly be quicker with fewer: it reads
+  // its weights in any case. A plan costs about a quarter of so many tokens besides its own (docs/scaling.md).
+  int32_t min_prefill_share = 256;
   bool enable_prefix_caching = true;
   int32_t max_waiting = 10000;  // sequences not running; a request that comes then is refused
   // For stop strings of beam searches; called when one comes. Empty, or null: such a request is refused.
@@ -89,6 +93,7 @@ class Scheduler final {
     std::vector<PlannedOutput> outputs;
     std::vector<SequencePtr> sequences;  // with a row or forked here
     int32_t tokens_left = 0, outputs_left = 0;
+    int32_t prefill_left = 0;  // of tokens_left, what chunks of prompts may take
   };
   struct BeamGroup {
     BeamSearch search;
@@ -152,6 +157,10 @@ class Scheduler final {
   SequencePtr youngest_after(const Sequence& sequence, StepId step) const;
   bool give_way();
 
+  // scheduler_pipeline.cpp: what keeps stages equally busy
+  int64_t tokens_to_prefill(int64_t enough) const;
+  int32_t prefill_share() const;
+
   // scheduler_rows.cpp: what goes into a plan
   void open(Draft& draft, const SequencePtr& sequence, const CachedPrefix& prefix);
   int32_t fit_chunk(const Sequence& sequence, int32_t start, const Draft& draft) const;
@@ -190,6 +199,7 @@ class Scheduler final {
   EngineStats stats_;
   int64_t next_arrival_ = 0;
   StepId next_step_ = 0, retired_ = -1;
+  int32_t last_prefill_ = 0;  // tokens of chunks in the newest plan
 };
 
 }  // namespace trireme

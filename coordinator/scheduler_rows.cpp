@@ -79,7 +79,7 @@ int32_t Scheduler::fit_chunk(const Sequence& sequence, int32_t start, const Draf
     return std::max(0, std::min(start + count, sequence.prompt_length() - 1) - unscored);
   };
   const int32_t draws = sequence.only_scores() ? 0 : 1 + int32_t(sequence.forks.size());
-  int32_t count = std::min({total - start, max_chunk_, draft.tokens_left});
+  int32_t count = std::min({total - start, max_chunk_, draft.tokens_left, draft.prefill_left});
   if (start + count == total && scores(count) + draws > draft.outputs_left) --count;
   if (scores(count) > draft.outputs_left) count = unscored + draft.outputs_left - start;
   return std::max(0, count);
@@ -111,6 +111,7 @@ void Scheduler::add_chunk(Draft& draft, const SequencePtr& sequence, int32_t cou
   draft.plan.row_ids.insert(draft.plan.row_ids.end(), sequence->tokens.begin() + start, sequence->tokens.begin() + end);
   draft.sequences.push_back(sequence);
   draft.tokens_left -= count;
+  draft.prefill_left -= count;
   sequence->last_row = draft.plan.step;
   sequence->computed = end;
   const std::vector<SequencePtr> forks = last ? sequence->forks : std::vector<SequencePtr>{};
@@ -203,6 +204,7 @@ void Scheduler::add_output(Draft& draft, const SequencePtr& sequence, const Plan
 
 StepPlan Scheduler::launch(Draft draft) {
   StepPlan& plan = draft.plan;
+  const auto prefill_tokens = int32_t(plan.row_ids.size());
   CHECK_GE(draft.tokens_left, 0);
   CHECK_GE(draft.outputs_left, 0);
   // A slot that is forked from is read here, whether or not its beam has a row.
@@ -223,6 +225,7 @@ StepPlan Scheduler::launch(Draft draft) {
   }
   planned_requests_.assign(requests.begin(), requests.end());
   in_flight_.push_back({plan.step, std::move(draft.outputs), plan.sampling_follows});
+  last_prefill_ = prefill_tokens;
   ++next_step_;
   return std::move(plan);
 }

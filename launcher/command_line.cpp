@@ -192,7 +192,7 @@ GenerateCommand resolve_generate(const CLI::App& sub, GenerateFlags flags) {
 
 InspectCommand resolve_inspect(const EngineFlags& flags) {
   const EngineOptions options = resolve(flags);
-  return {.model = options.model, .tp = options.tp, .pp = options.pp};
+  return {.model = options.model, .tp = options.tp, .pp = options.pp, .pp_layers = options.pp_layers};
 }
 
 struct BenchFlags {

@@ -63,6 +63,7 @@ struct BenchCommand {
 struct InspectCommand {
   std::string model;
   int tp = 1, pp = 1;
+  std::vector<int64_t> pp_layers;
 };
 
 struct EngineCommandLine {

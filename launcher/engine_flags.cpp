@@ -75,6 +75,11 @@ void add_model_flags(CLI::App& app, EngineFlags& flags, bool positional_model) {
   app.add_option("--pipeline-parallel-size", options.pp, "-pp N: cut the stack of layers into N stages")
       ->group(model)
       ->capture_default_str();
+  app.add_option("--pp-layers", options.pp_layers,
+                 "Layers of each pipeline stage: 17,15 (default: fewer in the last, which has the output layer, too)")
+      ->delimiter(',')
+      ->option_text("N,...")
+      ->group(model);
 }
 
 void add_engine_flags(CLI::App& app, EngineFlags& flags, bool positional_model) {

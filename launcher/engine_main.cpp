@@ -32,6 +32,7 @@ RankRuntimeOptions runtime_options(const EngineOptions& options) {
           .num_blocks = options.num_blocks_override,
           .memory_utilization = options.memory_utilization,
           .seed = options.seed,
+          .stage_layers = options.pp_layers,
           .graphs = options.enforce_eager ? DecodeGraphMode::off : DecodeGraphMode::on};
 }
 
@@ -146,6 +147,7 @@ void run_rank_zero(const EngineOptions& options, Cluster& cluster, RankRuntime& 
   SteadyClock clock;
   SchedulerOptions scheduling;
   scheduling.prefill_chunk = options.prefill_chunk;
+  scheduling.min_prefill_share = cluster.device().is_cuda() ? 256 : 32;  // what a device hardly does quicker in pieces
   scheduling.enable_prefix_caching = options.prefix_caching;
   scheduling.batching = {.policy = options.batching,
                          .size = options.batch_size,

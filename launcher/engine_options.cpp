@@ -1,6 +1,7 @@
 #include "launcher/engine_options.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 
 #include <cstdlib>
@@ -28,6 +29,10 @@ int EngineOptions::effective_max_num_batched_tokens() const {
 void validate(const EngineOptions& options) {
   require(options.tp >= 1 && options.tp <= 1024, "--tensor-parallel-size", "1 to 1024", options.tp);
   require(options.pp >= 1 && options.pp <= 1024, "--pipeline-parallel-size", "1 to 1024", options.pp);
+  require(options.pp_layers.empty() || int(options.pp_layers.size()) == options.pp, "--pp-layers",
+          fmt::format("{} numbers, one for each stage", options.pp).c_str(), options.pp_layers.size());
+  for (const int64_t layers : options.pp_layers)
+    require(layers >= 1, "--pp-layers", "1 or more for every stage", layers);
   require(options.max_num_seqs >= 0 && options.max_num_seqs <= 65536, "--max-num-seqs", "0 to 65536",
           options.max_num_seqs);
   require(options.max_num_batched_tokens >= 0 && options.max_num_batched_tokens <= 1 << 20, "--max-num-batched-tokens",
@@ -69,6 +74,7 @@ std::vector<std::string> to_arguments(const EngineOptions& options) {
   };
   add("--tensor-parallel-size", options.tp);
   add("--pipeline-parallel-size", options.pp);
+  if (!options.pp_layers.empty()) add("--pp-layers", fmt::format("{}", fmt::join(options.pp_layers, ",")));
   add("--device", options.device == DeviceKind::cuda ? "cuda" : "cpu");
   add("--load-format", options.load_format == LoadFormat::dummy ? "dummy" : "auto");
   if (options.max_model_len > 0) add("--max-model-len", options.max_model_len);

@@ -21,6 +21,7 @@ enum class LoadFormat : uint8_t { automatic, dummy };  // dummy: seeded random w
 struct EngineOptions {
   std::string model;  // path or org/name; the same on every host
   int tp = 1, pp = 1;
+  std::vector<int64_t> pp_layers;  // by pipeline stage; empty: so that stages take equally long (runtime/stage_split.h)
   DeviceKind device = DeviceKind::cpu;  // resolved: `auto` never reaches a rank
   LoadFormat load_format = LoadFormat::automatic;
   int64_t max_model_len = 0;        // tokens of prompt + output; 0: the model's

@@ -4,6 +4,7 @@
 
 #include "checkpoint/inspect.h"
 #include "parallel/topology.h"
+#include "runtime/stage_split.h"
 
 namespace trireme {
 namespace {
@@ -41,7 +42,10 @@ std::string inspect_report(const InspectCommand& command) {
   const Inspection report = inspect(checkpoint, command.tp, command.pp);
   std::string text = inspection_text(report);
   const int world = command.tp * command.pp;
-  for (int rank = 0; rank < world; ++rank) text += rank_line(report, Topology(world, command.tp, command.pp, rank));
+  const std::vector<int64_t> layers =
+      command.pp_layers.empty() ? stage_layers(report.config, command.pp) : command.pp_layers;
+  for (int rank = 0; rank < world; ++rank)
+    text += rank_line(report, Topology(world, command.tp, command.pp, rank).with_stage_layers(layers));
   return text;
 }
 

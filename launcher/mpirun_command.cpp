@@ -60,6 +60,8 @@ Command make_mpirun_command(const EngineOptions& engine, const LaunchOptions& op
 
   std::vector<std::string>& line = command.arguments;
   // yield_when_idle: more ranks than cores are usual on the CPU, and a spinning rank would starve the one it waits for.
+  // free_list_max, segment_size: room for activations on their way between stages (parallel/communicator_mpi.cpp).
+  // fbox_max 0: with fast boxes a run of eager messages stops after some, until its sender is inside MPI again.
   // sigkill_timeout 0: a dead rank ends the job at once. The directories: what a crash leaves lies in one place.
   line = {options.mpirun,
           "-n",
@@ -80,7 +82,16 @@ Command make_mpirun_command(const EngineOptions& engine, const LaunchOptions& op
           attempt_directory,
           "--mca",
           "btl_vader_single_copy_mechanism",
-          "none"};
+          "none",
+          "--mca",
+          "btl_vader_free_list_max",
+          "8192",
+          "--mca",
+          "btl_vader_segment_size",
+          "33554432",
+          "--mca",
+          "btl_vader_fbox_max",
+          "0"};
   // One host: no open ports, and no remote shell, which a container may lack.
   if (is_one_host(options)) line.insert(line.end(), {"--mca", "btl", "self,vader", "--mca", "plm", "isolated"});
   if (engine.device == DeviceKind::cpu) line.push_back("--oversubscribe");

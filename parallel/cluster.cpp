@@ -22,7 +22,7 @@ constexpr int kPieceBytes = 1 << 30;   // MPI counts in int
 struct WireFacts {
   int32_t tp, pp, on_cuda, expected_world, node, visible_gpus;
   std::array<char, 256> host;
-  std::array<char, 64> gpu;
+  std::array<char, 64> gpu, nccl_host;
 };
 
 template <size_t kSize>
@@ -64,6 +64,10 @@ void share_gpu(RankFacts& own, int rank) {
   setenv("NCCL_HOSTID", name.c_str(), 1);  // before NCCL starts in this process
 }
 
+// A stage's receives are posted early and wait on the GPU. With CUDA's 8 queues a stream that computes could share one
+// with them and wait, too. Read by the driver when it starts.
+void keep_streams_apart() { setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", /*overwrite=*/0); }
+
 }  // namespace
 
 struct Cluster::State {
@@ -75,7 +79,8 @@ struct Cluster::State {
   Topology topology;
   Device device;
   int local_rank = 0, num_nodes = 1;
-  std::unique_ptr<Communicator> tp_group, forward, feedback;
+  std::unique_ptr<Communicator> tp_group, feedback;
+  std::unique_ptr<Communicator> links[2];   // of the boundary behind stage s: links[s % 2]
   std::unique_ptr<ControlChannel> control;
 
   void gather_facts(const ClusterOptions& options);
@@ -94,9 +99,10 @@ void Cluster::State::wait(MPI_Request request, const char* operation) {
 }
 
 void Cluster::State::exchange_facts(const RankFacts& own) {
-  WireFacts wire{own.tp, own.pp, own.on_cuda, own.expected_world, own.node, own.visible_gpus, {}, {}};
+  WireFacts wire{own.tp, own.pp, own.on_cuda, own.expected_world, own.node, own.visible_gpus, {}, {}, {}};
   put_text(wire.host, own.host);
   put_text(wire.gpu, own.gpu);
+  put_text(wire.nccl_host, own.nccl_host);
   std::vector<WireFacts> all(size_t(world.size()));
   MPI_Request request;
   constexpr int kBytes = int(sizeof wire);
@@ -104,8 +110,8 @@ void Cluster::State::exchange_facts(const RankFacts& own) {
   wait(request, "exchange of facts");
   facts.clear();
   for (const WireFacts& w : all)
-    facts.push_back(
-        {w.tp, w.pp, w.on_cuda != 0, w.expected_world, w.host.data(), w.node, w.visible_gpus, w.gpu.data()});
+    facts.push_back({w.tp, w.pp, w.on_cuda != 0, w.expected_world, w.host.data(), w.node, w.visible_gpus, w.gpu.data(),
+                     w.nccl_host.data()});
 }
 
 void Cluster::State::gather_facts(const ClusterOptions& options) {
@@ -115,11 +121,13 @@ void Cluster::State::gather_facts(const ClusterOptions& options) {
   own.on_cuda = options.device == DeviceKind::cuda;
   own.expected_world = std::max(options.expected_world, tasks_of_srun());
   own.host = host_name();
+  if (const char* host = std::getenv("NCCL_HOSTID"); host && !gpus_are_shared()) own.nccl_host = host;
   own.node = lowest_rank_sharing_memory(world.comm(), world.rank());
   exchange_facts(own);
   settle_nodes(facts);
   own.node = facts[size_t(world.rank())].node;
   local_rank = local_rank_of(facts, world.rank());
+  if (own.on_cuda && own.pp > 1) keep_streams_apart();
   if (own.on_cuda) own.visible_gpus = cuda_device_count();
   device = own.visible_gpus > 0 ? Device{DeviceKind::cuda, local_rank % own.visible_gpus} : kCpu;
   if (device.is_cuda()) own.gpu = gpu_identity(device.index);
@@ -137,7 +145,8 @@ void Cluster::State::make_channels() {
     return make_communicator(MpiGroup(world.comm(), color, key), device, use, idle);
   };
   tp_group = make(stage, tp_rank, GroupUse::collectives);
-  forward = make(tp_rank, stage, GroupUse::pipeline);
+  for (int parity : {0, 1})   // stages s and s + 1 are a group where s has this parity
+    links[parity] = make(tp_rank * (topology.pp() + 1) + (stage + parity) / 2, stage, GroupUse::pipeline);
   feedback = make(tp_rank, stage, GroupUse::pipeline);
   control = make_control_channel(MpiGroup(world.comm(), 0, world.rank()));
   rank_progress().tick("joined peers");
@@ -167,14 +176,16 @@ int Cluster::local_rank() const { return state_->local_rank; }
 int Cluster::num_nodes() const { return state_->num_nodes; }
 const std::vector<std::string>& Cluster::hosts() const { return state_->hosts; }
 Communicator& Cluster::tp_group() { return *state_->tp_group; }
-Communicator& Cluster::pipeline_forward() { return *state_->forward; }
+Communicator& Cluster::from_previous_stage() { return *state_->links[(state_->topology.stage() + 1) % 2]; }
+Communicator& Cluster::to_next_stage() { return *state_->links[state_->topology.stage() % 2]; }
 Communicator& Cluster::pipeline_feedback() { return *state_->feedback; }
 ControlChannel& Cluster::control() { return *state_->control; }
 void Cluster::set_idle_hook(IdleHook hook) { state_->idle = std::move(hook); }
 
 void Cluster::check_health() {
   tp_group().check_health();
-  pipeline_forward().check_health();
+  from_previous_stage().check_health();
+  to_next_stage().check_health();
   pipeline_feedback().check_health();
 }
 

@@ -37,9 +37,12 @@ class Cluster {
   const std::vector<std::string>& hosts() const;  // by rank
 
   Communicator& tp_group();                    // this stage's ranks, by tp_rank
-  // This rank's tp_rank across the stages, rank = stage; a communicator per direction, so that they never wait
-  // for each other: activations from stage s to s + 1, and drawn ids from the last stage to the earlier ones.
-  Communicator& pipeline_forward();
+  // Activations, between this rank and the same tp_rank of the neighbouring stages: groups of two, 0 the earlier
+  // stage and 1 the later (of one where there is no such stage). Every boundary has its own communicator: operations of
+  // one run one after the other, and a stage receives its next input while it sends its last output.
+  Communicator& from_previous_stage();
+  Communicator& to_next_stage();
+  // Drawn ids, from the last stage to the earlier ones: this rank's tp_rank across the stages, rank = stage.
   Communicator& pipeline_feedback();
   ControlChannel& control();
 

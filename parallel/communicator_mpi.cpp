@@ -21,6 +21,11 @@ constexpr int64_t kDirectBytes = 16 << 10;
 constexpr int64_t kBlockBytes = 8 << 20;      // a longer sum is done in blocks: scratch stays this small
 constexpr size_t kMaxPendingSends = 32;
 
+// Activations for the next stage: 512 tokens of a hidden size of 8,192. A longer message moves only while both sides are
+// inside MPI, but a stage that has sent computes for a whole step, and the next one would wait for it all that time.
+// Shared memory holds that much where mpirun is told so (launcher/mpirun_command.cpp).
+constexpr int64_t kPipelineEagerBytes = 16 << 20;
+
 class MpiCommunicator final : public Communicator {
  public:
   MpiCommunicator(MpiGroup group, const IdleHook& idle)
@@ -68,7 +73,8 @@ class MpiCommunicator final : public Communicator {
   void broadcast(TensorView data, int root, const Stream&) override {
     begin("broadcast", data);
     CHECK(root >= 0 && root < size()) << "broadcast from" << root;
-    if (rank() == root) return send_copies(data, kCollectiveTag, [root](int peer) { return peer != root; });
+    if (rank() == root)
+      return send_copies(data, kCollectiveTag, kEagerMessageBytes, [root](int peer) { return peer != root; });
     transfers_.receive(group_, data.data(), data.bytes(), root, kCollectiveTag);
     transfers_.wait("broadcast", idle_);
   }
@@ -76,13 +82,13 @@ class MpiCommunicator final : public Communicator {
   void send(TensorView data, int destination, const Stream&) override {
     begin("send", data);
     check_peer(destination, rank(), size(), "send");
-    send_copies(data, kPointToPointTag, [destination](int peer) { return peer == destination; });
+    send_copies(data, kPointToPointTag, kPipelineEagerBytes, [destination](int peer) { return peer == destination; });
   }
 
   void recv(TensorView data, int source, const Stream&) override {
     begin("recv", data);
     check_peer(source, rank(), size(), "recv");
-    transfers_.receive(group_, data.data(), data.bytes(), source, kPointToPointTag);
+    transfers_.receive(group_, data.data(), data.bytes(), source, kPointToPointTag, kPipelineEagerBytes);
     transfers_.wait("recv", idle_);
   }
 
@@ -151,14 +157,14 @@ class MpiCommunicator final : public Communicator {
   }
 
   template <typename Wanted>
-  void send_copies(const TensorView& data, int tag, Wanted wanted) {
+  void send_copies(const TensorView& data, int tag, int64_t eager_limit, Wanted wanted) {
     if (data.empty()) return;
     const size_t slot = sends_.acquire(operation_, idle_);
     std::vector<std::byte>& copy = sends_.bytes(slot);
     const std::byte* begin = static_cast<const std::byte*>(data.data());
     copy.assign(begin, begin + data.bytes());
     for (int peer = 0; peer < size(); ++peer)
-      if (wanted(peer)) sends_.transfers(slot).send(group_, copy.data(), data.bytes(), peer, tag);
+      if (wanted(peer)) sends_.transfers(slot).send(group_, copy.data(), data.bytes(), peer, tag, eager_limit);
   }
 
   MpiGroup group_;

@@ -38,6 +38,10 @@ ncclDataType_t nccl_type(DType dtype) {
   }
 }
 
+// A receive that was posted early waits on the GPU and keeps processors from the step that runs: few, then. They move
+// some 25 GB/s each, and what they move has a whole step's time. NCCL_MAX_CTAS overrules it.
+constexpr int kPipelineCtas = 4;
+
 class NcclCommunicator final : public Communicator {
  public:
   NcclCommunicator(const MpiGroup& group, Device device, GroupUse use)
@@ -49,6 +53,7 @@ class NcclCommunicator final : public Communicator {
     rank_progress().tick("joining NCCL");
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 1;
+    if (use == GroupUse::pipeline) config.maxCTAs = kPipelineCtas;
     NCCL_CHECK(ncclCommInitRankConfig(&comm_, size_, id, rank_, &config));
     rank_progress().tick("connecting NCCL");
     connect(use);
@@ -111,7 +116,8 @@ class NcclCommunicator final : public Communicator {
     ncclResult_t status = ncclSuccess;
     NCCL_CHECK(ncclCommGetAsyncError(comm_, &status));
     CHECK(status == ncclSuccess || status == ncclInProgress)
-        << "NCCL on" << to_string(device_) << ":" << ncclGetErrorString(status) << ncclGetLastError(comm_);
+        << "NCCL on" << to_string(device_) << "in step" << rank_progress().step.load() << "at"
+        << rank_progress().operation.load() << ":" << ncclGetErrorString(status) << ncclGetLastError(comm_);
   }
 
  private:

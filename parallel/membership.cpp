@@ -29,13 +29,19 @@ void check_world(const std::vector<RankFacts>& ranks) {
   Topology(world, ranks[0].tp, ranks[0].pp, 0);
 }
 
+bool are_neighbours(const RankFacts& a, const RankFacts& b) { return a.node == b.node && a.nccl_host == b.nccl_host; }
+
+std::string host_text(const RankFacts& facts) {
+  return facts.nccl_host.empty() ? facts.host : facts.host + " (NCCL_HOSTID " + facts.nccl_host + ")";
+}
+
 void check_stages(const std::vector<RankFacts>& ranks) {
   const int tp = ranks[0].tp;
   for (size_t rank = 0; rank < ranks.size(); ++rank) {
     const RankFacts& first = ranks[rank - rank % size_t(tp)];
-    if (ranks[rank].node == first.node) continue;
-    throw ConfigError("a tensor-parallel group of " + std::to_string(tp) + " would span the hosts " + first.host +
-                      " and " + ranks[rank].host + ": place " + std::to_string(tp) +
+    if (are_neighbours(ranks[rank], first)) continue;
+    throw ConfigError("a tensor-parallel group of " + std::to_string(tp) + " would span the hosts " +
+                      host_text(first) + " and " + host_text(ranks[rank]) + ": place " + std::to_string(tp) +
                       " consecutive ranks on each host (slots=" + std::to_string(tp) +
                       " in the hostfile, or mpirun --map-by ppr:" + std::to_string(tp) +
                       ":node), or use a smaller -tp and a larger -pp");

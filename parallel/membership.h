@@ -15,6 +15,7 @@ struct RankFacts {
   int node = 0;                  // lowest rank on the same node
   int visible_gpus = 0;
   std::string gpu;               // identity of the GPU this rank would take; empty: none or not known
+  std::string nccl_host;         // NCCL_HOSTID: what NCCL takes for the host (one machine may play several); or empty
 };
 
 // Fills in `node` from what every rank found to be the lowest rank it shares memory with. Containers on one

@@ -12,7 +12,7 @@ namespace {
 
 // Open MPI's shared memory passes messages below 4 KiB at once; longer ones wait until both sides are inside
 // MPI, which a rank that computes is not. So messages of up to 32 KiB (a decode step's activations) travel as
-// pieces that size. Longer ones are cut only where MPI's int counts end.
+// pieces that size, and longer ones where the operation asks for it. Others are cut only where MPI's int counts end.
 constexpr int64_t kEagerBytes = 4000;
 constexpr int64_t kLargestPieceBytes = 1 << 30;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "base/check.h"
 
@@ -54,14 +55,37 @@ std::vector<int> Topology::stage_ranks(int stage) const {
   return ranks;
 }
 
+Topology Topology::with_stage_layers(std::vector<int64_t> layers) const {
+  if (!layers.empty() && int64_t(layers.size()) != pp_)
+    throw ConfigError("--pp-layers gives " + std::to_string(layers.size()) + " numbers for the " + std::to_string(pp_) +
+                      " stages of -pp " + std::to_string(pp_) + ": one for each, the first stage's first");
+  for (const int64_t count : layers)
+    if (count < 1)
+      throw ConfigError("--pp-layers gives a stage " + std::to_string(count) +
+                        " layers: every stage needs one at least");
+  Topology topology = *this;
+  topology.stage_layers_ = std::move(layers);
+  return topology;
+}
+
+void Topology::check_stage_layers(int64_t num_layers) const {
+  int64_t total = 0;
+  for (const int64_t count : stage_layers_) total += count;
+  if (total != num_layers)
+    throw ConfigError("--pp-layers adds up to " + std::to_string(total) + " layers, but the model has " +
+                      std::to_string(num_layers));
+}
+
 Range Topology::layer_range(int64_t num_layers, int stage) const {
   CHECK(stage >= 0 && stage < pp_) << "stage" << stage;
   if (pp_ > num_layers)
     throw ConfigError("-pp " + std::to_string(pp_) + " is more stages than the model's " + std::to_string(num_layers) +
                       " layers: use -pp " + std::to_string(num_layers) + " or less");
+  if (!stage_layers_.empty()) check_stage_layers(num_layers);
   const int64_t base = num_layers / pp_, remainder = num_layers % pp_;
   // Extra layers go to stages 1, 2, ..., pp - 2, then 0; the last stage never needs one (remainder < pp).
   const auto layers_of = [&](int s) {
+    if (!stage_layers_.empty()) return stage_layers_[size_t(s)];
     const int turn = s == pp_ - 1 ? pp_ - 1 : s == 0 ? pp_ - 2 : s - 1;
     return base + (turn < remainder ? 1 : 0);
   };

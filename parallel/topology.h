@@ -41,8 +41,12 @@ class Topology {
   int next_rank() const;                      // same tp_rank, stage + 1; -1 on the last stage
   std::vector<int> stage_ranks(int stage) const;
 
-  // Layers of a stage: as even as possible, the earlier stages take the remainder except that the first and
-  // the last stage are the last to get one (they also embed and sample). Throws ConfigError when pp > layers.
+  // This one with given numbers of layers by stage, at least one each (stage_split.h); empty: as layer_range() does
+  // without. Throws ConfigError when there are not pp of them.
+  Topology with_stage_layers(std::vector<int64_t> layers) const;
+  // Layers of a stage. Where nothing is given: as even as possible, the earlier stages take the remainder except that
+  // the first and the last stage are the last to get one (they also embed and sample). Throws ConfigError when
+  // pp > layers, and when what was given does not add up to num_layers.
   Range layer_range(int64_t num_layers) const { return layer_range(num_layers, stage()); }
   Range layer_range(int64_t num_layers, int stage) const;
 
@@ -55,7 +59,10 @@ class Topology {
   Range shard(int64_t size, int64_t granule, int tp_rank) const;
 
  private:
+  void check_stage_layers(int64_t num_layers) const;
+
   int world_ = 1, tp_ = 1, pp_ = 1, rank_ = 0;
+  std::vector<int64_t> stage_layers_;  // empty: even
 };
 
 }  // namespace trireme

@@ -25,7 +25,11 @@ double run_plan(Worker& worker, const StepPlan& plan, const std::function<Sampli
 
 DistributedExecutor::DistributedExecutor(Worker& worker, ControlChannel& control, const ClusterInfo& info,
                                          StepProfiler* profiler)
-    : worker_(worker), control_(control), info_(info), profiler_(profiler) {}
+    : worker_(worker),
+      control_(control),
+      info_(info),
+      profiler_(profiler),
+      health_([&worker] { worker.check_health(); }) {}
 
 void DistributedExecutor::submit(StepPlan plan) {
   std::lock_guard lock(mutex_);
@@ -94,6 +98,7 @@ SamplingOrders DistributedExecutor::wait_for_sampling(StepId step) {
 
 bool DistributedExecutor::collect() {
   bool moved = false;
+  health_();
   while (const auto ack = control_.try_receive_ack()) {
     CHECK_EQ(ack->status, 0) << "rank" << ack->rank << "reported a failed step" << ack->step;
     ++acks_[ack->step];
@@ -199,6 +204,7 @@ class Inbox {
 void run_worker_loop(Worker& worker, ControlChannel& control, int rank, StepProfiler* profiler) {
   Inbox inbox(control);
   std::deque<StepId> unacknowledged;
+  HealthPoll health([&worker] { worker.check_health(); });
   bool stopping = false;
   const auto acknowledge = [&] {
     while (!unacknowledged.empty() && worker.finished(unacknowledged.front())) {
@@ -210,6 +216,7 @@ void run_worker_loop(Worker& worker, ControlChannel& control, int rank, StepProf
   while (!stopping || !unacknowledged.empty()) {
     if (unacknowledged.empty()) rank_progress().phase.store(Phase::idle, std::memory_order_relaxed);
     poll_with_backoff([&] {
+      health();
       control.pump();
       while (inbox.receive()) {
       }

@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "parallel/control_channel.h"
+#include "runtime/health_poll.h"
 #include "runtime/step_profiler.h"
 #include "runtime/worker.h"
 
@@ -54,6 +55,7 @@ class DistributedExecutor final : public Executor {
   std::map<StepId, SamplingOrders> sampling_;  // passed on, not yet used here
   std::deque<InFlight> in_flight_;             // run here, not yet clean everywhere
   std::map<StepId, int> acks_;
+  HealthPoll health_;
   double sampling_wait_cpu_ = 0;  // seconds that polling for sampling orders cost the step that runs
 
   // Shared.

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "runtime/kv_sizing.h"
 #include "runtime/linear_tuning.h"
+#include "runtime/stage_split.h"
 
 namespace trireme {
 namespace {
@@ -22,8 +23,9 @@ int local_ranks(const Cluster& cluster) {
 
 // What the worker takes beside weights and KV cache: activations, logits, sampling and collectives.
 int64_t step_bytes(const Model& model, const Topology& topology, const ModelConfig& config, const ClusterInfo& info) {
+  const int64_t hidden_bytes = info.pp > 1 ? 8 : 4;  // of an element; between stages there are two buffers more
   const int64_t activations =
-      model.workspace_bytes(info.max_batched_tokens) + info.max_batched_tokens * config.hidden_size * 4;
+      model.workspace_bytes(info.max_batched_tokens) + info.max_batched_tokens * config.hidden_size * hidden_bytes;
   const int64_t logits =
       topology.is_last_stage() ? int64_t(info.max_logit_rows) * topology.shard(config.vocab_size).size() * 12 : 0;
   const int64_t counts =
@@ -100,11 +102,16 @@ ClusterInfo cluster_info(const Topology& topology, const ModelConfig& config, co
   return info;
 }
 
+Topology with_stages(const Topology& topology, const ModelConfig& config, const RankRuntimeOptions& options) {
+  const bool given = !options.stage_layers.empty();
+  return topology.with_stage_layers(given ? options.stage_layers : stage_layers(config, topology.pp()));
+}
+
 }  // namespace
 
 RankRuntime::RankRuntime(Cluster& cluster, const Checkpoint& checkpoint, const RankRuntimeOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  const Topology& topology = cluster.topology();
+  const Topology topology = with_stages(cluster.topology(), checkpoint.config, options);
   const Device device = cluster.device();
   rank_progress().phase.store(Phase::loading);
 
@@ -136,8 +143,9 @@ RankRuntime::RankRuntime(Cluster& cluster, const Checkpoint& checkpoint, const R
   auto pool = std::make_unique<KvPool>(sizing.groups, size.num_blocks, device);
   worker_ = std::make_unique<Worker>(
       std::move(model), std::move(pool), checkpoint.config, topology, info_,
-      WorkerGroups{cluster.tp_group(), cluster.pipeline_forward(), cluster.pipeline_feedback()}, device,
-      options.graphs);
+      WorkerGroups{cluster.tp_group(), cluster.from_previous_stage(), cluster.to_next_stage(),
+                   cluster.pipeline_feedback()},
+      device, options.graphs);
   rank_progress().phase.store(Phase::warming);
   worker_->warm_up();
   cluster.barrier();

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "checkpoint/checkpoint.h"
 #include "parallel/cluster.h"
@@ -20,6 +21,7 @@ struct RankRuntimeOptions {
   int64_t num_blocks = 0;           // of every KV group; 0: as memory_utilization allows (kv_sizing.h)
   double memory_utilization = 0.9;  // share of the device's memory that weights, KV cache and work space may fill
   uint64_t seed = 0;                // of dummy weights
+  std::vector<int64_t> stage_layers = {};  // by pipeline stage; empty: stage_split.h
   DecodeGraphMode graphs = DecodeGraphMode::on;
 };
 

@@ -40,6 +40,8 @@ Worker::Entry::Entry(StepInputsMemory& memory, Device device, bool keep_draw_slo
     : inputs(memory, device, keep_draw_slots),
       done(device),
       feedback_sent(device),
+      draws_arrived(device),
+      draws_applied(device),
       received_draws(DType::i32, {memory.limits.max_outputs}, device) {}
 
 Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, const ModelConfig& config,
@@ -53,12 +55,13 @@ Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, co
       groups_(groups),
       device_(device),
       stream_(device),
-      feedback_stream_(device),
+      feedback_stream_(device, StreamPriority::urgent),
       sampled_(device),
       slots_(slot_table_options(info, topology, config), *kv_pool_, device),
       batches_(slots_, config.vocab_size),
       workspace_(device, model_->workspace_bytes(info.max_batched_tokens)),
       hidden_(activation_dtype(device), {info.max_batched_tokens, config.hidden_size}, device),
+      link_(groups.previous, groups.next, hidden_),
       graphs_(device, graphs, most_decode_rows(info, *kv_pool_)),
       inputs_memory_(input_limits(info), *kv_pool_, device) {
   for (int i = 0; i < ring_size(info); ++i)
@@ -81,6 +84,19 @@ StepContext Worker::step_context(const Entry& entry) {
   return context;
 }
 
+TensorView Worker::received_draws(const Entry& entry) const {
+  return entry.received_draws.view().slice(0, 0, int64_t(entry.outputs.size()));
+}
+
+// On a GPU the ids come while later steps run: whoever needs them waits for an event, and the sender for nobody. A
+// CPU's recv returns only with the ids, so there it is left to receive_draws().
+void Worker::expect_draws(Entry& entry) {
+  if (topology_.is_last_stage() || device_.is_cpu() || entry.outputs.empty()) return;
+  entry.draws_applied.wait_on(feedback_stream_);  // the ids' buffer is free again
+  groups_.feedback.recv(received_draws(entry), topology_.pp() - 1, feedback_stream_);
+  entry.draws_arrived.record(feedback_stream_);
+}
+
 // Earlier stages learn what was drawn here, in step order, and no later than the plan asks. Draws go into the
 // slot state before the plan's slot orders, which may hand a slot to another sequence.
 void Worker::receive_draws(StepId through) {
@@ -88,11 +104,12 @@ void Worker::receive_draws(StepId through) {
   for (; received_through_ < through; ++received_through_) {
     Entry& drawn = entry(received_through_ + 1);
     CHECK_EQ(drawn.step, received_through_ + 1) << "draws of a step that left the ring";
-    const int64_t count = int64_t(drawn.outputs.size());
-    if (count == 0) continue;
-    const TensorView ids = drawn.received_draws.view().slice(0, 0, count);
-    groups_.feedback.recv(ids, topology_.pp() - 1, stream_);
+    if (drawn.outputs.empty()) continue;
+    const TensorView ids = received_draws(drawn);
+    if (device_.is_cpu()) groups_.feedback.recv(ids, topology_.pp() - 1, stream_);
+    drawn.draws_arrived.wait_on(stream_);
     apply_draws(slots_.state(), drawn.inputs.draw_slots(), ids, slots_.vocab_begin(), stream_);
+    drawn.draws_applied.record(stream_);
   }
 }
 
@@ -124,14 +141,13 @@ void Worker::compute_logits(const Entry& entry, StepContext& context) {
 }
 
 void Worker::forward(const Entry& entry, int64_t graph_size) {
-  const TensorView hidden = hidden_.view().slice(0, 0, entry.inputs.shape().tokens);
-  const int stage = topology_.stage();
-  if (!topology_.is_first_stage()) groups_.forward.recv(hidden, stage - 1, stream_);
+  const int64_t tokens = entry.inputs.shape().tokens;
+  if (!topology_.is_first_stage()) link_.receive(tokens, stream_);
   if (graph_size > 0)
     graphs_.run(graph_size, stream_, [&] { compute(entry); });
   else
     compute(entry);
-  if (!topology_.is_last_stage()) groups_.forward.send(hidden, stage + 1, stream_);
+  if (!topology_.is_last_stage()) link_.send(tokens, stream_);
 }
 
 // Largest first: what is set up on the way is then large enough for all. Each size runs once before it is recorded.
@@ -180,9 +196,14 @@ void Worker::execute(const StepPlan& plan, const std::function<SamplingOrders()>
   entry.inputs.prepare(plan, slots_, graph_size, stream_);
   if (!plan.rows.empty()) {
     forward(entry, graph_size);
+    expect_draws(entry);
     if (topology_.is_last_stage() && !plan.outputs.empty()) sample(plan, entry, sampling_orders);
   }
   entry.done.record(stream_);
+}
+
+void Worker::check_health() {
+  for (Communicator* group : {&groups_.tp, &groups_.previous, &groups_.next, &groups_.feedback}) group->check_health();
 }
 
 bool Worker::finished(StepId step) const {

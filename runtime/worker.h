@@ -13,6 +13,7 @@
 #include "runtime/sampling/batch_builder.h"
 #include "runtime/sampling/shard_sampler.h"
 #include "runtime/slot_table.h"
+#include "runtime/stage_link.h"
 #include "runtime/step_inputs.h"
 
 namespace trireme {
@@ -20,7 +21,8 @@ namespace trireme {
 // The groups a worker talks in.
 struct WorkerGroups {
   Communicator& tp;
-  Communicator& forward;   // rank = stage
+  Communicator& previous;  // of two: 0 the previous stage, 1 this one; of one in the first stage
+  Communicator& next;      // of two: 0 this stage, 1 the next one; of one in the last stage
   Communicator& feedback;  // rank = stage
 };
 
@@ -43,13 +45,17 @@ class Worker {
   // Last stage, after finished(step).
   StepResult result(StepId step) const;
 
+  // Throws InternalError when a group has noticed that a peer failed; never waits.
+  void check_health();
+
   const Stream& stream() const { return stream_; }
 
  private:
   struct Entry {  // one step in the ring
     StepId step = -1;
     StepInputs inputs;
-    Event done, feedback_sent;
+    Event done, feedback_sent;            // feedback_sent: last stage
+    Event draws_arrived, draws_applied;   // earlier stages
     std::vector<PlanOutput> outputs;
     Tensor received_draws;  // [max_outputs] i32, earlier stages
     Entry(StepInputsMemory& memory, Device device, bool keep_draw_slots);
@@ -57,7 +63,9 @@ class Worker {
 
   Entry& entry(StepId step);
   const Entry& entry(StepId step) const;
+  void expect_draws(Entry& entry);
   void receive_draws(StepId through);
+  TensorView received_draws(const Entry& entry) const;
   void forward(const Entry& entry, int64_t graph_size);
   void compute(const Entry& entry);
   void compute_logits(const Entry& entry, StepContext& context);
@@ -78,6 +86,7 @@ class Worker {
   SampleBatchBuilder batches_;  // reads slots_
   Workspace workspace_;
   Tensor hidden_, output_rows_, logits_;  // [tokens, hidden], [outputs, hidden], [outputs, vocabulary shard]
+  StageLink link_;                        // moves hidden_
   std::optional<ShardSampler> sampler_;   // last stage
   DecodeGraphs graphs_;
   StepInputsMemory inputs_memory_;

@@ -19,6 +19,7 @@ trap 'rm -rf "$directory"' EXIT
 trap '[ -z "$child" ] || kill "$child" 2>/dev/null; wait' INT TERM
 mpirun -n "$ranks" --oversubscribe --bind-to none --mca plm isolated --mca btl self,vader --mca mpi_yield_when_idle 1 \
   --mca odls_base_sigkill_timeout 0 --mca btl_vader_single_copy_mechanism none \
+  --mca btl_vader_free_list_max 8192 --mca btl_vader_segment_size 33554432 --mca btl_vader_fbox_max 0 \
   --mca btl_vader_backing_directory "$directory" --mca orte_tmpdir_base "$directory" "$@" &
 child=$!
 status=0

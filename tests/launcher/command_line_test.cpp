@@ -332,6 +332,9 @@ TEST(Inspect, HasALineForEachRank) {
     EXPECT_EQ(lines_with(four, std::string("KV cache ") + bytes + " B per token"), 1) << four;
   const std::string config_only = std::string(TRIREME_SOURCE_DIR) + "/configs/models/llama-3.1-8b.json";
   EXPECT_EQ(lines_with(inspect_report(inspect_command({config_only, "-tp", "8"})), "KV cache 16384 B per token"), 8);
+  EXPECT_EQ(lines_with(inspect_report(inspect_command({config_only, "-pp", "2"})), "stage 1, layers 17 to 31"), 1);
+  const std::string given = inspect_report(inspect_command({config_only, "-pp", "2", "--pp-layers", "20,12"}));
+  EXPECT_EQ(lines_with(given, "stage 1, layers 20 to 31"), 1) << given;
 }
 
 TEST(Inspect, RefusesWhatCannotRun) {

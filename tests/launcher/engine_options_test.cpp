@@ -15,6 +15,7 @@ EngineOptions sample() {
   options.model = "org/name";
   options.tp = 2;
   options.pp = 3;
+  options.pp_layers = {3, 1, 2};
   options.load_format = LoadFormat::dummy;
   options.max_model_len = 2048;
   options.max_num_seqs = 7;

@@ -46,6 +46,7 @@ TEST(MpirunCommand, CarriesTheFlagsThatCpuRanksNeed) {
   EXPECT_TRUE(has_pair(line, "btl_vader_backing_directory", "/d"));
   EXPECT_TRUE(has_pair(line, "orte_tmpdir_base", "/d"));
   EXPECT_TRUE(has_pair(line, "btl", "self,vader"));
+  EXPECT_TRUE(has_pair(line, "btl_vader_fbox_max", "0"));
   EXPECT_TRUE(has(line, "--oversubscribe"));
   EXPECT_TRUE(has_pair(line, "/bin/trireme", "engine"));
 }

@@ -22,8 +22,11 @@ TEST(ClusterOfRanks, JoinsInEveryShapeThatFits) {
     const Topology& topology = cluster.topology();
     EXPECT_EQ(cluster.tp_group().size(), tp);
     EXPECT_EQ(cluster.tp_group().rank(), topology.tp_rank());
-    EXPECT_EQ(cluster.pipeline_forward().size(), topology.pp());
-    EXPECT_EQ(cluster.pipeline_forward().rank(), topology.stage());
+    EXPECT_EQ(cluster.from_previous_stage().size(), topology.is_first_stage() ? 1 : 2);
+    EXPECT_EQ(cluster.from_previous_stage().rank(), topology.is_first_stage() ? 0 : 1);
+    EXPECT_EQ(cluster.to_next_stage().size(), topology.is_last_stage() ? 1 : 2);
+    EXPECT_EQ(cluster.to_next_stage().rank(), 0);
+    EXPECT_EQ(cluster.pipeline_feedback().size(), topology.pp());
     EXPECT_EQ(cluster.pipeline_feedback().rank(), topology.stage());
     EXPECT_EQ(cluster.local_rank(), topology.rank());
     EXPECT_EQ(cluster.num_nodes(), 1);

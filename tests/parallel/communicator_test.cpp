@@ -171,7 +171,7 @@ TEST_P(CommunicatorTest, MixedCollectivesStayInOrder) {
 
 TEST_P(CommunicatorTest, PipelineDeliversWithSeveralMessagesInFlight) {
   join(1, world_size());
-  Communicator& forward = cluster_->pipeline_forward();
+  Communicator &previous = cluster_->from_previous_stage(), &next = cluster_->to_next_stage();
   const int stage = cluster_->topology().stage();
   constexpr int kMessages = 12;
   // Sizes around the eager pieces and far beyond; every stage adds one and passes on.
@@ -181,14 +181,14 @@ TEST_P(CommunicatorTest, PipelineDeliversWithSeveralMessagesInFlight) {
     std::vector<float> values = values_of<float>(message, count_of(message));
     Tensor data = upload(DType::f32, values);
     if (stage > 0) {
-      forward.recv(data, stage - 1, stream());
+      previous.recv(data, 0, stream());
       values = download<float>(data);
       for (int64_t i = 0; i < count_of(message); ++i)
         ASSERT_EQ(values[size_t(i)], float(value_of(message, i) + stage)) << "message " << message << " element " << i;
     }
     for (float& value : values) value += 1;
     data = upload(DType::f32, values);
-    if (stage + 1 < size()) forward.send(data, stage + 1, stream());
+    if (stage + 1 < size()) next.send(data, 1, stream());
     stream().synchronize();
   }
 }
@@ -196,12 +196,12 @@ TEST_P(CommunicatorTest, PipelineDeliversWithSeveralMessagesInFlight) {
 TEST_P(CommunicatorTest, FeedbackRunsBesideForwardTraffic) {
   join(1, world_size());
   const int stage = cluster_->topology().stage(), last = size() - 1;
-  Communicator& forward = cluster_->pipeline_forward();
+  Communicator &previous = cluster_->from_previous_stage(), &next = cluster_->to_next_stage();
   Communicator& feedback = cluster_->pipeline_feedback();
   for (int step = 0; step < 20; ++step) {
     const Tensor hidden = upload(DType::f32, values_of<float>(step, 2000));
-    if (stage > 0) forward.recv(hidden, stage - 1, stream());
-    if (stage < last) forward.send(hidden, stage + 1, stream());
+    if (stage > 0) previous.recv(hidden, 0, stream());
+    if (stage < last) next.send(hidden, 1, stream());
     const Tensor ids = upload(DType::i32, values_of<int32_t>(stage == last ? step : 500, 7));
     feedback.broadcast(ids, last, stream());
     ASSERT_EQ(download<int32_t>(ids), values_of<int32_t>(step, 7));
@@ -273,13 +273,13 @@ TEST_P(CpuCommunicator, ARowKeepsItsBitsInAnyBatch) {
 TEST_P(CpuCommunicator, SendsDoNotWaitForTheReceiver) {
   join(1, world_size());
   if (size() < 2) GTEST_SKIP() << "one rank";
-  Communicator& forward = cluster_->pipeline_forward();
+  Communicator &previous = cluster_->from_previous_stage(), &next = cluster_->to_next_stage();
   const int stage = cluster_->topology().stage();
   for (int64_t count : {100, 5000, 500000}) {
     barrier();
     const auto begin = std::chrono::steady_clock::now();
     for (int message = 0; message < 8 && stage == 0; ++message)
-      forward.send(upload(DType::f32, values_of<float>(message, count)), 1, stream());   // the source dies at once
+      next.send(upload(DType::f32, values_of<float>(message, count)), 1, stream());   // the source dies at once
     const auto taken = std::chrono::steady_clock::now() - begin;
     if (stage == 0) {
       EXPECT_LT(taken, std::chrono::milliseconds(1200)) << count;   // the receiver sleeps longer
@@ -288,9 +288,33 @@ TEST_P(CpuCommunicator, SendsDoNotWaitForTheReceiver) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1500));
       for (int message = 0; message < 8; ++message) {
         const Tensor data(DType::f32, {count}, kCpu);
-        forward.recv(data, 0, stream());
+        previous.recv(data, 0, stream());
         ASSERT_EQ(download<float>(data), values_of<float>(message, count));
       }
+    }
+    barrier();
+  }
+}
+
+// A stage that has sent its output computes: it does not enter MPI for as long as a step takes.
+TEST_P(CpuCommunicator, ActivationsArriveWhileTheirSenderComputes) {
+  join(1, world_size());
+  if (size() < 2) GTEST_SKIP() << "one rank";
+  Communicator &previous = cluster_->from_previous_stage(), &next = cluster_->to_next_stage();
+  const int stage = cluster_->topology().stage();
+  constexpr auto kStep = std::chrono::milliseconds(1500);
+  for (int64_t count : {5000, 300000, 3000000}) {   // of 12 MB at most
+    barrier();
+    if (stage == 0) {
+      next.send(upload(DType::f32, values_of<float>(1, count)), 1, stream());
+      std::this_thread::sleep_for(kStep);
+    }
+    if (stage == 1) {
+      const Tensor data(DType::f32, {count}, kCpu);
+      const auto begin = std::chrono::steady_clock::now();
+      previous.recv(data, 0, stream());
+      EXPECT_LT(std::chrono::steady_clock::now() - begin, kStep * 2 / 3) << count;
+      EXPECT_EQ(download<float>(data), values_of<float>(1, count));
     }
     barrier();
   }
@@ -299,13 +323,13 @@ TEST_P(CpuCommunicator, SendsDoNotWaitForTheReceiver) {
 TEST_P(CpuCommunicator, WaitsAtTheBoundOfPendingSendsUntilThereIsRoom) {
   join(1, world_size());
   if (size() < 2) GTEST_SKIP() << "one rank";
-  Communicator& forward = cluster_->pipeline_forward();
+  Communicator &previous = cluster_->from_previous_stage(), &next = cluster_->to_next_stage();
   const int stage = cluster_->topology().stage();
   constexpr int kMessages = 100;   // three times the bound, of a size that MPI cannot buffer
   for (int message = 0; message < kMessages; ++message) {
     const Tensor data = upload(DType::i32, values_of<int32_t>(stage == 0 ? message : 0, 20000));
-    if (stage == 0) forward.send(data, 1, stream());
-    if (stage == 1) forward.recv(data, 0, stream());
+    if (stage == 0) next.send(data, 1, stream());
+    if (stage == 1) previous.recv(data, 0, stream());
     if (stage == 1) {
       ASSERT_EQ(download<int32_t>(data), values_of<int32_t>(message, 20000));
     }

@@ -110,7 +110,6 @@ TEST_F(ControlChannelTest, PlansPassWhileRankZeroWaitsInARecv) {
   if (world_size() < 2) GTEST_SKIP() << "one rank";
   const Stream stream(kCpu);
   const Tensor data(DType::f32, {1000}, kCpu);
-  Communicator& forward = cluster_.pipeline_forward();
   const int stage = cluster_.topology().stage();
   constexpr int kSteps = 20;
   int passed = 0;
@@ -120,10 +119,10 @@ TEST_F(ControlChannelTest, PlansPassWhileRankZeroWaitsInARecv) {
   });
   for (int step = 0; step < kSteps; ++step) {
     if (!is_root()) expect_message(step, 20000);
-    if (stage > 0) forward.recv(data, stage - 1, stream);
+    if (stage > 0) cluster_.from_previous_stage().recv(data, 0, stream);
     else data.as<float>()[999] = float(step);
     ASSERT_EQ(data.as<float>()[999], float(step));
-    if (!cluster_.topology().is_last_stage()) forward.send(data, stage + 1, stream);
+    if (!cluster_.topology().is_last_stage()) cluster_.to_next_stage().send(data, 1, stream);
   }
   EXPECT_EQ(passed, is_root() ? kSteps : 0);
   cluster_.set_idle_hook(nullptr);

@@ -76,6 +76,16 @@ TEST(Membership, RefusesATensorParallelGroupThatSpansHosts) {
   EXPECT_EQ(refusal(ranks_on({0, 1}, 1, 2)), "");
 }
 
+// One machine can play two hosts: stages may lie on different ones, a stage's ranks may not.
+TEST(Membership, TakesNcclsHostsForHosts) {
+  std::vector<RankFacts> ranks = ranks_on({0, 0, 0, 0}, 2, 2);
+  for (size_t rank = 0; rank < 4; ++rank) ranks[rank].nccl_host = rank < 2 ? "a" : "b";
+  EXPECT_EQ(refusal(ranks), "");
+  EXPECT_EQ(local_rank_of(ranks, 3), 3) << "of the machine: it has the GPUs";
+  ranks[1].nccl_host = "b";
+  expect_refusal(ranks, "span the hosts host0 (NCCL_HOSTID a) and host0 (NCCL_HOSTID b)");
+}
+
 TEST(Membership, RefusesTwoRanksOnOneGpu) {
   std::vector<RankFacts> ranks = ranks_on({0, 0, 0}, 3, 1);
   for (size_t i = 0; i < 3; ++i) {

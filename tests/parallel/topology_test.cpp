@@ -96,6 +96,28 @@ TEST(Topology, LayersCoverTheModelEvenlyAndSpareTheOuterStages) {
     }
 }
 
+TEST(Topology, TakesGivenLayersAndNamesWhatIsWrongWithThem) {
+  const Topology even(3, 1, 3, 0);
+  const Topology given = even.with_stage_layers({3, 1, 2});
+  EXPECT_EQ(given.layer_range(6, 0), (Range{0, 3}));
+  EXPECT_EQ(given.layer_range(6, 1), (Range{3, 4}));
+  EXPECT_EQ(given.layer_range(6), (Range{4, 6}));
+  EXPECT_EQ(even.with_stage_layers({}).layer_range(6), (Range{4, 6}));
+  const auto message_of = [](const auto& act) -> std::string {
+    try {
+      act();
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  EXPECT_EQ(message_of([&] { even.with_stage_layers({3, 3}); }),
+            "--pp-layers gives 2 numbers for the 3 stages of -pp 3: one for each, the first stage's first");
+  EXPECT_EQ(message_of([&] { even.with_stage_layers({6, 0, 1}); }),
+            "--pp-layers gives a stage 0 layers: every stage needs one at least");
+  EXPECT_EQ(message_of([&] { given.layer_range(7); }), "--pp-layers adds up to 6 layers, but the model has 7");
+}
+
 // What every head shard must promise, for any tp.
 void check_heads(int64_t q_heads, int64_t kv_heads, int tp) {
   SCOPED_TRACE("q " + std::to_string(q_heads) + " kv " + std::to_string(kv_heads) + " tp " + std::to_string(tp));

@@ -23,6 +23,8 @@ struct Batching {
   int64_t num_blocks = 600;  // 0: as the runtime sizes the groups
   int32_t batched_tokens = 512;
   int32_t prefill_chunk = 512;
+  int32_t min_prefill_share = 256;
+  bool lopsided_stages = false;  // one layer in every stage but the last
   bool prefix_caching = true;
   bool one_at_a_time = false;
   DecodeGraphMode graphs = DecodeGraphMode::off;
@@ -83,6 +85,13 @@ void drive(Scheduler& scheduler, Executor& executor, StepId& retired, Outputs& o
   scheduler.verify();
 }
 
+std::vector<int64_t> lopsided(const std::string& model, int pp) {
+  std::vector<int64_t> layers(size_t(pp), 1);
+  layers.back() = open_checkpoint(model_path(model), {.need_weights = false, .need_tokenizer = false}).config.num_layers -
+                  (pp - 1);
+  return layers;
+}
+
 Outputs generate(const std::string& model, Shape shape, const Batching& batching, int64_t* preemptions = nullptr,
                  DeviceKind device = DeviceKind::cpu) {
   RankRuntimeOptions options;
@@ -91,10 +100,12 @@ Outputs generate(const std::string& model, Shape shape, const Batching& batching
   options.num_blocks = batching.num_blocks;
   options.max_model_len = 400;
   options.graphs = batching.graphs;
+  if (batching.lopsided_stages) options.stage_layers = lopsided(model, shape.pp);
   Outputs outputs;
   run_executor(model, shape, device, options, [&](Executor& executor) {
     SchedulerOptions scheduling;
     scheduling.prefill_chunk = batching.prefill_chunk;
+    scheduling.min_prefill_share = batching.min_prefill_share;
     scheduling.enable_prefix_caching = batching.prefix_caching;
     Scheduler scheduler(executor.info(), scheduling);
     StepId retired = -1;
@@ -154,12 +165,14 @@ TEST_P(Identity, TokensDoNotDependOnBatchingChunksCacheOrPreemption) {
       {.name = "padded decode steps", .graphs = DecodeGraphMode::padded},
       {.name = "no prefix cache", .prefix_caching = false},
       {.name = "a pool that makes it preempt", .num_blocks = 27},
+      {.name = "small shares of prompts, stages of unequal depth", .min_prefill_share = 8, .lopsided_stages = true},
       {.name = "groups sized by what sequences can hold", .num_blocks = 0, .batched_tokens = 64, .prefill_chunk = 64},
   };
   for (const Shape shape : shapes_of(world_size()))
     for (const Batching& batching : ways) {
       // The slowest way once per world is enough.
       if (batching.one_at_a_time && shape.pp != 1) continue;
+      if (batching.lopsided_stages && shape.pp == 1) continue;
       int64_t preemptions = 0;
       expect_reference(generate(GetParam(), shape, batching, &preemptions),
                        batching.name + ", tp " + std::to_string(shape.tp));
