@@ -12,6 +12,7 @@
 #include "base/progress.h"
 #include "parallel/make_communicator.h"
 #include "parallel/membership.h"
+#include "parallel/peer_memory.h"
 
 namespace trireme {
 namespace {
@@ -76,11 +77,12 @@ struct Cluster::State {
   Device device;
   int local_rank = 0, num_nodes = 1;
   std::unique_ptr<Communicator> tp_group, forward, feedback;
+  std::unique_ptr<PeerMemory> peer_memory;  // may be null
   std::unique_ptr<ControlChannel> control;
 
   void gather_facts(const ClusterOptions& options);
   void exchange_facts(const RankFacts& own);
-  void make_channels();
+  void make_channels(bool share_memory);
   void wait(MPI_Request request, const char* operation);
 };
 
@@ -130,13 +132,14 @@ void Cluster::State::gather_facts(const ClusterOptions& options) {
   for (size_t rank = 0; rank < facts.size(); ++rank) num_nodes += facts[rank].node == int(rank);
 }
 
-void Cluster::State::make_channels() {
+void Cluster::State::make_channels(bool share_memory) {
   const int tp_rank = topology.tp_rank(), stage = topology.stage();
   const auto make = [&](int color, int key, GroupUse use) {
     rank_progress().tick("joining peers");
     return make_communicator(MpiGroup(world.comm(), color, key), device, use, idle);
   };
   tp_group = make(stage, tp_rank, GroupUse::collectives);
+  if (share_memory) peer_memory = PeerMemory::make(MpiGroup(world.comm(), stage, tp_rank), device, idle);
   forward = make(tp_rank, stage, GroupUse::pipeline);
   feedback = make(tp_rank, stage, GroupUse::pipeline);
   control = make_control_channel(MpiGroup(world.comm(), 0, world.rank()));
@@ -156,7 +159,7 @@ Cluster::Cluster(const ClusterOptions& options) {
   }
   state_->topology = Topology(state_->world.size(), options.tp, options.pp, state_->world.rank());
   set_current_device(state_->device);
-  state_->make_channels();
+  state_->make_channels(options.peer_memory);
 }
 
 Cluster::~Cluster() = default;
@@ -167,6 +170,9 @@ int Cluster::local_rank() const { return state_->local_rank; }
 int Cluster::num_nodes() const { return state_->num_nodes; }
 const std::vector<std::string>& Cluster::hosts() const { return state_->hosts; }
 Communicator& Cluster::tp_group() { return *state_->tp_group; }
+const PeerBuffers* Cluster::tp_peers() const {
+  return state_->peer_memory ? &state_->peer_memory->buffers() : nullptr;
+}
 Communicator& Cluster::pipeline_forward() { return *state_->forward; }
 Communicator& Cluster::pipeline_feedback() { return *state_->feedback; }
 ControlChannel& Cluster::control() { return *state_->control; }
@@ -174,6 +180,7 @@ void Cluster::set_idle_hook(IdleHook hook) { state_->idle = std::move(hook); }
 
 void Cluster::check_health() {
   tp_group().check_health();
+  CHECK(!tp_peers() || !tp_peers()->failed()) << "a rank of the tensor-parallel group did not come to a sum in time";
   pipeline_forward().check_health();
   pipeline_feedback().check_health();
 }

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "runtime/kv_sizing.h"
 #include "runtime/linear_tuning.h"
+#include "runtime/peer_sums.h"
 
 namespace trireme {
 namespace {
@@ -123,6 +124,7 @@ RankRuntime::RankRuntime(Cluster& cluster, const Checkpoint& checkpoint, const R
 
   info_ = cluster_info(topology, checkpoint.config, options);
   tune_linear_layers(*model, cluster, info_.max_batched_tokens, info_.max_logit_rows);
+  const PeerSums sums = prepare_peer_sums(cluster, checkpoint.config.hidden_size, info_.max_batched_tokens);
   const KvSizing sizing = kv_sizing(*model, checkpoint.config, options, device);
   const KvSize size = size_kv(cluster, options, sizing, step_bytes(*model, topology, checkpoint.config, info_));
   info_.max_model_len = int32_t(size.max_model_len);
@@ -136,7 +138,7 @@ RankRuntime::RankRuntime(Cluster& cluster, const Checkpoint& checkpoint, const R
   auto pool = std::make_unique<KvPool>(sizing.groups, size.num_blocks, device);
   worker_ = std::make_unique<Worker>(
       std::move(model), std::move(pool), checkpoint.config, topology, info_,
-      WorkerGroups{cluster.tp_group(), cluster.pipeline_forward(), cluster.pipeline_feedback()}, device,
+      WorkerGroups{cluster.tp_group(), cluster.pipeline_forward(), cluster.pipeline_feedback(), sums}, device,
       options.graphs);
   rank_progress().phase.store(Phase::warming);
   worker_->warm_up();
