@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -27,9 +28,10 @@ void ReplicaCheck::check(const char* what, TensorView value, const Stream& strea
   for (int rank = 1; rank < group_.size(); ++rank) {
     const auto theirs = host.begin() + rank * bytes;
     const auto differs = std::mismatch(host.begin(), host.begin() + bytes, theirs).first;
-    CHECK(differs == host.begin() + bytes)
-        << "replicated values differ in step" << rank_progress().step.load() << ":" << what << value.shape_text()
-        << "of tensor-parallel rank" << rank << "from byte" << differs - host.begin() << "on are not those of rank 0";
+    if (differs == host.begin() + bytes) continue;
+    throw InternalError("replicated values differ in step " + std::to_string(rank_progress().step.load()) + ": " + what +
+                        " " + value.shape_text() + " of tensor-parallel rank " + std::to_string(rank) + " from byte " +
+                        std::to_string(differs - host.begin()) + " on are not those of rank 0");
   }
 }
 
