@@ -128,18 +128,26 @@ AllReduceLimits agree(Cluster& cluster, AllReduceLimits limits) {
 std::optional<AllReduceForm> PeerSums::form(const TensorView& partial) const {
   if (!buffers || partial.empty()) return std::nullopt;
   const int64_t bytes = partial.bytes();
-  for (const auto& [form, limit] : {std::pair{AllReduceForm::one_shot, limits.one_shot},
-                                    std::pair{AllReduceForm::two_shot, limits.two_shot}})
-    if (bytes <= limit && all_reduce_fits({*buffers, form}, partial.dim(0), partial.dim(1), partial.device()))
-      return form;
-  return std::nullopt;
+  if (bytes > std::max(limits.one_shot, limits.two_shot)) return std::nullopt;
+  const auto fits = [&](AllReduceForm form) {
+    return all_reduce_fits({*buffers, form}, partial.dim(0), partial.dim(1), partial.device());
+  };
+  const bool one_shot = bytes <= limits.one_shot;
+  const AllReduceForm first = one_shot ? AllReduceForm::one_shot : AllReduceForm::two_shot;
+  const AllReduceForm second = one_shot ? AllReduceForm::two_shot : AllReduceForm::one_shot;
+  if (fits(first)) return first;
+  return fits(second) ? std::optional(second) : std::nullopt;
 }
 
 AllReduceLimits limits_of(std::span<const AllReduceTime> times) {
+  constexpr double kEqual = 1.03;  // within what one measurement differs from the next
   AllReduceLimits limits;
+  bool one_shot = true, peers = true;  // still the best, at all smaller sizes too
   for (const AllReduceTime& time : times) {
-    if (time.one_shot <= std::min(time.two_shot, time.library)) limits.one_shot = time.bytes;
-    if (std::min(time.one_shot, time.two_shot) <= time.library) limits.two_shot = time.bytes;
+    one_shot = one_shot && time.one_shot <= kEqual * std::min(time.two_shot, time.library);
+    peers = peers && std::min(time.one_shot, time.two_shot) <= kEqual * time.library;
+    if (one_shot) limits.one_shot = time.bytes;
+    if (peers) limits.two_shot = time.bytes;
   }
   return limits;
 }

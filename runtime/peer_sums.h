@@ -11,7 +11,8 @@
 
 namespace trireme {
 
-// Bytes of one rank's partial sums: one_shot up to `one_shot`, else two_shot up to `two_shot`, else the communicator.
+// Bytes of one rank's partial sums: one_shot up to `one_shot`, else two_shot up to `two_shot`, else the communicator. What
+// does not fit one form takes the other.
 struct AllReduceLimits {
   int64_t one_shot = 0, two_shot = 0;
   bool operator==(const AllReduceLimits&) const = default;
@@ -32,7 +33,7 @@ struct AllReduceTime {
   double one_shot = 0, two_shot = 0, library = 0;
 };
 
-// times: ascending bytes. Each form up to the last size at which it is no slower than what comes after it.
+// times: ascending bytes. Each form up to the first size at which what comes after it is faster.
 AllReduceLimits limits_of(std::span<const AllReduceTime> times);
 
 // Collective over the cluster, at the start: proves the peers' memory with sums whose result is known (with a warning
