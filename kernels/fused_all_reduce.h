@@ -7,8 +7,8 @@
 // cuda: a word of zero in an area has not come yet, so a pair of zeros travels as (0, -0): no flag and no fence stands
 // between data and reader (the sentinel idea of Lamport's buffers). An area is zeroed by the call after its own and
 // written again by the second after: a rank that far ahead has had data of this rank's call in between.
-// one_shot: every rank sends its partials to all. two_shot: row r is summed by rank r mod size, which sends the result to
-// all: less traffic from three ranks on, and one more trip.
+// one_shot: every rank sends its partials to all. two_shot: each rank sums an equal share of the rows and sends the
+// results to all: less traffic from three ranks on, and one more trip.
 // cpu: ranks are threads of one process (tests); both forms are one.
 
 #include "base/peer_buffers.h"

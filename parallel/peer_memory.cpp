@@ -77,13 +77,13 @@ std::unique_ptr<PeerMemory> PeerMemory::make(MpiGroup group, Device device, cons
   if (device.is_cpu() || group.size() == 1) return nullptr;
   const bool first = group.rank() == 0;
   if (group.size() > kMaxPeers) {
-    if (first) log_warning("sums over {} ranks go through NCCL: own all-reduces know up to {}", group.size(), kMaxPeers);
+    if (first) log_warning("sums over {} ranks go through NCCL: Trireme's own way takes up to {}", group.size(), kMaxPeers);
     return nullptr;
   }
   rank_progress().tick("joining peer memory");
   std::unique_ptr<PeerMemory> memory(new PeerMemory(std::move(group), device, idle));
   if (all_agree(memory->group_, memory->join(), idle)) return memory;
-  if (first) log_warning("GPUs of this group do not reach each other's memory: all sums go through NCCL, which is slower");
+  if (first) log_warning("GPUs of this group cannot reach each other's memory: their sums go through NCCL, slower");
   return nullptr;
 }
 

@@ -1,4 +1,4 @@
-// A block takes rows blockIdx.x, blockIdx.x + gridDim.x, ...; thread t of it the vectors t, t + blockDim.x, ... of each.
+// A block takes rows blockIdx.x, blockIdx.x + gridDim.x, ...; thread t of it vectors t, t + blockDim.x, ... of each.
 // A block sends all its rows before it waits for any, and all blocks run at once (grid <= multiprocessors), so ranks
 // cannot wait in a circle. Blocks need not match between ranks: data is its own signal.
 
@@ -41,7 +41,9 @@ struct Args {
   }
   // Where `to` keeps what `from` sends: the ranks after `to` first.
   __device__ int slot(int from, int to) const { return from > to ? from - to - 1 : from - to - 1 + size; }
-  __device__ int64_t place(int64_t row, int vector) const { return (row * cols + vector * kWidth) * int64_t(sizeof(bf16)); }
+  __device__ int64_t place(int64_t row, int vector) const {
+    return (row * cols + vector * kWidth) * int64_t(sizeof(bf16));
+  }
   __device__ int owner(int row) const { return row / owned_rows; }
   // Behind the partials of owned rows: the results of all rows.
   __device__ int64_t result_place(int row, int vector) const {
@@ -213,7 +215,7 @@ __device__ void norm_row(const Args& args, int row, const uint4 (&stored)[kVecto
 }
 
 template <int kRanks, int kVectors>
-__global__ __launch_bounds__(kMaxThreads) void one_shot_kernel(const __grid_constant__ Args args) {
+__global__ __launch_bounds__(kMaxThreads) void all_reduce_one_shot_kernel(const __grid_constant__ Args args) {
   __shared__ float block_partials[kWarpSize];
   let_next_kernel_start();
   const Weights<kVectors> weights(args);
@@ -250,7 +252,7 @@ __device__ void sum_owned_row(const Args& args, const Start<kVectors>& start, in
 }
 
 template <int kRanks, int kVectors>
-__global__ __launch_bounds__(kMaxThreads) void two_shot_kernel(const __grid_constant__ Args args) {
+__global__ __launch_bounds__(kMaxThreads) void all_reduce_two_shot_kernel(const __grid_constant__ Args args) {
   __shared__ float block_partials[kWarpSize];
   let_next_kernel_start();
   const Weights<kVectors> weights(args);
@@ -288,13 +290,18 @@ using Kernel = void (*)(Args);
 template <int kRanks>
 Kernel kernel_of(AllReduceForm form, int vectors) {
   const bool one_shot = form == AllReduceForm::one_shot;
-  if (vectors == 1) return one_shot ? one_shot_kernel<kRanks, 1> : two_shot_kernel<kRanks, 1>;
-  if (vectors == 2) return one_shot ? one_shot_kernel<kRanks, 2> : two_shot_kernel<kRanks, 2>;
-  return one_shot ? one_shot_kernel<kRanks, kMaxVectors> : two_shot_kernel<kRanks, kMaxVectors>;
+  const auto pick = [&](auto count) -> Kernel {
+    constexpr int kVectors = count();
+    return one_shot ? all_reduce_one_shot_kernel<kRanks, kVectors> : all_reduce_two_shot_kernel<kRanks, kVectors>;
+  };
+  if (vectors == 1) return pick(std::integral_constant<int, 1>{});
+  if (vectors == 2) return pick(std::integral_constant<int, 2>{});
+  return pick(std::integral_constant<int, kMaxVectors>{});
 }
 
 Kernel kernel_of(AllReduceForm form, int vectors, int ranks) {
-  return ranks <= 2 ? kernel_of<2>(form, vectors) : ranks <= 4 ? kernel_of<4>(form, vectors) : kernel_of<8>(form, vectors);
+  if (ranks <= 2) return kernel_of<2>(form, vectors);
+  return ranks <= 4 ? kernel_of<4>(form, vectors) : kernel_of<8>(form, vectors);
 }
 
 int64_t owned_rows(int64_t rows, int size) { return ceil_div(rows, size); }
@@ -319,8 +326,8 @@ void launch(Args args, const PeerSum& sum, const Stream& stream) {
   const int vectors = most <= 2 ? int(most) : kMaxVectors;
   const auto threads = unsigned(ceil_div(ceil_div(row_vectors, vectors), kWarpSize) * kWarpSize);
   const int blocks = peers.max_blocks > 0 ? peers.max_blocks : multiprocessor_count(stream.device());
-  launch_dependent(kernel_of(sum.form, vectors, peers.size), dim3(grid_size(std::min(args.rows, blocks))), dim3(threads),
-                   0, stream, args);
+  const unsigned grid = grid_size(std::min(args.rows, blocks));
+  launch_dependent(kernel_of(sum.form, vectors, peers.size), dim3(grid), dim3(threads), 0, stream, args);
 }
 
 }  // namespace

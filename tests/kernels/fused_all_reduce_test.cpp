@@ -22,7 +22,8 @@ constexpr AllReduceForm kForms[] = {AllReduceForm::one_shot, AllReduceForm::two_
 
 // Kernels of different streams wait for each other here: each stream needs a queue of its own, and no launch may stop to
 // load code.
-const bool kEnvironment = setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 1) == 0 && setenv("CUDA_MODULE_LOADING", "EAGER", 1) == 0;
+const bool kEnvironment =
+    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 1) == 0 && setenv("CUDA_MODULE_LOADING", "EAGER", 1) == 0;
 
 // One rank of a group in this process.
 struct Rank {
@@ -295,9 +296,10 @@ TEST_P(FusedAllReduceTest, AWaitThatIsTooLongSetsTheStatusAndEnds) {
   const Case c(2, 3, 64, false, device(), 3);
   for (const AllReduceForm form : kForms) {
     const Operands o(c, rank);
+    const PeerSum sum{rank.buffers, form};
     const auto begin = std::chrono::steady_clock::now();
     for (int i = 0; i < 20; ++i)  // only the first waits
-      fused_all_reduce(o.normed, o.hidden, o.partial, TensorView(), {o.weight, kEps}, {rank.buffers, form}, rank.stream);
+      fused_all_reduce(o.normed, o.hidden, o.partial, TensorView(), {o.weight, kEps}, sum, rank.stream);
     rank.stream.synchronize();
     EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
     EXPECT_EQ(*rank.buffers.status, 2u);  // 1 + the rank that did not come

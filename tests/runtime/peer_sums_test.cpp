@@ -26,8 +26,8 @@ TEST(AllReduceLimits, ASlowMachineUsesTheLibrary) {
 }
 
 TEST(AllReduceLimits, TwoShotsMayNeverPay) {
-  const AllReduceLimits limits = limits_of(std::vector<AllReduceTime>{{1000, 4, 7, 12}, {2000, 8, 9, 13}, {4000, 16, 17, 15}});
-  EXPECT_EQ(limits, (AllReduceLimits{2000, 2000}));
+  const std::vector<AllReduceTime> times = {{1000, 4, 7, 12}, {2000, 8, 9, 13}, {4000, 16, 17, 15}};
+  EXPECT_EQ(limits_of(times), (AllReduceLimits{2000, 2000}));
 }
 
 TEST(PeerSums, WithoutMemoryAllGoesThroughTheCommunicator) {
