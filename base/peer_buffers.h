@@ -2,9 +2,9 @@
 // Memory that the ranks of a group write into each other's without a library between (kernels/fused_all_reduce.h).
 // A value: it owns nothing. parallel/ makes such memory over CUDA IPC; tests make it inside one process.
 //
-// Every rank has one piece: a PeerHeader in kPeerHeaderBytes, then kPeerAreas areas of area_bytes that calls use in turn.
-// All of it is zero before any rank's first call. Calls on one group's memory are made by all its ranks in the same
-// order, and a rank's calls are ordered among themselves (one stream).
+// Every rank has one piece: a PeerHeader in kPeerHeaderBytes, then kPeerAreas areas of area_bytes that calls use in
+// turn. All of it is zero before any rank's first call. Calls on one group's memory are made by all its ranks in the
+// same order, and a rank's calls are ordered among themselves (one stream).
 
 #include <array>
 #include <cstddef>
@@ -30,8 +30,8 @@ struct PeerBuffers {
   int rank = 0, size = 1;
   std::array<std::byte*, kMaxPeers> memory{};  // by rank, as this process and device address it
   int64_t area_bytes = 0;                      // a multiple of 16
-  // Host memory; 1 + the rank waited for, once a wait took longer than timeout_ns. From then on all sums of the group are
-  // garbage, so no step that ended after it may be used.
+  // Host memory; 1 + the rank waited for, once a wait took longer than timeout_ns. From then on all sums of the group
+  // are garbage, so no step that ended after it may be used.
   uint32_t* status = nullptr;
   uint64_t timeout_ns = 10'000'000'000;
   int max_blocks = 0;  // of a kernel; 0: as many as its device has multiprocessors

@@ -64,7 +64,7 @@ bool PeerMemory::join() {
   wait_for(request, "exchange of memory handles", idle_);
   bool reached = true;
   for (int rank = 0; rank < group_.size(); ++rank) {
-    void* const memory = rank == group_.rank()       ? own_
+    void* const memory = rank == group_.rank()        ? own_
                          : offers[size_t(rank)].valid ? import_memory(device_, offers[size_t(rank)].handle)
                                                       : nullptr;
     buffers_.memory[size_t(rank)] = static_cast<std::byte*>(memory);
@@ -77,7 +77,8 @@ std::unique_ptr<PeerMemory> PeerMemory::make(MpiGroup group, Device device, cons
   if (device.is_cpu() || group.size() == 1) return nullptr;
   const bool first = group.rank() == 0;
   if (group.size() > kMaxPeers) {
-    if (first) log_warning("sums over {} ranks go through NCCL: Trireme's own way takes up to {}", group.size(), kMaxPeers);
+    if (first)
+      log_warning("sums over {} ranks go through NCCL: Trireme's own way takes up to {}", group.size(), kMaxPeers);
     return nullptr;
   }
   rank_progress().tick("joining peer memory");

@@ -67,9 +67,7 @@ class Stopwatch {
   double peers(AllReduceForm form) {
     const PeerSum sum{*cluster_.tp_peers(), form};
     if (!all_reduce_fits(sum, hidden_.dim(0), hidden_.dim(1), stream_.device())) return kNever;
-    return seconds([&] {
-      fused_all_reduce(normed_, hidden_, partial_, TensorView(), {weight_, 1e-5f}, sum, stream_);
-    });
+    return seconds([&] { fused_all_reduce(normed_, hidden_, partial_, TensorView(), {weight_, 1e-5f}, sum, stream_); });
   }
 
  private:
@@ -160,8 +158,9 @@ PeerSums prepare_peer_sums(Cluster& cluster, int64_t cols, int64_t max_rows) {
   cluster.barrier();  // nobody's wait begins while a rank is still at something longer
   if (cluster.all_minimum(proves_right(*cluster.tp_peers(), cols, stream)) == 0) {
     if (first)
-      log_warning("sums through the GPUs' shared memory are wrong on this machine: all go through NCCL, which is slower "
-                  "(--disable-custom-all-reduce leaves this test out)");
+      log_warning(
+          "sums through the GPUs' shared memory are wrong on this machine: all go through NCCL, which is slower "
+          "(--disable-custom-all-reduce leaves this test out)");
     return {};
   }
   const auto times = measure(cluster, cols, max_rows, stream);

@@ -1,6 +1,7 @@
 #pragma once
-// How the TP group adds up partial sums of a step: through the peers' memory up to some size (kernels/fused_all_reduce.h),
-// beyond it through the communicator. Rank 0 measures and decides, so all ranks make the same calls.
+// How the TP group adds up partial sums of a step: through the peers' memory up to some size
+// (kernels/fused_all_reduce.h), beyond it through the communicator. Rank 0 measures and decides, so all ranks make the
+// same calls.
 
 #include <cstdint>
 #include <optional>
@@ -11,8 +12,8 @@
 
 namespace trireme {
 
-// Bytes of one rank's partial sums: one_shot up to `one_shot`, else two_shot up to `two_shot`, else the communicator. What
-// does not fit one form takes the other.
+// Bytes of one rank's partial sums: one_shot up to `one_shot`, else two_shot up to `two_shot`, else the communicator.
+// What does not fit one form takes the other.
 struct AllReduceLimits {
   int64_t one_shot = 0, two_shot = 0;
   bool operator==(const AllReduceLimits&) const = default;

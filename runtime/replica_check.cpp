@@ -29,9 +29,9 @@ void ReplicaCheck::check(const char* what, TensorView value, const Stream& strea
     const auto theirs = host.begin() + rank * bytes;
     const auto differs = std::mismatch(host.begin(), host.begin() + bytes, theirs).first;
     if (differs == host.begin() + bytes) continue;
-    throw InternalError("replicated values differ in step " + std::to_string(rank_progress().step.load()) + ": " + what +
-                        " " + value.shape_text() + " of tensor-parallel rank " + std::to_string(rank) + " from byte " +
-                        std::to_string(differs - host.begin()) + " on are not those of rank 0");
+    throw InternalError("replicated values differ in step " + std::to_string(rank_progress().step.load()) + ": " +
+                        what + " " + value.shape_text() + " of tensor-parallel rank " + std::to_string(rank) +
+                        " from byte " + std::to_string(differs - host.begin()) + " on are not those of rank 0");
   }
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// Proves that values which every rank of a group must hold alike are alike, bit by bit. For hunting mistakes: every check
-// gathers them all and waits for the device. TRIREME_CHECK_REPLICAS=1 makes the worker do it in every step.
+// Proves that values which every rank of a group must hold alike are alike, bit by bit. For hunting mistakes: every
+// check gathers them all and waits for the device. TRIREME_CHECK_REPLICAS=1 makes the worker do it in every step.
 
 #include "parallel/communicator.h"
 

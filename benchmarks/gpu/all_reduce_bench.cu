@@ -6,8 +6,8 @@
 #include <limits>
 #include <vector>
 
-#include "benchmarks/gpu/timing.h"
 #include "base/backend_traits.h"
+#include "benchmarks/gpu/timing.h"
 #include "kernels/fused_all_reduce.h"
 #include "kernels/norm.h"
 #include "parallel/cluster.h"
@@ -45,8 +45,9 @@ class Bench {
         buffers.max_blocks = blocks;
         const PeerSum sum{buffers, form};
         if (!all_reduce_fits(sum, shape.rows, shape.cols, device_)) continue;
-        const double time = seconds(
-            [&] { fused_all_reduce(normed, hidden, partial, TensorView(), {weight, 1e-5f}, sum, stream_); });
+        const double time = seconds([&] {
+          fused_all_reduce(normed, hidden, partial, TensorView(), {weight, 1e-5f}, sum, stream_);
+        });
         char part[64];
         std::snprintf(part, sizeof part, "  %s%s %.2f", form == AllReduceForm::one_shot ? "one" : "two",
                       blocks > 0 ? ("/" + std::to_string(blocks)).c_str() : "", time * 1e6);
@@ -80,7 +81,8 @@ int run(const std::vector<int>& block_limits) {
   const char* world = std::getenv("OMPI_COMM_WORLD_SIZE");
   Cluster cluster({.tp = world ? std::atoi(world) : 1, .pp = 1, .device = DeviceKind::cuda});
   if (!cluster.tp_peers()) {
-    std::printf("two GPUs or more that reach each other's memory are needed: scripts/mpirun_test.sh 2 all_reduce_bench\n");
+    std::printf(
+        "two GPUs or more that reach each other's memory are needed: scripts/mpirun_test.sh 2 all_reduce_bench\n");
     return 1;
   }
   Bench bench(cluster);

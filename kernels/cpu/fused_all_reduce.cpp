@@ -1,5 +1,5 @@
-// Ranks as threads of one process: each copies its partials into its own area and reads everybody's. Two areas would do:
-// a rank that writes the one of two calls ago has seen all ranks arrive at the call between.
+// Ranks as threads of one process: each copies its partials into its own area and reads everybody's. Two areas would
+// do: a rank that writes the one of two calls ago has seen all ranks arrive at the call between.
 
 #include "kernels/fused_all_reduce.h"
 
@@ -38,8 +38,7 @@ std::vector<double> sum_over_ranks(const TensorView& partial, const PeerBuffers&
   PeerHeader& own = *peers.header(peers.rank);
   const uint32_t epoch = own.epoch;
   auto* out = reinterpret_cast<double*>(area_of(peers, peers.rank, epoch));
-  for (int64_t r = 0; r < rows; ++r)
-    std::copy_n(partial.as<double>() + r * partial.stride(0), cols, out + r * cols);
+  for (int64_t r = 0; r < rows; ++r) std::copy_n(partial.as<double>() + r * partial.stride(0), cols, out + r * cols);
   std::atomic_ref<uint32_t>(own.arrived).store(epoch + 1, std::memory_order_release);
   std::vector<double> sums(static_cast<size_t>(rows * cols));
   for (int rank = 0; rank < peers.size; ++rank) {

@@ -83,9 +83,8 @@ struct Start {
   uint32_t epoch;
   int64_t previous_bytes;
   __device__ explicit Start(const Args& args) {
-    for_each_vector<kVectors>(args, 0, [&](int k, int vector) {
-      first_row[k] = args.own_partial(int(blockIdx.x), vector);
-    });
+    for_each_vector<kVectors>(args, 0,
+                              [&](int k, int vector) { first_row[k] = args.own_partial(int(blockIdx.x), vector); });
     const PeerHeader& state = *args.state;
     const int64_t used[kPeerAreas] = {state.used[0], state.used[1], state.used[2]};
     epoch = state.epoch;
@@ -363,8 +362,8 @@ void peer_all_reduce(TensorView data, const PeerSum& sum, const Stream& stream) 
   args.out = bf16_data(data), args.partial = args.out;
   args.rows = int(data.dim(0)), args.cols = int(data.dim(1));
   args.out_stride = args.partial_stride = data.stride(0);
-  CHECK(rows_are_wide(data, data.dim(1))) << "peer_all_reduce: rows of" << data.shape_text()
-                                          << "are not aligned to 16 bytes";
+  CHECK(rows_are_wide(data, data.dim(1)))
+      << "peer_all_reduce: rows of" << data.shape_text() << "are not aligned to 16 bytes";
   launch(args, sum, stream);
 }
 

@@ -20,8 +20,8 @@ constexpr int64_t kAreaBytes = 1 << 20;
 constexpr float kEps = 1e-5f;
 constexpr AllReduceForm kForms[] = {AllReduceForm::one_shot, AllReduceForm::two_shot};
 
-// Kernels of different streams wait for each other here: each stream needs a queue of its own, and no launch may stop to
-// load code.
+// Kernels of different streams wait for each other here: each stream needs a queue of its own, and no launch may stop
+// to load code.
 const bool kEnvironment =
     setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 1) == 0 && setenv("CUDA_MODULE_LOADING", "EAGER", 1) == 0;
 
@@ -168,8 +168,8 @@ class FusedAllReduceTest : public BackendTest {
       ASSERT_EQ(*rank.buffers.status, 0u);
       expect_close(to_host(of(rank).hidden, rank.stream), c.expected_hidden, 0);
       expect_close(to_host(of(rank).normed, rank.stream), c.expected_normed, tolerance());
-      expect_identical(to_host(of(rank).normed, rank.stream),
-                       to_host(operands[0]->normed, group.rank(0).stream), "replicated");
+      expect_identical(to_host(of(rank).normed, rank.stream), to_host(operands[0]->normed, group.rank(0).stream),
+                       "replicated");
     }
     set_current_device(device());
   }
@@ -180,8 +180,15 @@ TEST_P(FusedAllReduceTest, SumsInRankOrderWhateverTheShape) {
     Group group(device(), ranks);
     if (!group.reachable()) GTEST_SKIP() << "the GPUs do not reach each other";
     uint32_t seed = 1;
-    for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{1, 8}, {1, 576}, {3, 64}, {5, 4096}, {7, 8192},
-                                     {13, 1032}, {2, 16384}, {1, 4104}, {9, 120}})
+    for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{1, 8},
+                                     {1, 576},
+                                     {3, 64},
+                                     {5, 4096},
+                                     {7, 8192},
+                                     {13, 1032},
+                                     {2, 16384},
+                                     {1, 4104},
+                                     {9, 120}})
       for (const AllReduceForm form : kForms)
         for (const bool with_bias : {false, true}) {
           SCOPED_TRACE(testing::Message() << ranks << " ranks, " << rows << " x " << cols << " form " << int(form));
@@ -239,8 +246,7 @@ TEST_P(FusedAllReduceTest, AreasAreCleanForEveryCall) {
   std::vector<std::vector<std::unique_ptr<Operands>>> operands(kRanks);
   group.each(
       [&](Rank& rank) {
-        for (const Case& c : cases)
-          operands[size_t(rank.buffers.rank)].push_back(std::make_unique<Operands>(c, rank));
+        for (const Case& c : cases) operands[size_t(rank.buffers.rank)].push_back(std::make_unique<Operands>(c, rank));
       },
       [&](Rank& rank) {
         for (int i = 0; i < kCalls; ++i) {
