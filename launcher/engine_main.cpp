@@ -37,7 +37,11 @@ RankRuntimeOptions runtime_options(const EngineOptions& options) {
 }
 
 ClusterOptions cluster_options(const EngineOptions& options) {
-  return {.tp = options.tp, .pp = options.pp, .device = options.device, .expected_world = world_from_environment()};
+  return {.tp = options.tp,
+          .pp = options.pp,
+          .device = options.device,
+          .expected_world = world_from_environment(),
+          .peer_memory = options.custom_all_reduce};
 }
 
 std::string broadcast_text(Cluster& cluster, const std::string& text) {

@@ -85,6 +85,7 @@ std::vector<std::string> to_arguments(const EngineOptions& options) {
   add("--gpu-memory-utilization", options.memory_utilization);
   arguments.push_back(options.prefix_caching ? "--enable-prefix-caching" : "--no-enable-prefix-caching");
   if (options.enforce_eager) arguments.push_back("--enforce-eager");
+  if (!options.custom_all_reduce) arguments.push_back("--disable-custom-all-reduce");
   add("--prefill-chunk", options.prefill_chunk);
   add("--batching", batching_policy_name(options.batching));
   if (options.batch_size > 0) add("--batch-size", options.batch_size);

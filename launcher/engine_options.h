@@ -32,6 +32,7 @@ struct EngineOptions {
   double memory_utilization = 0.9;  // share of a device's memory that weights, KV cache and work space may fill
   bool prefix_caching = true;
   bool enforce_eager = false;  // no CUDA graphs
+  bool custom_all_reduce = true;  // sums of a TP group through the GPUs' shared memory, where they are small
   int prefill_chunk = 0;  // most tokens of one prompt per step; 0: the whole step budget
   BatchingPolicy batching = BatchingPolicy::continuous;
   int batch_size = 0;      // sequences of a dynamic or static batch; 0: max_num_seqs

@@ -12,7 +12,6 @@ const std::vector<ForeignFlag>& foreign_flags() {
       {"--cudagraph-capture-sizes", Flag::many, "", false, "the decode steps' graphs choose their sizes themselves"},
       {"--max-cudagraph-capture-size", Flag::one, "", false, "the decode steps' graphs choose their sizes themselves"},
       {"--download-dir", Flag::one, "", false, "nothing is downloaded; HF_HOME says where the cache is"},
-      {"--disable-custom-all-reduce", Flag::none, "", false, "the collectives are NCCL's or MPI's"},
       {"--swap-space", Flag::one, "|0|", false, "a preempted sequence is computed again, not swapped"},
       {"--max-num-partial-prefills", Flag::one, "|1|", false, "see --prefill-chunk"},
       {"--max-long-partial-prefills", Flag::one, "|1|", false, "see --prefill-chunk"},

@@ -12,6 +12,7 @@
 #include "base/progress.h"
 #include "parallel/make_communicator.h"
 #include "parallel/membership.h"
+#include "parallel/peer_memory.h"
 
 namespace trireme {
 namespace {
@@ -81,11 +82,12 @@ struct Cluster::State {
   int local_rank = 0, num_nodes = 1;
   std::unique_ptr<Communicator> tp_group, feedback;
   std::unique_ptr<Communicator> links[2];   // of the boundary behind stage s: links[s % 2]
+  std::unique_ptr<PeerMemory> peer_memory;  // may be null
   std::unique_ptr<ControlChannel> control;
 
   void gather_facts(const ClusterOptions& options);
   void exchange_facts(const RankFacts& own);
-  void make_channels();
+  void make_channels(bool share_memory);
   void wait(MPI_Request request, const char* operation);
 };
 
@@ -138,13 +140,14 @@ void Cluster::State::gather_facts(const ClusterOptions& options) {
   for (size_t rank = 0; rank < facts.size(); ++rank) num_nodes += facts[rank].node == int(rank);
 }
 
-void Cluster::State::make_channels() {
+void Cluster::State::make_channels(bool share_memory) {
   const int tp_rank = topology.tp_rank(), stage = topology.stage();
   const auto make = [&](int color, int key, GroupUse use) {
     rank_progress().tick("joining peers");
     return make_communicator(MpiGroup(world.comm(), color, key), device, use, idle);
   };
   tp_group = make(stage, tp_rank, GroupUse::collectives);
+  if (share_memory) peer_memory = PeerMemory::make(MpiGroup(world.comm(), stage, tp_rank), device, idle);
   for (int parity : {0, 1})   // stages s and s + 1 are a group where s has this parity
     links[parity] = make(tp_rank * (topology.pp() + 1) + (stage + parity) / 2, stage, GroupUse::pipeline);
   feedback = make(tp_rank, stage, GroupUse::pipeline);
@@ -165,7 +168,7 @@ Cluster::Cluster(const ClusterOptions& options) {
   }
   state_->topology = Topology(state_->world.size(), options.tp, options.pp, state_->world.rank());
   set_current_device(state_->device);
-  state_->make_channels();
+  state_->make_channels(options.peer_memory);
 }
 
 Cluster::~Cluster() = default;
@@ -176,6 +179,9 @@ int Cluster::local_rank() const { return state_->local_rank; }
 int Cluster::num_nodes() const { return state_->num_nodes; }
 const std::vector<std::string>& Cluster::hosts() const { return state_->hosts; }
 Communicator& Cluster::tp_group() { return *state_->tp_group; }
+const PeerBuffers* Cluster::tp_peers() const {
+  return state_->peer_memory ? &state_->peer_memory->buffers() : nullptr;
+}
 Communicator& Cluster::from_previous_stage() { return *state_->links[(state_->topology.stage() + 1) % 2]; }
 Communicator& Cluster::to_next_stage() { return *state_->links[state_->topology.stage() % 2]; }
 Communicator& Cluster::pipeline_feedback() { return *state_->feedback; }
@@ -184,6 +190,7 @@ void Cluster::set_idle_hook(IdleHook hook) { state_->idle = std::move(hook); }
 
 void Cluster::check_health() {
   tp_group().check_health();
+  CHECK(!tp_peers() || !tp_peers()->failed()) << "a rank of the tensor-parallel group did not come to a sum in time";
   from_previous_stage().check_health();
   to_next_stage().check_health();
   pipeline_feedback().check_health();

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/device.h"
+#include "base/peer_buffers.h"
 #include "parallel/communicator.h"
 #include "parallel/control_channel.h"
 #include "parallel/topology.h"
@@ -19,6 +20,7 @@ struct ClusterOptions {
   int tp = 1, pp = 1;
   DeviceKind device = DeviceKind::cpu;
   int expected_world = 0;       // from the launcher's environment (SLURM_NTASKS, TRIREME_WORLD); 0: do not check
+  bool peer_memory = true;      // GPUs of a TP group write into each other's memory where they can
 };
 
 // Owns MPI between construction and destruction (or borrows a running one, as tests do).
@@ -37,6 +39,7 @@ class Cluster {
   const std::vector<std::string>& hosts() const;  // by rank
 
   Communicator& tp_group();                    // this stage's ranks, by tp_rank
+  const PeerBuffers* tp_peers() const;         // the same ranks; null where their memory is not shared, on all of them
   // Activations, between this rank and the same tp_rank of the neighbouring stages: groups of two, 0 the earlier
   // stage and 1 the later (of one where there is no such stage). Every boundary has its own communicator: operations of
   // one run one after the other, and a stage receives its next input while it sends its last output.

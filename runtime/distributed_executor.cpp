@@ -107,6 +107,7 @@ bool DistributedExecutor::collect() {
   while (!in_flight_.empty()) {
     const InFlight& oldest = in_flight_.front();
     if (acks_[oldest.step] < info_.world - 1 || !worker_.finished(oldest.step)) break;
+    CHECK_EQ(worker_.status(), 0) << "a rank did not come in time to a sum of step" << oldest.step << "on rank 0";
     StepResult result = worker_.result(oldest.step);
     result.device_ms =
         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - oldest.started).count();
@@ -208,7 +209,7 @@ void run_worker_loop(Worker& worker, ControlChannel& control, int rank, StepProf
   bool stopping = false;
   const auto acknowledge = [&] {
     while (!unacknowledged.empty() && worker.finished(unacknowledged.front())) {
-      control.acknowledge({rank, 0, unacknowledged.front()});
+      control.acknowledge({rank, worker.status(), unacknowledged.front()});
       unacknowledged.pop_front();
     }
     control.pump();

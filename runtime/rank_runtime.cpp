@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "runtime/kv_sizing.h"
 #include "runtime/linear_tuning.h"
+#include "runtime/peer_sums.h"
 #include "runtime/stage_split.h"
 
 namespace trireme {
@@ -130,6 +131,7 @@ RankRuntime::RankRuntime(Cluster& cluster, const Checkpoint& checkpoint, const R
 
   info_ = cluster_info(topology, checkpoint.config, options);
   tune_linear_layers(*model, cluster, info_.max_batched_tokens, info_.max_logit_rows);
+  const PeerSums sums = prepare_peer_sums(cluster, checkpoint.config.hidden_size, info_.max_batched_tokens);
   const KvSizing sizing = kv_sizing(*model, checkpoint.config, options, device);
   const KvSize size = size_kv(cluster, options, sizing, step_bytes(*model, topology, checkpoint.config, info_));
   info_.max_model_len = int32_t(size.max_model_len);
@@ -144,7 +146,7 @@ RankRuntime::RankRuntime(Cluster& cluster, const Checkpoint& checkpoint, const R
   worker_ = std::make_unique<Worker>(
       std::move(model), std::move(pool), checkpoint.config, topology, info_,
       WorkerGroups{cluster.tp_group(), cluster.from_previous_stage(), cluster.to_next_stage(),
-                   cluster.pipeline_feedback()},
+                   cluster.pipeline_feedback(), sums},
       device, options.graphs);
   rank_progress().phase.store(Phase::warming);
   worker_->warm_up();

@@ -4,6 +4,7 @@
 #include "kernels/attention.h"
 #include "parallel/communicator.h"
 #include "runtime/kv_pool.h"
+#include "runtime/peer_sums.h"
 #include "runtime/workspace.h"
 
 namespace trireme {
@@ -13,6 +14,7 @@ struct StepContext {
   const Stream& stream;
   Workspace& workspace;
   Communicator& tp_group;
+  const PeerSums& peer_sums;
   KvPool& kv_pool;
   TensorView ids;                       // [T] i32, resolved
   std::vector<AttentionBatch> batches;  // by KV group: the same tokens, each group's block table

@@ -64,6 +64,7 @@ Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, co
       link_(groups.previous, groups.next, hidden_),
       graphs_(device, graphs, most_decode_rows(info, *kv_pool_)),
       inputs_memory_(input_limits(info), *kv_pool_, device) {
+  if (ReplicaCheck::wanted()) replica_check_.emplace(groups.tp);
   for (int i = 0; i < ring_size(info); ++i)
     ring_.emplace_back(inputs_memory_, device, !topology.is_last_stage());
   if (!topology.is_last_stage()) return;
@@ -78,7 +79,7 @@ Worker::Entry& Worker::entry(StepId step) { return ring_[size_t(step % int64_t(r
 const Worker::Entry& Worker::entry(StepId step) const { return ring_[size_t(step % int64_t(ring_.size()))]; }
 
 StepContext Worker::step_context(const Entry& entry) {
-  StepContext context{device_, stream_, workspace_, groups_.tp, *kv_pool_, entry.inputs.ids(), {}};
+  StepContext context{device_, stream_, workspace_, groups_.tp, groups_.sums, *kv_pool_, entry.inputs.ids(), {}};
   for (int group = 0; group < kv_pool_->num_groups(); ++group)
     context.batches.push_back(entry.inputs.batch(slots_, group));
   return context;
@@ -147,6 +148,7 @@ void Worker::forward(const Entry& entry, int64_t graph_size) {
     graphs_.run(graph_size, stream_, [&] { compute(entry); });
   else
     compute(entry);
+  if (replica_check_) replica_check_->check("hidden states", hidden_.view().slice(0, 0, tokens), stream_);
   if (!topology_.is_last_stage()) link_.send(tokens, stream_);
 }
 
@@ -173,8 +175,9 @@ void Worker::sample(const StepPlan& plan, Entry& entry, const std::function<Samp
   if (plan.sampling_follows) orders = sampling_orders();
   const int ring_entry = int(plan.step % int64_t(ring_.size()));
   sampler_->enqueue(ring_entry, batches_.build(plan.outputs, orders ? &*orders : nullptr), logits, slots_.state(), stream_);
-  apply_draws(slots_.state(), entry.inputs.draw_slots(), sampler_->drawn_ids(ring_entry, outputs), slots_.vocab_begin(),
-              stream_);
+  const TensorView drawn = sampler_->drawn_ids(ring_entry, outputs);
+  if (replica_check_) replica_check_->check("drawn ids", drawn, stream_);
+  apply_draws(slots_.state(), entry.inputs.draw_slots(), drawn, slots_.vocab_begin(), stream_);
   send_draws(entry);
 }
 

@@ -10,6 +10,8 @@
 #include "parallel/plan/executor.h"
 #include "runtime/decode_graphs.h"
 #include "runtime/models/model.h"
+#include "runtime/peer_sums.h"
+#include "runtime/replica_check.h"
 #include "runtime/sampling/batch_builder.h"
 #include "runtime/sampling/shard_sampler.h"
 #include "runtime/slot_table.h"
@@ -24,6 +26,7 @@ struct WorkerGroups {
   Communicator& previous;  // of two: 0 the previous stage, 1 this one; of one in the first stage
   Communicator& next;      // of two: 0 this stage, 1 the next one; of one in the last stage
   Communicator& feedback;  // rank = stage
+  PeerSums sums = {};      // how `tp` adds up
 };
 
 class Worker {
@@ -42,6 +45,8 @@ class Worker {
 
   // Of steps executed and not yet pushed out of the ring: has the device finished?
   bool finished(StepId step) const;
+  // Not 0: a sum of the group went wrong; steps that were found finished since must not be used (StepAck).
+  int32_t status() const { return groups_.sums.failed() ? 1 : 0; }
   // Last stage, after finished(step).
   StepResult result(StepId step) const;
 
@@ -89,6 +94,7 @@ class Worker {
   StageLink link_;                        // moves hidden_
   std::optional<ShardSampler> sampler_;   // last stage
   DecodeGraphs graphs_;
+  std::optional<ReplicaCheck> replica_check_;
   StepInputsMemory inputs_memory_;
   std::vector<Entry> ring_;
   StepId received_through_ = -1;  // draws of steps <= this are in the slot state (earlier stages)

@@ -1,10 +1,10 @@
 #pragma once
 // The residual stream of one stage's layers. Row-parallel layers add into it; the next sublayer reads it, through a
 // norm. Both ends are joined with the linear layers they stand at: on one rank inside those layers, on several ranks, where
-// a sum over the group lies between, with each other.
+// a sum over the group lies between, with each other, and with that sum where it goes through the peers' memory.
 
 #include "base/backend_traits.h"
-#include "kernels/fused_linear.h"
+#include "kernels/fused_all_reduce.h"
 #include "kernels/norm.h"
 #include "runtime/step_context.h"
 
@@ -43,11 +43,14 @@ class Residual {
   TensorView hidden();
 
  private:
+  void settle(TensorView normed, const InputNorm& norm);
+
   TensorView hidden_;
   StepContext& context_;
   TensorView sum_;           // scratch, or what is still to be added
   bool pending_ = false;     // sum_ and pending_bias_ are not in hidden_ yet
   TensorView pending_bias_;
+  std::optional<AllReduceForm> pending_form_;  // and sum_ is still this rank's share
 };
 
 }  // namespace trireme

@@ -106,7 +106,8 @@ std::vector<LinearUse> Decoder::linear_layers() const {
 
 void Decoder::embed(TensorView hidden, StepContext& context) {
   trireme::embed(hidden, context.ids, embedding_, vocab_.begin, context.stream);
-  context.tp_group.all_reduce_sum(hidden, context.stream);  // one rank has the row, the others zeros
+  // One rank has the row, the others zeros.
+  sum_over_group(hidden, context.tp_group, context.peer_sums, context.stream);
   if (config_.embedding_scale == 1) return;
   const auto factor = float(config_.embedding_scale);
   scale(hidden, hidden.dtype() == DType::bf16 ? bf16_to_f32(f32_to_bf16(factor)) : factor, context.stream);

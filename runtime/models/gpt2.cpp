@@ -129,7 +129,8 @@ std::vector<LinearUse> Gpt2::linear_layers() const {
 
 void Gpt2::embed(TensorView hidden, StepContext& context) {
   trireme::embed(hidden, context.ids, embedding_, vocab_.begin, context.stream);
-  context.tp_group.all_reduce_sum(hidden, context.stream);  // one rank has the row, the others zeros
+  // One rank has the row, the others zeros.
+  sum_over_group(hidden, context.tp_group, context.peer_sums, context.stream);
   add_position_embedding(hidden, context.batches[0].positions, positions_, context.stream);
 }
 

@@ -32,7 +32,8 @@ TEST(KernelCategory, FollowsFromTheNameOfAKernelOrAnOp) {
                            "update_block_table_kernel", "open_slots_kernel"})
     EXPECT_EQ(category(name), SpanCategory::embedding) << name;
   for (const char* name : {"ncclDevKernel_AllReduce_Sum_bf16_RING_LL(ncclDevKernelArgsStorage<4096ul>)",
-                           "all_reduce_sum", "recv", "all_gather"})
+                           "all_reduce_sum", "recv", "all_gather",
+                           "void trireme::cuda::all_reduce_one_shot_kernel<2, 1>(trireme::cuda::Args)"})
     EXPECT_EQ(category(name), SpanCategory::communication) << name;
   EXPECT_EQ(category("memcpy host to device"), SpanCategory::copies);
   EXPECT_EQ(category("copy_blocks_kernel"), SpanCategory::copies);

@@ -24,6 +24,7 @@ EngineOptions sample() {
   options.num_blocks_override = 12;
   options.memory_utilization = 0.123456789;
   options.prefix_caching = false;
+  options.custom_all_reduce = false;
   options.prefill_chunk = 16;
   options.cpu_threads = 2;
   options.batching = BatchingPolicy::static_;

@@ -1,0 +1,370 @@
+// A block takes rows blockIdx.x, blockIdx.x + gridDim.x, ...; thread t of it vectors t, t + blockDim.x, ... of each.
+// A block sends all its rows before it waits for any, and all blocks run at once (grid <= multiprocessors), so ranks
+// cannot wait in a circle. Blocks need not match between ranks: data is its own signal.
+
+#include "kernels/fused_all_reduce.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/common/launch.cuh"
+#include "kernels/cuda/common/peer_messages.cuh"
+#include "kernels/cuda/common/ptx.cuh"
+#include "kernels/cuda/common/reduce.cuh"
+#include "kernels/cuda/common/vector.cuh"
+#include "kernels/cuda/common/workspace.h"
+
+namespace trireme::cuda {
+namespace {
+
+constexpr int kMaxThreads = 512;  // leaves half of a processor's registers to whoever is there already
+constexpr int kWidth = 8;         // bf16 of a 16-byte vector
+constexpr int kMaxVectors = 4;    // of a row, by thread
+
+struct Args {
+  std::byte* memory[kMaxPeers];
+  PeerHeader* state;
+  uint32_t* status;
+  uint64_t timeout_ns;
+  int64_t area_bytes, used_bytes;  // of an area: by this call
+  int rank, size;
+  bf16* out;                // hidden or data
+  const bf16 *base, *bias;  // added to the sum; may be null
+  const bf16* partial;
+  const float* weight;  // null: no norm
+  bf16* normed;
+  float eps;
+  int rows, cols, owned_rows;  // owned_rows: of a rank at most (two_shot)
+  int64_t out_stride, partial_stride, normed_stride;
+
+  __device__ std::byte* area(int of_rank, uint32_t epoch) const {
+    return memory[of_rank] + kPeerHeaderBytes + int64_t(epoch % kPeerAreas) * area_bytes;
+  }
+  // Where `to` keeps what `from` sends: the ranks after `to` first.
+  __device__ int slot(int from, int to) const { return from > to ? from - to - 1 : from - to - 1 + size; }
+  __device__ int64_t place(int64_t row, int vector) const {
+    return (row * cols + vector * kWidth) * int64_t(sizeof(bf16));
+  }
+  __device__ int owner(int row) const { return row / owned_rows; }
+  // Behind the partials of owned rows: the results of all rows.
+  __device__ int64_t result_place(int row, int vector) const {
+    return place(int64_t(size - 1) * owned_rows + row, vector);
+  }
+  __device__ uint4 own_partial(int row, int vector) const {
+    return as_message(*reinterpret_cast<const uint4*>(partial + row * partial_stride + vector * kWidth));
+  }
+};
+
+// body(k, vector) for kCount of this thread's vectors of a row, from its number `first` on: vector is that of the row.
+template <int kCount, typename Body>
+__device__ void for_each_vector(const Args& args, int first, Body body) {
+#pragma unroll
+  for (int k = 0; k < kCount; ++k) {
+    const int vector = int(threadIdx.x) + (first + k) * int(blockDim.x);
+    if (vector * kWidth < args.cols) body(k, vector);
+  }
+}
+
+// The norm's weights of this thread's vectors, fetched while the kernel before still runs.
+template <int kVectors>
+struct Weights {
+  float values[kVectors][kWidth];
+  __device__ explicit Weights(const Args& args) {
+    for_each_vector<kVectors>(args, 0, [&](int k, int vector) {
+      if (args.weight) load(args.weight + vector * kWidth, values[k]);
+    });
+  }
+};
+
+// What a thread reads when the kernel before has ended, all at once: this call's area, what the call before left in its
+// own, and the first row's partials.
+template <int kVectors>
+struct Start {
+  uint4 first_row[kVectors];
+  uint32_t epoch;
+  int64_t previous_bytes;
+  __device__ explicit Start(const Args& args) {
+    for_each_vector<kVectors>(args, 0,
+                              [&](int k, int vector) { first_row[k] = args.own_partial(int(blockIdx.x), vector); });
+    const PeerHeader& state = *args.state;
+    const int64_t used[kPeerAreas] = {state.used[0], state.used[1], state.used[2]};
+    epoch = state.epoch;
+    const uint32_t previous = (epoch + kPeerAreas - 1) % kPeerAreas;
+    previous_bytes = previous == 0 ? used[0] : previous == 1 ? used[1] : used[2];
+  }
+  __device__ uint4 own_partial(const Args& args, int row, int k, int vector) const {
+    return row == int(blockIdx.x) ? first_row[k] : args.own_partial(row, vector);
+  }
+};
+static_assert(kPeerAreas == 3);
+
+// Zeroes what the call before left in this rank's area.
+__device__ void clear_previous(const Args& args, uint32_t epoch, int64_t bytes) {
+  std::byte* const area = args.area(args.rank, epoch + kPeerAreas - 1);
+  const int64_t step = int64_t(gridDim.x) * blockDim.x * int64_t(sizeof(uint4));
+  for (int64_t at = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * int64_t(sizeof(uint4)); at < bytes; at += step)
+    *reinterpret_cast<uint4*>(area + at) = uint4{};
+}
+
+// The last block to end moves this rank on to the next area.
+__device__ void end_call(const Args& args, uint32_t epoch) {
+  __syncthreads();
+  if (threadIdx.x != 0 || atomicAdd(&args.state->finished_blocks, 1u) + 1 != gridDim.x) return;
+  args.state->used[epoch % kPeerAreas] = args.used_bytes;
+  args.state->finished_blocks = 0;
+  args.state->epoch = epoch + 1;
+}
+
+// Vectors of a row whose words one thread waits for together: one round trip to memory instead of one each, as far as
+// registers go.
+template <int kRanks, int kVectors>
+constexpr int kTogether = std::min(kVectors, (kVectors > 2 ? 8 : 16) / kRanks);
+
+// All ranks' partials of kCount vectors from number `first` of this thread's: others' from the slots in `area`.
+template <int kRanks, int kCount>
+__device__ void receive_partials(const Args& args, const std::byte* area, int64_t slot_bytes, int slot_row, int first,
+                                 uint4 (&partials)[kCount][kRanks]) {
+  Patience patience;
+  for (int missing = 0; missing >= 0;) {
+    missing = -1;
+    for_each_vector<kCount>(args, first, [&](int k, int vector) {
+      for (int r = 0; r < kRanks; ++r)
+        if (r < args.size && r != args.rank)
+          partials[k][r] = peek(area + args.slot(r, args.rank) * slot_bytes + args.place(slot_row, vector));
+    });
+    for_each_vector<kCount>(args, first, [&](int k, int) {
+      for (int r = 0; r < kRanks; ++r)
+        if (r < args.size && r != args.rank && !has_come(partials[k][r])) missing = r;
+    });
+    if (missing >= 0 && !patience.lasts(args.state, args.status, args.timeout_ns, missing)) return;
+  }
+}
+
+__device__ uint4 receive_result(const Args& args, const std::byte* from, int owner) {
+  Patience patience;
+  uint4 result = peek(from);
+  while (!has_come(result) && patience.lasts(args.state, args.status, args.timeout_ns, owner)) result = peek(from);
+  return result;
+}
+
+// base + sum over ranks (+ bias) as it is stored.
+template <int kRanks>
+__device__ uint4 add_up(const Args& args, int vector, const uint4& base, const uint4 (&partials)[kRanks]) {
+  float sum[kWidth] = {}, terms[kWidth];
+  for (int r = 0; r < kRanks; ++r) {
+    if (r >= args.size) break;
+    unpack(partials[r], terms);
+    for (int i = 0; i < kWidth; ++i) sum[i] += terms[i];
+  }
+  if (args.base) {
+    unpack(base, terms);
+    for (int i = 0; i < kWidth; ++i) sum[i] += terms[i];
+  }
+  if (args.bias) {
+    load(args.bias + vector * kWidth, terms);
+    for (int i = 0; i < kWidth; ++i) sum[i] += terms[i];
+  }
+  return pack(sum);
+}
+
+// The row of which all ranks' partials come into row `slot_row` of this rank's slots, as it is stored.
+template <int kRanks, int kVectors>
+__device__ void sum_row(const Args& args, const Start<kVectors>& start, int row, int slot_row, int64_t slot_bytes,
+                        uint4 (&stored)[kVectors]) {
+  constexpr int kCount = kTogether<kRanks, kVectors>;
+  const std::byte* const area = args.area(args.rank, start.epoch);
+#pragma unroll
+  for (int first = 0; first < kVectors; first += kCount) {
+    uint4 base[kCount] = {}, partials[kCount][kRanks] = {};
+    for_each_vector<kCount>(args, first, [&](int k, int vector) {
+      if (args.base) base[k] = *reinterpret_cast<const uint4*>(args.base + row * args.out_stride + vector * kWidth);
+      const uint4 mine = start.own_partial(args, row, first + k, vector);
+      for (int r = 0; r < kRanks; ++r)
+        if (r == args.rank) partials[k][r] = mine;
+    });
+    receive_partials<kRanks, kCount>(args, area, slot_bytes, slot_row, first, partials);
+    for_each_vector<kCount>(args, first, [&](int k, int vector) {
+      stored[first + k] = add_up<kRanks>(args, vector, base[k], partials[k]);
+    });
+  }
+}
+
+template <int kVectors>
+__device__ void store_row(const Args& args, int row, const uint4 (&stored)[kVectors]) {
+  for_each_vector<kVectors>(args, 0, [&](int k, int vector) {
+    *reinterpret_cast<uint4*>(args.out + row * args.out_stride + vector * kWidth) = stored[k];
+  });
+}
+
+// normed = row / sqrt(mean(row^2) + eps) * weight, of the row as it was stored. All threads of the block.
+template <int kVectors>
+__device__ void norm_row(const Args& args, int row, const uint4 (&stored)[kVectors], const Weights<kVectors>& weights,
+                         float* partials) {
+  if (!args.weight) return;
+  float values[kWidth], squares = 0;
+  for (int k = 0; k < kVectors; ++k) {
+    unpack(stored[k], values);
+    for (int i = 0; i < kWidth; ++i) squares += values[i] * values[i];
+  }
+  const float scale = 1.0f / sqrtf(block_sum(squares, partials) / float(args.cols) + args.eps);
+  for_each_vector<kVectors>(args, 0, [&](int k, int vector) {
+    unpack(stored[k], values);
+    for (int i = 0; i < kWidth; ++i) values[i] *= scale * weights.values[k][i];
+    store(args.normed + row * args.normed_stride + vector * kWidth, values);
+  });
+}
+
+template <int kRanks, int kVectors>
+__global__ __launch_bounds__(kMaxThreads) void all_reduce_one_shot_kernel(const __grid_constant__ Args args) {
+  __shared__ float block_partials[kWarpSize];
+  let_next_kernel_start();
+  const Weights<kVectors> weights(args);
+  wait_for_previous_kernel();
+  const Start<kVectors> start(args);
+  const uint32_t epoch = start.epoch;
+  const int64_t slot_bytes = args.place(args.rows, 0);
+  for (int row = int(blockIdx.x); row < args.rows; row += int(gridDim.x))
+    for_each_vector<kVectors>(args, 0, [&](int k, int vector) {
+      const uint4 mine = start.own_partial(args, row, k, vector);
+      for (int r = 0; r < kRanks; ++r)
+        if (r < args.size && r != args.rank)
+          send(args.area(r, epoch) + args.slot(args.rank, r) * slot_bytes + args.place(row, vector), mine);
+    });
+  clear_previous(args, epoch, start.previous_bytes);
+  for (int row = int(blockIdx.x); row < args.rows; row += int(gridDim.x)) {
+    uint4 stored[kVectors] = {};
+    sum_row<kRanks>(args, start, row, row, slot_bytes, stored);
+    store_row(args, row, stored);
+    norm_row(args, row, stored, weights, block_partials);
+  }
+  end_call(args, epoch);
+}
+
+// The sum of a row that this rank owns, sent to all.
+template <int kRanks, int kVectors>
+__device__ void sum_owned_row(const Args& args, const Start<kVectors>& start, int row, uint4 (&stored)[kVectors]) {
+  sum_row<kRanks>(args, start, row, row % args.owned_rows, args.place(args.owned_rows, 0), stored);
+  for_each_vector<kVectors>(args, 0, [&](int k, int vector) {
+    stored[k] = as_message(stored[k]);
+    for (int r = 0; r < kRanks; ++r)
+      if (r < args.size && r != args.rank) send(args.area(r, start.epoch) + args.result_place(row, vector), stored[k]);
+  });
+}
+
+template <int kRanks, int kVectors>
+__global__ __launch_bounds__(kMaxThreads) void all_reduce_two_shot_kernel(const __grid_constant__ Args args) {
+  __shared__ float block_partials[kWarpSize];
+  let_next_kernel_start();
+  const Weights<kVectors> weights(args);
+  wait_for_previous_kernel();
+  const Start<kVectors> start(args);
+  const uint32_t epoch = start.epoch;
+  for (int row = int(blockIdx.x); row < args.rows; row += int(gridDim.x)) {
+    const int owner = args.owner(row);
+    if (owner == args.rank) continue;
+    std::byte* const slot = args.area(owner, epoch) + args.slot(args.rank, owner) * args.place(args.owned_rows, 0);
+    for_each_vector<kVectors>(args, 0, [&](int k, int vector) {
+      send(slot + args.place(row % args.owned_rows, vector), start.own_partial(args, row, k, vector));
+    });
+  }
+  clear_previous(args, epoch, start.previous_bytes);
+  for (const bool owned : {true, false})  // others wait for what this rank owns
+    for (int row = int(blockIdx.x); row < args.rows; row += int(gridDim.x)) {
+      const int owner = args.owner(row);
+      if ((owner == args.rank) != owned) continue;
+      uint4 stored[kVectors] = {};
+      if (owned)
+        sum_owned_row<kRanks>(args, start, row, stored);
+      else
+        for_each_vector<kVectors>(args, 0, [&](int k, int vector) {
+          stored[k] = receive_result(args, args.area(args.rank, epoch) + args.result_place(row, vector), owner);
+        });
+      store_row(args, row, stored);
+      norm_row(args, row, stored, weights, block_partials);
+    }
+  end_call(args, epoch);
+}
+
+using Kernel = void (*)(Args);
+
+template <int kRanks>
+Kernel kernel_of(AllReduceForm form, int vectors) {
+  const bool one_shot = form == AllReduceForm::one_shot;
+  const auto pick = [&](auto count) -> Kernel {
+    constexpr int kVectors = count();
+    return one_shot ? all_reduce_one_shot_kernel<kRanks, kVectors> : all_reduce_two_shot_kernel<kRanks, kVectors>;
+  };
+  if (vectors == 1) return pick(std::integral_constant<int, 1>{});
+  if (vectors == 2) return pick(std::integral_constant<int, 2>{});
+  return pick(std::integral_constant<int, kMaxVectors>{});
+}
+
+Kernel kernel_of(AllReduceForm form, int vectors, int ranks) {
+  if (ranks <= 2) return kernel_of<2>(form, vectors);
+  return ranks <= 4 ? kernel_of<4>(form, vectors) : kernel_of<8>(form, vectors);
+}
+
+int64_t owned_rows(int64_t rows, int size) { return ceil_div(rows, size); }
+
+int64_t used_bytes(AllReduceForm form, int64_t rows, int64_t cols, int size) {
+  const int64_t row_bytes = cols * int64_t(sizeof(bf16));
+  if (form == AllReduceForm::one_shot) return (size - 1) * rows * row_bytes;
+  return ((size - 1) * owned_rows(rows, size) + rows) * row_bytes;
+}
+
+void launch(Args args, const PeerSum& sum, const Stream& stream) {
+  const PeerBuffers& peers = sum.buffers;
+  std::copy(peers.memory.begin(), peers.memory.end(), args.memory);
+  args.state = peers.header(peers.rank);
+  args.status = peers.status;
+  args.timeout_ns = peers.timeout_ns;
+  args.area_bytes = peers.area_bytes;
+  args.used_bytes = used_bytes(sum.form, args.rows, args.cols, peers.size);
+  args.rank = peers.rank, args.size = peers.size;
+  args.owned_rows = int(owned_rows(args.rows, peers.size));
+  const int64_t row_vectors = args.cols / kWidth, most = ceil_div(row_vectors, kMaxThreads);
+  const int vectors = most <= 2 ? int(most) : kMaxVectors;
+  const auto threads = unsigned(ceil_div(ceil_div(row_vectors, vectors), kWarpSize) * kWarpSize);
+  const int blocks = peers.max_blocks > 0 ? peers.max_blocks : multiprocessor_count(stream.device());
+  const unsigned grid = grid_size(std::min(args.rows, blocks));
+  launch_dependent(kernel_of(sum.form, vectors, peers.size), dim3(grid), dim3(threads), 0, stream, args);
+}
+
+}  // namespace
+
+bool all_reduce_fits(const PeerSum& sum, int64_t rows, int64_t cols) {
+  const int size = sum.buffers.size;
+  return size >= 2 && size <= kMaxPeers && cols % kWidth == 0 && cols <= kMaxThreads * kWidth * kMaxVectors &&
+         used_bytes(sum.form, rows, cols, size) <= sum.buffers.area_bytes;
+}
+
+void fused_all_reduce(TensorView normed, TensorView hidden, TensorView partial, TensorView bias, const InputNorm& norm,
+                      const PeerSum& sum, const Stream& stream) {
+  const int64_t cols = hidden.dim(1);
+  const bool has_norm = !norm.weight.empty();
+  Args args{};
+  args.out = bf16_data(hidden), args.base = args.out;
+  args.partial = bf16_data(partial);
+  args.bias = bias.empty() ? nullptr : bf16_data(bias);
+  args.weight = has_norm ? f32_data(norm.weight) : nullptr;
+  args.normed = has_norm ? bf16_data(normed) : nullptr;
+  args.eps = norm.eps;
+  args.rows = int(hidden.dim(0)), args.cols = int(cols);
+  args.out_stride = hidden.stride(0), args.partial_stride = partial.stride(0);
+  args.normed_stride = has_norm ? normed.stride(0) : 0;
+  CHECK(rows_are_wide(hidden, cols) && rows_are_wide(partial, cols) && (!has_norm || rows_are_wide(normed, cols)) &&
+        is_aligned(args.bias, 16) && is_aligned(args.weight, 16))
+      << "fused_all_reduce: rows of" << hidden.shape_text() << "are not aligned to 16 bytes";
+  launch(args, sum, stream);
+}
+
+void peer_all_reduce(TensorView data, const PeerSum& sum, const Stream& stream) {
+  Args args{};
+  args.out = bf16_data(data), args.partial = args.out;
+  args.rows = int(data.dim(0)), args.cols = int(data.dim(1));
+  args.out_stride = args.partial_stride = data.stride(0);
+  CHECK(rows_are_wide(data, data.dim(1)))
+      << "peer_all_reduce: rows of" << data.shape_text() << "are not aligned to 16 bytes";
+  launch(args, sum, stream);
+}
+
+}  // namespace trireme::cuda

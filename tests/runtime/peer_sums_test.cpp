@@ -1,0 +1,80 @@
+#include "runtime/peer_sums.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <limits>
+#include <vector>
+
+#include "base/half.h"
+#include "tests/support/ranks.h"
+
+namespace trireme::testing {
+namespace {
+
+constexpr double kNever = std::numeric_limits<double>::infinity();
+
+TEST(AllReduceLimits, EachFormServesTheSizesAtWhichItIsFastest) {
+  const std::vector<AllReduceTime> times = {
+      {1000, 4, 7, 12}, {2000, 5, 8, 12}, {4000, 9, 8, 13}, {8000, 20, 12, 14}, {16000, kNever, 22, 18}};
+  EXPECT_EQ(limits_of(times), (AllReduceLimits{2000, 8000}));
+}
+
+TEST(AllReduceLimits, ASlowMachineUsesTheLibrary) {
+  EXPECT_EQ(limits_of(std::vector<AllReduceTime>{{1000, 40, 70, 12}, {2000, kNever, kNever, 12}}), AllReduceLimits{});
+  EXPECT_EQ(limits_of({}), AllReduceLimits{});
+}
+
+TEST(AllReduceLimits, TwoShotsMayNeverPay) {
+  const std::vector<AllReduceTime> times = {{1000, 4, 7, 12}, {2000, 8, 9, 13}, {4000, 16, 17, 15}};
+  EXPECT_EQ(limits_of(times), (AllReduceLimits{2000, 2000}));
+}
+
+TEST(PeerSums, WithoutMemoryAllGoesThroughTheCommunicator) {
+  Cluster cluster({.tp = world_size(), .pp = 1, .device = DeviceKind::cpu});
+  const PeerSums sums = prepare_peer_sums(cluster, 64, 32);
+  EXPECT_EQ(sums.buffers, nullptr);
+  EXPECT_FALSE(sums.failed());
+  const Stream stream(kCpu);
+  const Tensor data(DType::f64, {3, 64}, kCpu);
+  EXPECT_FALSE(sums.form(data));
+  for (int64_t i = 0; i < 3 * 64; ++i) data.as<double>()[i] = double(i + world_rank());
+  sum_over_group(data, cluster.tp_group(), sums, stream);
+  const double of_ranks = double(world_size() * (world_size() - 1) / 2);
+  for (int64_t i = 0; i < 3 * 64; ++i) ASSERT_EQ(data.as<double>()[i], double(i * world_size()) + of_ranks);
+}
+
+class PeerSumsCuda : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const int gpus = std::getenv("TRIREME_SHARE_GPUS") && cuda_device_count() > 0 ? world_size() : cuda_device_count();
+    if (gpus < world_size()) GTEST_SKIP() << "needs " << world_size() << " GPUs, this host has " << cuda_device_count();
+  }
+};
+
+TEST_F(PeerSumsCuda, EverySizeIsSummedWhicheverWay) {
+  Cluster cluster({.tp = world_size(), .pp = 1, .device = DeviceKind::cuda});
+  PeerSums sums = prepare_peer_sums(cluster, 576, 512);
+  if (!sums.buffers) GTEST_SKIP() << "no shared memory among these ranks";
+  const Stream stream(cluster.device());
+  for (const AllReduceLimits limits :
+       {sums.limits, AllReduceLimits{}, AllReduceLimits{1 << 20, 1 << 20}, AllReduceLimits{0, 1 << 20}}) {
+    sums.limits = limits;
+    for (const int64_t rows : {1, 3, 64, 500, 9000}) {
+      std::vector<uint16_t> values(size_t(rows * 576));
+      for (size_t i = 0; i < values.size(); ++i) values[i] = f32_to_bf16(float(int(i % 16) + world_rank()));
+      const Tensor data(DType::bf16, {rows, 576}, cluster.device());
+      copy_async(data.data(), values.data(), values.size() * 2, cluster.device(), stream);
+      sum_over_group(data, cluster.tp_group(), sums, stream);
+      copy_async(values.data(), data.data(), values.size() * 2, cluster.device(), stream);
+      stream.synchronize();
+      for (size_t i = 0; i < values.size(); ++i)
+        ASSERT_EQ(bf16_to_f32(values[i]), float(world_size() * int(i % 16) + world_size() * (world_size() - 1) / 2))
+            << rows << " rows, element " << i;
+    }
+  }
+  EXPECT_FALSE(sums.failed());
+}
+
+}  // namespace
+}  // namespace trireme::testing
