@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <string>
+#include <vector>
 
 #include "protocol/socket.h"
 
@@ -20,10 +21,10 @@ class AttemptDirectory {
   AttemptDirectory(const AttemptDirectory&) = delete;
 
   const std::string& path() const { return path_; }
-  // Processes that must not outlive the owner: the janitor kills them if it has to clean up.
-  void add_process(pid_t pid);
 
  private:
+  void release_janitor();  // there is nothing for it to do
+
   std::string path_;
   FileDescriptor pipe_;
   pid_t janitor_ = -1;
@@ -32,9 +33,12 @@ class AttemptDirectory {
 // Is `pid` a process of the attempt that owns `directory`? Read from its environment, so that neither a number the
 // kernel has given to somebody else since, nor one of another pid namespace, is ever taken for a rank and killed.
 bool belongs_to_attempt(pid_t pid, const std::string& directory);
+// All of this host, but not the caller: mpirun, ranks, and what mpirun started to reach other hosts (ssh, srun).
+std::vector<pid_t> attempt_processes(const std::string& directory);
 
 // On a host other than the front's nobody owns the attempt's directory: the first rank there (by the environment)
-// forks a janitor that removes it once that rank has ended. Call before any thread exists.
+// forks a janitor that cleans up once that rank has ended. MPI's daemon goes too, if it has not gone by itself: cut off
+// from mpirun it would wait for minutes. Call before any thread exists.
 void start_host_janitor();
 
 }  // namespace trireme

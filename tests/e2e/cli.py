@@ -56,6 +56,14 @@ def command_line(pid):
         return ""
 
 
+def program(pid):
+    """The name of the file that it runs."""
+    try:
+        return os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+    except OSError:
+        return ""
+
+
 def alive(pid):
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
