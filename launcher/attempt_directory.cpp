@@ -25,8 +25,39 @@ namespace trireme {
 namespace {
 
 constexpr const char* kOwnerMark = "front";  // a file that only the front's own host has
-constexpr int kSweeps = 30;                  // x 100 ms: ranks that still end may still make files
-constexpr int kDaemonPatienceMs = 500;       // what MPI's daemon takes to end when it knows that it should
+constexpr const char* kJanitor = "trireme-janitor";
+constexpr int kSweeps = 30;             // x 100 ms: ranks that still end may still make files
+constexpr int kEndPatience = 1000;      // x 10 ms: a killed rank gives its GPU's memory back
+constexpr int kDaemonPatienceMs = 500;  // what MPI's daemon takes to end when it knows that it should
+
+bool has_variable(pid_t pid, const char* name, const std::string& value) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/environ", std::ios::binary);
+  const std::string mark = std::string(name) + "=" + value;
+  for (std::string variable; std::getline(file, variable, '\0');)
+    if (variable == mark) return true;
+  return false;  // gone, a zombie, or somebody else's
+}
+
+template <typename Predicate>
+std::vector<pid_t> processes_that(const Predicate& is_wanted) {
+  std::vector<pid_t> found;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry("/proc", error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename();
+    pid_t pid = 0;
+    const auto [stop, failure] = std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (failure != std::errc() || stop != name.data() + name.size() || pid == getpid()) continue;
+    if (is_wanted(pid)) found.push_back(pid);
+  }
+  return found;
+}
+
+std::string program_name(pid_t pid) {
+  std::string name;
+  std::getline(std::ifstream("/proc/" + std::to_string(pid) + "/comm"), name);
+  return name;
+}
 
 // Removes `path` and waits until nobody makes it again: ranks end within a second of their front.
 void sweep(const std::string& path) {
@@ -49,7 +80,7 @@ void sweep(const std::string& path) {
 // Leaves the owner's session, its descriptors and its signals.
 void detach(int keep) {
   setsid();
-  prctl(PR_SET_NAME, "trireme-janitor");
+  prctl(PR_SET_NAME, kJanitor);
   prctl(PR_SET_PDEATHSIG, 0);
   for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT, SIGUSR2}) ::signal(signal, SIG_IGN);
   const int null = ::open("/dev/null", O_RDWR);
@@ -58,12 +89,6 @@ void detach(int keep) {
   if (keep > 3) ::close_range(3, unsigned(keep) - 1, 0);
   ::close_range(unsigned(std::max(keep, 2)) + 1, ~0u, 0);
   if (::chdir("/") != 0) _exit(1);
-}
-
-std::string program_name(pid_t pid) {
-  std::string name;
-  std::getline(std::ifstream("/proc/" + std::to_string(pid) + "/comm"), name);
-  return name;
 }
 
 // A handle, so that a number which the kernel has given to somebody else since is never killed; -1: there is none.
@@ -102,25 +127,11 @@ FileDescriptor fork_janitor(const std::string& path, pid_t& child, pid_t daemon 
 }  // namespace
 
 bool belongs_to_attempt(pid_t pid, const std::string& directory) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/environ", std::ios::binary);
-  const std::string mark = std::string(kAttemptDirectoryName) + "=" + directory;
-  for (std::string variable; std::getline(file, variable, '\0');)
-    if (variable == mark) return true;
-  return false;  // gone, a zombie, or somebody else's
+  return has_variable(pid, kAttemptDirectoryName, directory);
 }
 
 std::vector<pid_t> attempt_processes(const std::string& directory) {
-  std::vector<pid_t> found;
-  std::error_code error;
-  for (std::filesystem::directory_iterator entry("/proc", error), end; !error && entry != end;
-       entry.increment(error)) {
-    const std::string name = entry->path().filename();
-    pid_t pid = 0;
-    const auto [stop, failure] = std::from_chars(name.data(), name.data() + name.size(), pid);
-    if (failure != std::errc() || stop != name.data() + name.size() || pid == getpid()) continue;
-    if (belongs_to_attempt(pid, directory)) found.push_back(pid);
-  }
-  return found;
+  return processes_that([&directory](pid_t pid) { return belongs_to_attempt(pid, directory); });
 }
 
 // The janitor first, the directory after it: there is no moment at which the owner's death leaves a directory that
@@ -154,6 +165,19 @@ void AttemptDirectory::release_janitor() {
   ::waitpid(janitor_, nullptr, 0);
 }
 
+// Janitors stay: they clean up once the ranks are gone.
+static void end_older_attempts(const std::string& front, const std::string& directory) {
+  const auto is_older = [&](pid_t pid) {
+    return has_variable(pid, kFrontName, front) && !belongs_to_attempt(pid, directory) && program_name(pid) != kJanitor;
+  };
+  std::vector<pid_t> left = processes_that(is_older);
+  for (pid_t pid : left) ::kill(pid, SIGKILL);
+  for (int i = 0; !left.empty() && i < kEndPatience; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    std::erase_if(left, [&](pid_t pid) { return !is_older(pid); });
+  }
+}
+
 void start_host_janitor() {
   const char* path = std::getenv(kAttemptDirectoryName);
   const char* local_rank = std::getenv("OMPI_COMM_WORLD_LOCAL_RANK");
@@ -162,6 +186,7 @@ void start_host_janitor() {
   if (std::string(path).find("/trireme-") == std::string::npos ||
       ::access((std::string(path) + "/" + kOwnerMark).c_str(), F_OK) == 0)
     return;
+  if (const char* front = std::getenv(kFrontName); front && *front) end_older_attempts(front, path);
   ::mkdir(path, 0700);  // vader's backing directory must exist; mpirun's daemon may have made it
   pid_t child = -1;
   static FileDescriptor pipe;  // lives as long as the process

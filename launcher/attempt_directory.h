@@ -12,7 +12,9 @@
 
 namespace trireme {
 
-inline constexpr const char* kAttemptDirectoryName = "TRIREME_ATTEMPT_DIRECTORY";  // in the environment of ranks
+// In the environment of ranks: the attempt's directory, and a name of the front that is the same in all its attempts.
+inline constexpr const char* kAttemptDirectoryName = "TRIREME_ATTEMPT_DIRECTORY";
+inline constexpr const char* kFrontName = "TRIREME_FRONT";
 
 class AttemptDirectory {
  public:
@@ -38,7 +40,9 @@ std::vector<pid_t> attempt_processes(const std::string& directory);
 
 // On a host other than the front's nobody owns the attempt's directory: the first rank there (by the environment)
 // forks a janitor that cleans up once that rank has ended. MPI's daemon goes too, if it has not gone by itself: cut off
-// from mpirun it would wait for minutes. Call before any thread exists.
+// from mpirun it would wait for minutes. First it kills what the same front's attempts of before have left here: a rank
+// that was stopped while its host was cut off could not end itself, and still holds its GPU's memory. Call before any
+// thread exists.
 void start_host_janitor();
 
 }  // namespace trireme

@@ -48,8 +48,10 @@ void HostReach::learn(const std::vector<RankState>& ranks, TimePoint now) {
     if (rank.address.empty() || rank.hello.host == own) continue;
     const auto same = [&rank](const Host& host) { return host.address == rank.address; };
     if (std::ranges::any_of(hosts_, same)) continue;
-    hosts_.push_back({.name = rank.hello.host, .address = rank.address});
-    ask(hosts_.back(), now);
+    Host& host = hosts_.emplace_back();
+    host.name = rank.hello.host;
+    host.address = rank.address;
+    ask(host, now);
   }
   for (Host& host : hosts_)
     if (host.question.valid()) look(host, now);
