@@ -17,7 +17,7 @@ from server import Server, Stream
 
 _MODEL = cli.model("tiny-llama")
 _STREAMS = 64
-_ROUND = 2       # strikes of a round of streams
+_ROUND = 4       # strikes of a round of streams
 _SESSION = 8     # strikes of one server
 _AFTERMATH = ("dial", "load", "step0", "join", "ready", "step1", "step3", "sampling")  # what kills the attempt after a strike
 _TOKENS = "trireme_generation_tokens_total"
@@ -150,17 +150,15 @@ def main():
     long = os.environ.get("TRIREME_LONG_TESTS") == "1"
     kills, stops = map(int, sys.argv[2:4]) if len(sys.argv) > 3 else (200, 100) if long else (6, 2)
     dice = random.Random(os.environ.get("TRIREME_TEST_SEED", "1"))
-    before = cli.temporary_files()
+    before = cli.ownerless_directories()
     kinds = ["kill"] * kills + ["stop"] * stops
     dice.shuffle(kinds)
     tally, expected, errors, points = Tally(), [], [], itertools.cycle(_AFTERMATH)
     while kinds and not errors:
         session, kinds = Session(kinds[:_SESSION], points), kinds[_SESSION:]
         errors += run_session(trireme, session, dice, expected, tally)
-    left, deadline = cli.temporary_files() - before, time.monotonic() + 5
-    while left and time.monotonic() < deadline:   # others on this machine have theirs for a while
-        time.sleep(0.2)
-        left &= cli.temporary_files()
+    time.sleep(2)   # janitors look on for a second
+    left = cli.ownerless_directories() - before
     errors += [f"left behind: {name}" for name in sorted(left)]
     print("\n".join(errors[:40]))
     print(f"{tally.kills} kills, {tally.stops} stops and {tally.planted} planted deaths beside {_STREAMS} streams, {len(errors)} errors")
