@@ -2,7 +2,7 @@
 the first dial, while loading, while replaying, while a server that was told to end drains): no stream is lost, no token is missing
 or comes twice, and every text is that of the unbroken run. Says how soon a stop was seen and the engine was ready again.
 
-    serve_kill_test.py TRIREME [KILLS STOPS]     TRIREME_LONG_TESTS=1: 200 and 100; TRIREME_TEST_SEED chooses the deaths
+    serve_kill_test.py TRIREME [KILLS STOPS [STREAMS]]     TRIREME_LONG_TESTS=1: 200 and 100; TRIREME_TEST_SEED chooses the deaths
 """
 
 import itertools
@@ -16,7 +16,7 @@ import cli
 from server import Server, Stream
 
 _MODEL = cli.model("tiny-llama")
-_STREAMS = 64
+_STREAMS = int(sys.argv[4]) if len(sys.argv) > 4 else 64
 _ROUND = 4       # strikes of a round of streams
 _SESSION = 8     # strikes of one server
 _AFTERMATH = ("dial", "load", "step0", "join", "ready", "step1", "step3", "sampling")  # what kills the attempt after a strike

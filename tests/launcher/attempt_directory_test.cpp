@@ -40,7 +40,7 @@ pid_t start_sleeper(const std::string& directory, const std::string& front = "no
   return pid;
 }
 
-bool ended(pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) == pid; }
+bool ended(pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) != 0; }  // again and again: -1 once it is reaped
 
 TEST(AttemptDirectory, GoesWithItsOwner) {
   std::string path;
