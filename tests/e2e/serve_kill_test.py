@@ -51,7 +51,7 @@ class Session:
             planted = number % 3 == 1 and number + 1 < len(kinds)   # the last strike falls into the drain
             if planted:
                 point = next(points)
-                rank = 2 if point == "sampling" else number % 4   # only the last stage samples
+                rank = number % (2 if point == "sampling" else 4)   # ranks 0 and 1 are the last stage
                 self.faults.append(f"{rank}:{point}:kill@{attempt}")
                 attempt += 1
             self.strikes.append((kind, planted))
