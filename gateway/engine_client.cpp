@@ -43,9 +43,7 @@ struct EngineClient::State {
   State(const EngineClientOptions& client_options, FileDescriptor listening)
       : options(client_options),
         listener(std::move(listening)),
-        watch(options.world, options.limits, now(), [host = local_host_name()](const Hello& hello) {
-          return hello.host == host ? read_run_queue_delay(hello.pid) : Duration{};
-        }) {}
+        watch(options.world, options.limits, now()) {}
 
   void run();
   void accept_strangers();
@@ -110,7 +108,9 @@ void EngineClient::State::accept_strangers() {
 void EngineClient::State::greet(Connection& connection, const Hello& hello) {
   std::lock_guard lock(mutex);
   const bool proved = keys_equal(hello.key, endpoint.key);
-  if (proved && connection.rank == hello.rank) return watch.on_hello(hello.rank, hello, now());  // its GPU, told later
+  const std::string address = proved ? peer_address(connection.socket) : "";
+  if (proved && connection.rank == hello.rank)  // its GPU, told later
+    return watch.on_hello(hello.rank, hello, now(), address);
   if (!proved || connection.rank >= 0 || hello.rank < 0 || hello.rank >= options.world ||
       watch.ranks()[size_t(hello.rank)].connected) {
     connection.closed = true;
@@ -118,7 +118,7 @@ void EngineClient::State::greet(Connection& connection, const Hello& hello) {
   }
   connection.rank = hello.rank;
   connection.reader.set_max_frame_bytes(kMaxFrameBytes);
-  watch.on_hello(hello.rank, hello, now());
+  watch.on_hello(hello.rank, hello, now(), address);
   append_frame(connection.outgoing, FrontMessage(Welcome{}), options.attempt);
   changed.notify_all();
 }
@@ -223,6 +223,7 @@ void EngineClient::State::wait_for_sockets() {
 void EngineClient::State::run() {
   for (;;) {
     wait_for_sockets();
+    const TimePoint looked = now();  // what came before this is read before anybody is judged
     bool full = false;
     {
       std::lock_guard lock(mutex);
@@ -236,7 +237,7 @@ void EngineClient::State::run() {
       read_all();
     write_all();
     std::unique_lock lock(mutex);
-    if (!fault && !full) fault = watch.judge(now());
+    if (!fault && !full) fault = watch.judge(looked);
     if (fault || watch.all_stopped()) {
       over = true;
       ClientEvent last = fault ? ClientEvent(*fault) : ClientEvent(EngineStopped{});

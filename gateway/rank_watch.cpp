@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
 
 #include "base/check.h"
 
@@ -12,7 +10,6 @@ namespace trireme {
 namespace {
 
 constexpr Duration kStallBegins = std::chrono::milliseconds(250);
-constexpr int kMostThreads = 512;
 
 double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
 
@@ -28,32 +25,17 @@ std::string rank_text(int rank, const RankState& state) {
                      state.beat.operation.empty() ? "none" : state.beat.operation);
 }
 
-Duration read_run_queue_delay(int64_t pid) {
-  std::error_code error;
-  std::filesystem::directory_iterator task(fmt::format("/proc/{}/task", pid), error), end;
-  uint64_t total = 0;
-  for (int count = 0; !error && task != end && count < kMostThreads; task.increment(error), ++count) {
-    std::ifstream file(task->path() / "schedstat");
-    uint64_t run = 0, wait = 0;
-    if (file >> run >> wait) total += wait;
-  }
-  return std::chrono::nanoseconds(total);
-}
+RankWatch::RankWatch(int world, const WatchLimits& limits, TimePoint start)
+    : limits_(limits), start_(start), last_moved_(start), ranks_(size_t(world)) {}
 
-RankWatch::RankWatch(int world, const WatchLimits& limits, TimePoint start, RunQueueDelay run_queue_delay)
-    : limits_(limits),
-      start_(start),
-      last_moved_(start),
-      run_queue_delay_(std::move(run_queue_delay)),
-      ranks_(size_t(world)) {}
-
-void RankWatch::on_hello(int rank, const Hello& hello, TimePoint now) {
+void RankWatch::on_hello(int rank, const Hello& hello, TimePoint now, const std::string& address) {
   RankState& state = ranks_.at(size_t(rank));
   state.hello = hello;
   state.hello.key.clear();
   if (!state.connected) state.last_moved = now;
   state.connected = true;
-  state.last_heard = now;
+  state.address = address;
+  state.last_heard = state.last_beat = now;
   last_moved_ = now;
 }
 
@@ -61,12 +43,12 @@ void RankWatch::on_heard(int rank, TimePoint now) { ranks_.at(size_t(rank)).last
 
 void RankWatch::on_beat(int rank, const Beat& beat, TimePoint now) {
   RankState& state = ranks_.at(size_t(rank));
-  state.last_heard = now;
+  state.last_heard = state.last_beat = now;
   // A change of phase is movement: the clock of a step starts with the step.
   if (beat.counter != state.beat.counter || beat.phase != state.beat.phase || beat.step != state.beat.step) {
     state.last_moved = now;
     last_moved_ = now;
-    delay_baseline_.clear();
+    waited_baseline_.clear();
   }
   state.beat = beat;
 }
@@ -74,7 +56,7 @@ void RankWatch::on_beat(int rank, const Beat& beat, TimePoint now) {
 void RankWatch::on_output(int rank, TimePoint now) {
   ranks_.at(size_t(rank)).last_moved = now;
   last_moved_ = now;
-  delay_baseline_.clear();
+  waited_baseline_.clear();
 }
 
 void RankWatch::on_stopped(int rank) { ranks_.at(size_t(rank)).stopped = true; }
@@ -116,20 +98,28 @@ EngineFault RankWatch::failed(const Failure& failure, TimePoint now) const {
 }
 
 Duration RankWatch::run_queue_credit() {
-  const bool begin = delay_baseline_.empty();
-  Duration credit{};
+  const bool begin = waited_baseline_.empty();
+  uint64_t credit = 0;
   for (size_t i = 0; i < ranks_.size(); ++i) {
-    const Duration delay = ranks_[i].connected && run_queue_delay_ ? run_queue_delay_(ranks_[i].hello) : Duration{};
+    const uint64_t waited = ranks_[i].beat.waited_ns;
     if (begin)
-      delay_baseline_.push_back(delay);
-    else
-      credit = std::max(credit, delay - delay_baseline_[i]);
+      waited_baseline_.push_back(waited);
+    else if (waited > waited_baseline_[i])
+      credit = std::max(credit, waited - waited_baseline_[i]);
   }
-  return std::min(credit, limits_.most_credit);
+  return std::min(Duration(std::chrono::nanoseconds(std::min(credit, uint64_t(INT64_MAX)))), limits_.most_credit);
+}
+
+// Of those that should beat.
+TimePoint RankWatch::oldest_beat(TimePoint now) const {
+  TimePoint oldest = now;
+  for (const RankState& state : ranks_)
+    if (state.connected && !state.stopped) oldest = std::min(oldest, state.last_beat);
+  return oldest;
 }
 
 std::optional<EngineFault> RankWatch::judge_progress(TimePoint now) {
-  const Duration still = now - last_moved_;
+  const Duration still = now - last_moved_, told = oldest_beat(now) - last_moved_;
   if (still < kStallBegins) return std::nullopt;
   int stepping = -1, starting = -1;  // of each kind the rank that has stood still the longest
   for (size_t i = 0; i < ranks_.size(); ++i) {
@@ -139,7 +129,7 @@ std::optional<EngineFault> RankWatch::judge_progress(TimePoint now) {
     if (state.beat.phase != Phase::stepping && !is_start_phase(state.beat.phase)) continue;
     if (slowest < 0 || state.last_moved < ranks_[size_t(slowest)].last_moved) slowest = int(i);
   }
-  if (stepping >= 0 && still - run_queue_credit() > limits_.hang)
+  if (stepping >= 0 && told - run_queue_credit() > limits_.hang)
     return fault(FaultKind::hung, stepping, fmt::format("hung: no rank has moved for {:.1f} s", seconds(still)), now);
   if (starting >= 0 && still > limits_.startup)
     return fault(FaultKind::late, starting,

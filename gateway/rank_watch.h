@@ -4,10 +4,10 @@
 //
 //   ended    end of file without a clean Stopped before it
 //   silent   nothing at all for `silence`: stopped, or cut off
-//   hung     some rank is stepping and no rank's counter moved for `hang`, less the time local ranks waited for a core
+//   hung     some rank is stepping and no rank's counter moved for `hang`, less the time that a rank waited for a core,
+//            as of the oldest of their newest beats: what a rank has not told yet is held against nobody
 //   late     a rank has not called within `connect`, or nothing moved for `startup` while ranks start, join or load
 
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -39,18 +39,16 @@ struct EngineFault {
 struct RankState {
   Hello hello;
   Beat beat;
+  std::string address{};  // numeric, that it called from; empty: a Unix socket
   bool connected = false, ended = false, stopped = false;
-  TimePoint last_heard, last_moved;
+  TimePoint last_heard, last_moved, last_beat;
 };
 
 class RankWatch {
  public:
-  // Nanoseconds a process waited for a core so far; 0 where unknown (remote ranks).
-  using RunQueueDelay = std::function<Duration(const Hello&)>;
+  RankWatch(int world, const WatchLimits& limits, TimePoint start);
 
-  RankWatch(int world, const WatchLimits& limits, TimePoint start, RunQueueDelay run_queue_delay);
-
-  void on_hello(int rank, const Hello& hello, TimePoint now);
+  void on_hello(int rank, const Hello& hello, TimePoint now, const std::string& address = "");
   void on_heard(int rank, TimePoint now);  // any bytes
   void on_beat(int rank, const Beat& beat, TimePoint now);
   void on_output(int rank, TimePoint now);  // tokens: movement as well
@@ -69,18 +67,15 @@ class RankWatch {
   std::string others_ended(size_t rank) const;
   std::optional<EngineFault> judge_progress(TimePoint now);
   Duration run_queue_credit();
+  TimePoint oldest_beat(TimePoint now) const;
 
   WatchLimits limits_;
   TimePoint start_, last_moved_;
-  RunQueueDelay run_queue_delay_;
   std::vector<RankState> ranks_;
-  std::vector<Duration> delay_baseline_;  // by rank, taken when a stall begins; empty: none
+  std::vector<uint64_t> waited_baseline_;  // by rank, taken when a stall begins; empty: none
 };
 
 // "rank 2 on host b (pid 71, cuda:1), step 18, attention"
 std::string rank_text(int rank, const RankState& state);
-
-// /proc/<pid>/task/*/schedstat of a process of this host and pid namespace, summed over its threads.
-Duration read_run_queue_delay(int64_t pid);
 
 }  // namespace trireme

@@ -1,13 +1,16 @@
 #include "launcher/attempt_directory.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -22,17 +25,49 @@ namespace trireme {
 namespace {
 
 constexpr const char* kOwnerMark = "front";  // a file that only the front's own host has
-constexpr int kSweeps = 30;                  // x 100 ms: ranks that still end may still make files
+constexpr const char* kJanitor = "trireme-janitor";
+constexpr int kSweeps = 30;             // x 100 ms: ranks that still end may still make files
+constexpr int kEndPatience = 1000;      // x 10 ms: a killed rank gives its GPU's memory back
+constexpr int kDaemonPatienceMs = 500;  // what MPI's daemon takes to end when it knows that it should
+
+bool has_variable(pid_t pid, const char* name, const std::string& value) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/environ", std::ios::binary);
+  const std::string mark = std::string(name) + "=" + value;
+  for (std::string variable; std::getline(file, variable, '\0');)
+    if (variable == mark) return true;
+  return false;  // gone, a zombie, or somebody else's
+}
+
+template <typename Predicate>
+std::vector<pid_t> processes_that(const Predicate& is_wanted) {
+  std::vector<pid_t> found;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry("/proc", error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename();
+    pid_t pid = 0;
+    const auto [stop, failure] = std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (failure != std::errc() || stop != name.data() + name.size() || pid == getpid()) continue;
+    if (is_wanted(pid)) found.push_back(pid);
+  }
+  return found;
+}
+
+std::string program_name(pid_t pid) {
+  std::string name;
+  std::getline(std::ifstream("/proc/" + std::to_string(pid) + "/comm"), name);
+  return name;
+}
 
 // Removes `path` and waits until nobody makes it again: ranks end within a second of their front.
-void sweep(const std::string& path, const std::vector<pid_t>& processes) {
+void sweep(const std::string& path) {
   int clean = 0;
+  bool alive = true;
   for (int i = 0; i < kSweeps && clean < 10; ++i) {
-    bool alive = false;
-    for (pid_t pid : processes) {
-      if (!belongs_to_attempt(pid, path)) continue;
-      ::kill(pid, SIGKILL);
-      alive = true;
+    if (alive) {
+      const std::vector<pid_t> processes = attempt_processes(path);
+      for (pid_t pid : processes) ::kill(pid, SIGKILL);
+      alive = !processes.empty();
     }
     std::error_code error;
     const bool there = std::filesystem::exists(path, error);
@@ -45,7 +80,7 @@ void sweep(const std::string& path, const std::vector<pid_t>& processes) {
 // Leaves the owner's session, its descriptors and its signals.
 void detach(int keep) {
   setsid();
-  prctl(PR_SET_NAME, "trireme-janitor");
+  prctl(PR_SET_NAME, kJanitor);
   prctl(PR_SET_PDEATHSIG, 0);
   for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT, SIGUSR2}) ::signal(signal, SIG_IGN);
   const int null = ::open("/dev/null", O_RDWR);
@@ -56,25 +91,35 @@ void detach(int keep) {
   if (::chdir("/") != 0) _exit(1);
 }
 
-// Reads process ids until the owner's end of the pipe closes. A 0 says that the owner has cleaned up itself.
-[[noreturn]] void run_janitor(int pipe, const std::string& path) {
+// A handle, so that a number which the kernel has given to somebody else since is never killed; -1: there is none.
+int open_daemon(pid_t pid) {
+  const std::string name = pid > 1 ? program_name(pid) : "";
+  return name == "orted" || name == "prted" ? int(::syscall(SYS_pidfd_open, pid, 0)) : -1;
+}
+
+void end_daemon(int handle) {
+  pollfd entry{handle, POLLIN, 0};
+  if (::poll(&entry, 1, kDaemonPatienceMs) == 0) ::syscall(SYS_pidfd_send_signal, handle, SIGKILL, nullptr, 0);
+}
+
+// Waits until the owner's end of the pipe closes. A byte says that the owner has cleaned up itself.
+[[noreturn]] void run_janitor(int pipe, const std::string& path, pid_t daemon) {
   detach(pipe);
-  std::vector<pid_t> processes;
-  for (pid_t pid = 0; ::read(pipe, &pid, sizeof pid) == ssize_t(sizeof pid);) {
-    if (pid == 0) _exit(0);
-    processes.push_back(pid);
-  }
-  sweep(path, processes);
+  const int handle = open_daemon(daemon);
+  char byte = 0;
+  if (::read(pipe, &byte, 1) == 1) _exit(0);
+  if (handle >= 0) end_daemon(handle);
+  sweep(path);
   _exit(0);
 }
 
-// Returns the writing end; `child` gets the janitor's pid (it is a child of this process).
-FileDescriptor fork_janitor(const std::string& path, pid_t& child) {
+// Returns the writing end; `child` gets the janitor's pid (it is a child of this process). `daemon`: MPI's, 0 for none.
+FileDescriptor fork_janitor(const std::string& path, pid_t& child, pid_t daemon = 0) {
   int ends[2];
   CHECK_EQ(pipe2(ends, O_CLOEXEC), 0) << "pipe";
   child = fork();
   CHECK_GE(child, 0) << "fork";
-  if (child == 0) run_janitor(ends[0], path);
+  if (child == 0) run_janitor(ends[0], path, daemon);
   ::close(ends[0]);
   return FileDescriptor(ends[1]);
 }
@@ -82,11 +127,11 @@ FileDescriptor fork_janitor(const std::string& path, pid_t& child) {
 }  // namespace
 
 bool belongs_to_attempt(pid_t pid, const std::string& directory) {
-  std::ifstream file("/proc/" + std::to_string(pid) + "/environ", std::ios::binary);
-  const std::string mark = std::string(kAttemptDirectoryName) + "=" + directory;
-  for (std::string variable; std::getline(file, variable, '\0');)
-    if (variable == mark) return true;
-  return false;  // gone, a zombie, or somebody else's
+  return has_variable(pid, kAttemptDirectoryName, directory);
+}
+
+std::vector<pid_t> attempt_processes(const std::string& directory) {
+  return processes_that([&directory](pid_t pid) { return belongs_to_attempt(pid, directory); });
 }
 
 // The janitor first, the directory after it: there is no moment at which the owner's death leaves a directory that
@@ -102,9 +147,7 @@ AttemptDirectory::AttemptDirectory() {
       path_ = path;
       break;
     }
-    add_process(0);  // nothing to clean up
-    pipe_.close();
-    ::waitpid(janitor_, nullptr, 0);
+    release_janitor();
   }
   if (path_.empty()) throw Error("cannot make a directory in /dev/shm or /tmp: set TMPDIR to a writable directory");
   std::ofstream(path_ + "/" + kOwnerMark) << getpid() << "\n";
@@ -113,14 +156,26 @@ AttemptDirectory::AttemptDirectory() {
 AttemptDirectory::~AttemptDirectory() {
   std::error_code error;
   std::filesystem::remove_all(path_, error);
-  const bool removed = !std::filesystem::exists(path_, error);
-  if (removed) add_process(0);
-  pipe_.close();
-  if (removed) ::waitpid(janitor_, nullptr, 0);  // else it goes on sweeping without us
+  if (!std::filesystem::exists(path_, error)) release_janitor();  // else it goes on sweeping without us
 }
 
-void AttemptDirectory::add_process(pid_t pid) {
-  [[maybe_unused]] const ssize_t ignored = ::write(pipe_.get(), &pid, sizeof pid);
+void AttemptDirectory::release_janitor() {
+  [[maybe_unused]] const ssize_t ignored = ::write(pipe_.get(), "", 1);
+  pipe_.close();
+  ::waitpid(janitor_, nullptr, 0);
+}
+
+// Janitors stay: they clean up once the ranks are gone.
+static void end_older_attempts(const std::string& front, const std::string& directory) {
+  const auto is_older = [&](pid_t pid) {
+    return has_variable(pid, kFrontName, front) && !belongs_to_attempt(pid, directory) && program_name(pid) != kJanitor;
+  };
+  std::vector<pid_t> left = processes_that(is_older);
+  for (pid_t pid : left) ::kill(pid, SIGKILL);
+  for (int i = 0; !left.empty() && i < kEndPatience; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    std::erase_if(left, [&](pid_t pid) { return !is_older(pid); });
+  }
 }
 
 void start_host_janitor() {
@@ -131,10 +186,11 @@ void start_host_janitor() {
   if (std::string(path).find("/trireme-") == std::string::npos ||
       ::access((std::string(path) + "/" + kOwnerMark).c_str(), F_OK) == 0)
     return;
+  if (const char* front = std::getenv(kFrontName); front && *front) end_older_attempts(front, path);
   ::mkdir(path, 0700);  // vader's backing directory must exist; mpirun's daemon may have made it
   pid_t child = -1;
   static FileDescriptor pipe;  // lives as long as the process
-  pipe = fork_janitor(path, child);
+  pipe = fork_janitor(path, child, getppid());
 }
 
 }  // namespace trireme

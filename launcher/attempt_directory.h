@@ -6,12 +6,15 @@
 #include <sys/types.h>
 
 #include <string>
+#include <vector>
 
 #include "protocol/socket.h"
 
 namespace trireme {
 
-inline constexpr const char* kAttemptDirectoryName = "TRIREME_ATTEMPT_DIRECTORY";  // in the environment of ranks
+// In the environment of ranks: the attempt's directory, and a name of the front that is the same in all its attempts.
+inline constexpr const char* kAttemptDirectoryName = "TRIREME_ATTEMPT_DIRECTORY";
+inline constexpr const char* kFrontName = "TRIREME_FRONT";
 
 class AttemptDirectory {
  public:
@@ -20,10 +23,10 @@ class AttemptDirectory {
   AttemptDirectory(const AttemptDirectory&) = delete;
 
   const std::string& path() const { return path_; }
-  // Processes that must not outlive the owner: the janitor kills them if it has to clean up.
-  void add_process(pid_t pid);
 
  private:
+  void release_janitor();  // there is nothing for it to do
+
   std::string path_;
   FileDescriptor pipe_;
   pid_t janitor_ = -1;
@@ -32,9 +35,14 @@ class AttemptDirectory {
 // Is `pid` a process of the attempt that owns `directory`? Read from its environment, so that neither a number the
 // kernel has given to somebody else since, nor one of another pid namespace, is ever taken for a rank and killed.
 bool belongs_to_attempt(pid_t pid, const std::string& directory);
+// All of this host, but not the caller: mpirun, ranks, and what mpirun started to reach other hosts (ssh, srun).
+std::vector<pid_t> attempt_processes(const std::string& directory);
 
 // On a host other than the front's nobody owns the attempt's directory: the first rank there (by the environment)
-// forks a janitor that removes it once that rank has ended. Call before any thread exists.
+// forks a janitor that cleans up once that rank has ended. MPI's daemon goes too, if it has not gone by itself: cut off
+// from mpirun it would wait for minutes. First it kills what the same front's attempts of before have left here: a rank
+// that was stopped while its host was cut off could not end itself, and still holds its GPU's memory. Call before any
+// thread exists.
 void start_host_janitor();
 
 }  // namespace trireme

@@ -21,6 +21,7 @@ struct RestartOptions {
   Duration backoff_max = std::chrono::seconds(30);
   Duration load_stall_timeout = std::chrono::seconds(60);
   Duration shutdown_timeout = std::chrono::seconds(30);
+  Duration host_timeout = std::chrono::seconds(600);
   std::string report_directory;  // empty: the default
 };
 

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <fstream>
+#include <vector>
 
 #include "base/check.h"
 
@@ -23,6 +25,13 @@ std::vector<char*> pointers(const std::vector<std::string>& texts) {
   for (const std::string& text : texts) out.push_back(const_cast<char*>(text.c_str()));
   out.push_back(nullptr);
   return out;
+}
+
+// srun that is killed leaves its step's processes to run and its part of the allocation held.
+bool ends_its_step_when_asked(pid_t process) {
+  std::string name;
+  std::getline(std::ifstream("/proc/" + std::to_string(process) + "/comm"), name);
+  return name == "srun";
 }
 
 // After fork: only calls that are safe there.
@@ -69,19 +78,9 @@ EngineProcess::EngineProcess(const Command& command, AttemptDirectory& directory
                 "; install Open MPI (Debian, Ubuntu: apt install openmpi-bin)");
   }
   fcntl(output_.get(), F_SETFL, O_NONBLOCK);
-  directory_.add_process(pid_);
 }
 
 EngineProcess::~EngineProcess() { kill(); }
-
-void EngineProcess::watch(const std::vector<RankState>& ranks) {
-  const std::string host = local_host_name();
-  for (const RankState& rank : ranks)
-    if (rank.connected && rank.hello.host == host && rank.hello.pid > 1 && !rank.ended &&
-        local_ranks_.insert(pid_t(rank.hello.pid)).second)
-      directory_.add_process(pid_t(rank.hello.pid));
-  collect();
-}
 
 void EngineProcess::collect() {
   char buffer[4096];
@@ -127,20 +126,19 @@ bool EngineProcess::wait_for_end(Duration timeout) {
 
 void EngineProcess::kill() {
   if (pid_ < 0) return;
-  // mpirun first: it would start nothing again, but it must not report its ranks' deaths as news.
+  // mpirun first: it would start nothing again, but it must not report its ranks' deaths as news. Then what it leaves:
+  // ranks, and the ssh or srun by which it reached other hosts.
+  const TimePoint deadline = now() + kKillPatience;
   if (!reap()) ::kill(pid_, SIGKILL);
-  for (pid_t rank : local_ranks_)
-    if (belongs_to_attempt(rank, directory_.path())) ::kill(rank, SIGKILL);
-  for (const TimePoint deadline = now() + kKillPatience; now() < deadline; ::usleep(2000)) {
-    bool alive = !reap();
-    for (auto rank = local_ranks_.begin(); rank != local_ranks_.end();) {
-      ::waitpid(*rank, nullptr, WNOHANG);  // ours when mpirun died first
-      const bool gone = !belongs_to_attempt(*rank, directory_.path());
-      alive = alive || !gone;
-      rank = gone ? local_ranks_.erase(rank) : std::next(rank);
-    }
-    if (!alive) break;
-  }
+  while (!reap() && now() < deadline) ::usleep(1000);
+  std::vector<pid_t> left = attempt_processes(directory_.path());
+  for (pid_t process : left) ::kill(process, ends_its_step_when_asked(process) ? SIGTERM : SIGKILL);
+  for (; !left.empty() && now() < deadline; ::usleep(2000))
+    std::erase_if(left, [this](pid_t process) {
+      ::waitpid(process, nullptr, WNOHANG);  // ours, its parent being gone
+      return !belongs_to_attempt(process, directory_.path());
+    });
+  for (pid_t process : left) ::kill(process, SIGKILL);
   collect();
   pid_ = -1;
 }

@@ -5,7 +5,6 @@
 #include <sys/types.h>
 
 #include <deque>
-#include <set>
 #include <string>
 #include <thread>
 
@@ -22,7 +21,7 @@ class EngineProcess final : public EngineHost {
   ~EngineProcess() override;
 
   pid_t pid() const { return pid_; }
-  void watch(const std::vector<RankState>& ranks) override;
+  void watch(const std::vector<RankState>&) override { collect(); }
   std::optional<HostTrouble> trouble() override;
   bool wait_for_end(Duration timeout) override;
   void kill() override;
@@ -40,7 +39,6 @@ class EngineProcess final : public EngineHost {
   FileDescriptor output_;
   std::string partial_;
   std::deque<std::string> lines_;  // at most 40
-  std::set<pid_t> local_ranks_;
 };
 
 }  // namespace trireme

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "launcher/failure_report.h"
+#include "launcher/host_reach.h"
 #include "launcher/request_gate.h"
 #include "launcher/signals.h"
 #include "protocol/link.h"
@@ -34,6 +35,10 @@ RestartCause cause_of(FaultKind kind) {
   }
   return RestartCause::rank_died;
 }
+
+double seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+void say(const std::string& line) { std::fprintf(stderr, "trireme: %s\n", line.c_str()); }
 
 std::vector<std::string> rank_lines(const std::vector<RankState>& ranks) {
   std::vector<std::string> lines;
@@ -77,6 +82,7 @@ class FrontLoop {
     }
     const std::vector<RankState> ranks = attempt_->client().ranks();
     attempt_->host().watch(ranks);
+    if (supervisor_.ready()) hosts_.learn(ranks, now());
     job_.on_ranks(ranks, now());
     if (std::vector<EngineEvent> ends = gate_.take_events(); !ends.empty()) job_.on_events(ends, now());
   }
@@ -174,7 +180,7 @@ class FrontLoop {
     if (work_done) return "the work was done";
     std::string text = fmt::format("attempt {} starts", supervisor_.attempt());
     if (verdict.delay > Duration{})
-      text += fmt::format(" in {:.0f} s", std::chrono::duration<double>(verdict.delay).count());
+      text += fmt::format(" in {:.0f} s", seconds(verdict.delay));
     if (supervisor_.on_trial())
       text += fmt::format(" with {} of the requests that may be to blame", supervisor_.trials().front().size());
     for (RequestId request : verdict.poisoned) text += fmt::format(", request {} is given up", request);
@@ -184,8 +190,7 @@ class FrontLoop {
   void begin_again(const EngineFault& fault, const Verdict& verdict) {
     attempt_.reset();
     stopping_ = false;
-    next_start_ = now() + verdict.delay;
-    device_deadline_ = next_start_ + kDevicePatience;
+    plan_start(verdict.delay);
     job_.on_engine_lost(fault, now());
     for (RequestId request : verdict.poisoned)
       job_.on_request_poisoned(
@@ -196,13 +201,36 @@ class FrontLoop {
     }
   }
 
+  void plan_start(Duration delay) {
+    next_start_ = now() + delay;
+    device_deadline_ = next_start_ + kDevicePatience;
+    hosts_.begin(now());
+    hosts_missed_.reset();
+  }
+
+  // Says once that the start waits for a host, and once how that ended.
+  bool hosts_answer() {
+    const bool all = hosts_.all_answer(now());
+    if (const std::vector<std::string> missing = hosts_.missing(); !missing.empty() && !hosts_missed_) {
+      hosts_missed_ = now();
+      say(fmt::format("host {} does not answer; the next start waits for it, {:.0f} s at most, and requests wait too",
+                      fmt::join(missing, ", "), seconds(options_.host_timeout)));
+    }
+    if (!hosts_missed_) return all;
+    const Duration waited = now() - *hosts_missed_;
+    if (!all && waited < options_.host_timeout) return false;
+    say(all ? fmt::format("every host answers again after {:.0f} s; starting", seconds(waited))
+            : fmt::format("a host still does not answer after {:.0f} s; starting all the same", seconds(waited)));
+    return true;
+  }
+
   void wait_for_next_attempt() {
     const bool free = !options_.devices || memory_is_back(memory_before_, options_.devices->used_bytes());
-    if (now() < next_start_ || (!free && now() < device_deadline_)) {
+    if (now() < next_start_ || (!free && now() < device_deadline_) || !hosts_answer()) {
       ::usleep(useconds_t(std::chrono::microseconds(kTick).count()) / 5);
       return;
     }
-    if (!free) std::fprintf(stderr, "trireme: GPU memory is still in use after the ended attempt; starting all the same\n");
+    if (!free) say("GPU memory is still in use after the ended attempt; starting all the same");
     try {
       attempt_ = start_(supervisor_.attempt());
     } catch (const Error& error) {
@@ -215,8 +243,7 @@ class FrontLoop {
     job_.on_restart_counters(supervisor_.counters());
     std::fprintf(stderr, "trireme: %s; %s\n", error.what(), outcome_of(verdict, false).c_str());
     if (!verdict.restart) return finish(verdict.exit_code);
-    next_start_ = now() + verdict.delay;
-    device_deadline_ = next_start_ + kDevicePatience;
+    plan_start(verdict.delay);
   }
 
   // A signal ends the work. A job that drains is asked at once: until it has answered no event may be dropped.
@@ -306,6 +333,8 @@ class FrontLoop {
   RequestGate gate_;
   std::unique_ptr<EngineAttempt> attempt_;  // null: between two
   TimePoint ready_since_, next_start_, device_deadline_;
+  HostReach hosts_;
+  std::optional<TimePoint> hosts_missed_;  // since when the next start waits for one
   std::vector<int64_t> memory_before_;  // of the GPUs, before the first attempt
   bool stopping_ = false;               // the engine was told to
   bool asked_to_drain_ = false;

@@ -31,6 +31,7 @@ struct FrontLoopOptions {
   bool verbose = false;
   SupervisorOptions supervision;
   Duration shutdown_timeout = std::chrono::seconds(30);  // of jobs that drain
+  Duration host_timeout = std::chrono::seconds(600);     // a start waits so long for hosts that cannot be reached
   std::string report_directory;                          // empty: no reports
   DeviceMemory* devices = nullptr;                       // null: nothing to wait for between attempts
 };

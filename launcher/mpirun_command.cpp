@@ -30,7 +30,7 @@ std::vector<std::string> clean_environment(const std::vector<std::string>& envir
   std::vector<std::string> kept;
   for (const std::string& variable : environment)
     if (!belongs_to_outer_mpi(variable, inside) && !starts_with(variable, kAttemptKeyVariable) &&
-        !starts_with(variable, kAttemptDirectoryName))
+        !starts_with(variable, kAttemptDirectoryName) && !starts_with(variable, kFrontName))
       kept.push_back(variable);
   return kept;
 }
@@ -51,6 +51,8 @@ Command make_mpirun_command(const EngineOptions& engine, const LaunchOptions& op
   command.environment = clean_environment(environment);
   command.environment.push_back(std::string(kAttemptKeyVariable) + "=" + engine.front.key);
   command.environment.push_back(std::string(kAttemptDirectoryName) + "=" + attempt_directory);
+  static const std::string front = make_attempt_key().substr(0, 16);  // the same in all attempts
+  command.environment.push_back(std::string(kFrontName) + "=" + front);
   if (geteuid() == 0)
     for (const char* name : {"OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"}) {
       std::erase_if(command.environment,

@@ -36,6 +36,11 @@ void add_restart_flags(CLI::App& app, RestartFlags& flags) {
                  "Seconds that a server has for its open requests after SIGTERM; a second signal ends it at once")
       ->group(group)
       ->capture_default_str();
+  app.add_option("--host-timeout", flags.host_s,
+                 "Seconds that the next start waits for a host which can no longer be reached; then it is tried all the "
+                 "same")
+      ->group(group)
+      ->capture_default_str();
   app.add_option("--report-dir", flags.report_directory,
                  "Folder for a report of every failure, the newest 20 (default: ~/.local/state/trireme/reports)")
       ->group(group);
@@ -48,6 +53,7 @@ RestartOptions resolve(const RestartFlags& flags) {
           .backoff_max = seconds(flags.backoff_max_s, 0, "--restart-backoff-max"),
           .load_stall_timeout = seconds(flags.load_stall_s, 1, "--load-stall-timeout"),
           .shutdown_timeout = seconds(flags.shutdown_s, 0, "--shutdown-timeout"),
+          .host_timeout = seconds(flags.host_s, 0, "--host-timeout"),
           .report_directory = flags.report_directory};
 }
 

@@ -11,7 +11,7 @@ namespace trireme {
 
 struct RestartFlags {
   int max_restarts = 16;
-  double backoff_max_s = 30, load_stall_s = 60, shutdown_s = 30;
+  double backoff_max_s = 30, load_stall_s = 60, shutdown_s = 30, host_s = 600;
   std::string report_directory;
 };
 

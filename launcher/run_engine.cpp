@@ -90,6 +90,7 @@ FrontLoopOptions front_loop_options(const RunOptions& options) {
   loop.verbose = options.verbose;
   loop.supervision = {.max_restarts = options.restart.max_restarts, .backoff_max = options.restart.backoff_max};
   loop.shutdown_timeout = options.restart.shutdown_timeout;
+  loop.host_timeout = options.restart.host_timeout;
   loop.report_directory =
       options.restart.report_directory.empty() ? default_report_directory() : options.restart.report_directory;
   return loop;

@@ -43,7 +43,7 @@ auto members(Is<SubmitCommand> auto& m) { return std::tie(m.request); }
 auto members(Is<CancelCommand> auto& m) { return std::tie(m.request, m.choice); }
 auto members(Is<ShutdownCommand> auto& m) { return std::tie(m.drain); }
 auto members(Is<Hello> auto& m) { return std::tie(m.key, m.rank, m.world, m.pid, m.host, m.gpu); }
-auto members(Is<Beat> auto& m) { return std::tie(m.phase, m.step, m.counter, m.operation, m.loaded); }
+auto members(Is<Beat> auto& m) { return std::tie(m.phase, m.step, m.counter, m.operation, m.loaded, m.waited_ns); }
 auto members(Is<LogLine> auto& m) { return std::tie(m.level, m.line); }
 auto members(Is<Failure> auto& m) { return std::tie(m.kind, m.rank, m.step, m.operation, m.text); }
 auto members(Is<EngineFacts> auto& m) {

@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/run_queue.h"
 #include "protocol/codec.h"
 #include "protocol/socket.h"
 
@@ -32,9 +33,11 @@ SteadyTime now() { return std::chrono::steady_clock::now(); }
 
 Beat current_beat() {
   const RankProgress& progress = rank_progress();
-  return {progress.phase.load(std::memory_order_relaxed), progress.step.load(std::memory_order_relaxed),
-          progress.moved(), progress.operation.load(std::memory_order_relaxed),
-          progress.loaded.load(std::memory_order_relaxed)};
+  Beat beat{progress.phase.load(std::memory_order_relaxed), progress.step.load(std::memory_order_relaxed),
+            progress.moved(), progress.operation.load(std::memory_order_relaxed),
+            progress.loaded.load(std::memory_order_relaxed)};
+  if (beat.phase == Phase::stepping) beat.waited_ns = uint64_t(std::chrono::nanoseconds(run_queue_delay()).count());
+  return beat;
 }
 
 size_t command_bytes(const EngineCommand& command) {
@@ -173,10 +176,10 @@ void FrontLink::State::run() {
   SteadyTime next_beat = now();
   for (;;) {
     if (now() >= next_beat) {
+      const Beat beat = current_beat();
       // A backlog is news enough: whatever arrives shows that this rank lives.
       std::lock_guard lock(mutex);
-      if (outgoing.empty() && sending_bytes == 0)
-        append_frame(outgoing, RankMessage(current_beat()), options.front.attempt);
+      if (outgoing.empty() && sending_bytes == 0) append_frame(outgoing, RankMessage(beat), options.front.attempt);
       next_beat = now() + options.beat_period;
     }
     const bool intact = write_out();

@@ -29,6 +29,7 @@ struct Beat {
   uint64_t counter = 0;   // base/progress.h: moves while the rank moves
   std::string operation;  // the last op begun
   uint32_t loaded = 0;    // of its weights, per mille
+  uint64_t waited_ns = 0;  // for a core so far, its threads summed (base/run_queue.h); told while it is stepping
   bool operator==(const Beat&) const = default;
 };
 

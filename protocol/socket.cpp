@@ -76,10 +76,7 @@ int connect_once(const FileDescriptor& socket, const SocketAddress& address, std
   if (::connect(socket.get(), address.get(), address.size) == 0) return 0;
   if (errno != EINPROGRESS) return errno;
   if (!wait_socket(socket, true, timeout)) return ETIMEDOUT;
-  int error = 0;
-  socklen_t size = sizeof error;
-  getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size);
-  return error;
+  return dial_error(socket);
 }
 
 }  // namespace
@@ -125,6 +122,33 @@ FileDescriptor dial(const std::string& address, std::chrono::milliseconds timeou
     if (!again || std::chrono::steady_clock::now() >= deadline) fail("cannot reach the front at " + address, error);
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
+}
+
+FileDescriptor begin_dial(const std::string& address, int& error) {
+  const SocketAddress resolved = resolve(address, false);
+  FileDescriptor socket = open_socket(resolved);
+  error = ::connect(socket.get(), resolved.get(), resolved.size) == 0 ? 0 : errno;
+  if (error != 0 && error != EINPROGRESS) socket.close();
+  return socket;
+}
+
+int dial_error(const FileDescriptor& socket) {
+  if (!wait_socket(socket, true, std::chrono::milliseconds(0))) return EINPROGRESS;
+  int error = 0;
+  socklen_t size = sizeof error;
+  getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+  return error;
+}
+
+std::string peer_address(const FileDescriptor& socket) {
+  SocketAddress peer;
+  peer.size = sizeof peer.storage;
+  char text[NI_MAXHOST] = {};
+  if (getpeername(socket.get(), reinterpret_cast<sockaddr*>(&peer.storage), &peer.size) != 0 ||
+      (peer.family() != AF_INET && peer.family() != AF_INET6) ||
+      getnameinfo(peer.get(), peer.size, text, sizeof text, nullptr, 0, NI_NUMERICHOST) != 0)
+    return "";
+  return text;
 }
 
 SocketRead read_available(const FileDescriptor& socket, size_t max_bytes) {

@@ -33,6 +33,11 @@ FileDescriptor accept_connection(const FileDescriptor& listener);  // invalid: n
 // Tries until the timeout while the connection is refused or the path is not there yet.
 FileDescriptor dial(const std::string& address, std::chrono::milliseconds timeout);
 
+// A TCP connection that is being made; invalid when it is refused at once, `error` says why. No waiting.
+FileDescriptor begin_dial(const std::string& address, int& error);
+int dial_error(const FileDescriptor& socket);                  // EINPROGRESS, 0 once connected, or why it failed
+std::string peer_address(const FileDescriptor& socket);        // numeric, without the port; empty: not TCP over IP
+
 struct SocketRead {
   std::string bytes;
   bool ended = false;  // end of file or a broken connection, after `bytes`

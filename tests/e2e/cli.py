@@ -30,6 +30,20 @@ def temporary_files(roots=("/tmp", "/dev/shm")):
     return {os.path.join(root, name) for root in roots for name in os.listdir(root) if is_ours(name)}
 
 
+def ownerless_directories(root="/dev/shm"):
+    """Attempts' directories whose front is gone; those of other runs on this machine have theirs."""
+    found = set()
+    for path in glob.glob(os.path.join(root, "trireme-" + "[0-9a-f]" * 12)):
+        try:
+            with open(os.path.join(path, "front"), encoding="ascii") as file:
+                owner = int(file.read())
+        except (OSError, ValueError):
+            owner = 0
+        if os.path.isdir(path) and not alive(owner):
+            found.add(path)
+    return found
+
+
 def is_ours(name):
     return any(word in name for word in ("trireme", "ompi", "openmpi", "vader", "pmix", "orte", "nccl"))
 
@@ -52,6 +66,14 @@ def command_line(pid):
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             return file.read().decode(errors="replace").replace("\0", " ").strip()
+    except OSError:
+        return ""
+
+
+def program(pid):
+    """The name of the file that it runs."""
+    try:
+        return os.path.basename(os.readlink(f"/proc/{pid}/exe"))
     except OSError:
         return ""
 

@@ -15,10 +15,12 @@ import cli
 
 
 class Server:
-    """Starts on a free port. A context: at its end nothing of it is left."""
+    """Starts on a free port. A context: at its end nothing of it is left. `launcher` is a command before it (taskset, nsenter),
+    `folder` where its reports go, `network` a context manager in which sockets reach it."""
 
-    def __init__(self, trireme, model, arguments=(), environment=None, launcher=(), device="cpu"):
-        self.reports = tempfile.TemporaryDirectory()
+    def __init__(self, trireme, model, arguments=(), environment=None, launcher=(), device="cpu", folder=None, network=contextlib.nullcontext):
+        self.reports = tempfile.TemporaryDirectory(dir=folder)
+        self.network = network
         self.log = tempfile.TemporaryFile("w+", dir=self.reports.name)
         self.out = tempfile.TemporaryFile("w+", dir=self.reports.name)
         command = [*launcher, trireme, "serve", model, "--port", "0", "--device", device, "--report-dir", self.reports.name,
@@ -33,15 +35,31 @@ class Server:
     def __exit__(self, *_):
         if self.process.poll() is None:
             for _ in range(2):
-                self.process.send_signal(signal.SIGTERM)
+                self.signal(signal.SIGTERM)
                 time.sleep(0.1)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(timeout=10)
+            self.signal(signal.SIGKILL)
             self.process.kill()
         self.process.wait()
         self.log.close()
         self.out.close()
         self.reports.cleanup()
+
+    def signal(self, number):
+        """To the server itself, below its launcher."""
+        for pid in (self.process.pid, *cli.descendants(self.process.pid)):
+            if cli.program(pid) == "trireme" and " serve " in cli.command_line(pid):
+                os.kill(pid, number)
+                return
+
+    def failure_reports(self):
+        """The texts of its reports, oldest first."""
+        texts = []
+        for name in sorted(name for name in os.listdir(self.reports.name) if name.startswith("failure-")):
+            with open(os.path.join(self.reports.name, name), encoding="utf-8") as file:
+                texts.append(file.read())
+        return texts
 
     def errors(self):
         return os.pread(self.log.fileno(), 1 << 20, 0).decode(errors="replace")
@@ -75,6 +93,8 @@ class Server:
         fields = {"Content-Type": "application/json", **(headers or {})}
         if self.key:
             fields["Authorization"] = "Bearer " + self.key
+        with self.network():
+            connection.connect()
         connection.request(method, path, None if body is None else json.dumps(body), fields)
         return connection
 

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -24,12 +25,14 @@ bool eventually(const std::function<bool()>& holds) {
 }
 
 // A sleeping program; with `directory` in its environment, as ranks have it.
-pid_t start_sleeper(const std::string& directory) {
+pid_t start_sleeper(const std::string& directory, const std::string& front = "nobody") {
   const std::string mark = std::string(kAttemptDirectoryName) + "=" + directory;
+  const std::string name = std::string(kFrontName) + "=" + front;
   const pid_t pid = fork();
   if (pid == 0) {
     char* const arguments[] = {const_cast<char*>("sleep"), const_cast<char*>("60"), nullptr};
-    char* const environment[] = {directory.empty() ? nullptr : const_cast<char*>(mark.c_str()), nullptr};
+    char* const environment[] = {const_cast<char*>(name.c_str()),
+                                 directory.empty() ? nullptr : const_cast<char*>(mark.c_str()), nullptr};
     execve("/bin/sleep", arguments, environment);
     _exit(127);
   }
@@ -37,7 +40,7 @@ pid_t start_sleeper(const std::string& directory) {
   return pid;
 }
 
-bool ended(pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) == pid; }
+bool ended(pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) != 0; }  // again and again: -1 once it is reaped
 
 TEST(AttemptDirectory, GoesWithItsOwner) {
   std::string path;
@@ -65,7 +68,7 @@ TEST(AttemptDirectory, KnowsItsProcessesByTheirEnvironmentAndNotByTheirNumber) {
   }
 }
 
-// The owner is killed; its janitor ends the attempt's processes, and leaves alone a number that is not one of them.
+// The owner is killed; its janitor ends the attempt's processes, and leaves others alone.
 TEST(AttemptDirectory, TheJanitorKillsTheAttemptsProcessesOnly) {
   int ends[2];
   ASSERT_EQ(pipe(ends), 0);
@@ -74,9 +77,7 @@ TEST(AttemptDirectory, TheJanitorKillsTheAttemptsProcessesOnly) {
   ASSERT_GE(owner, 0);
   if (owner == 0) {
     AttemptDirectory directory;
-    directory.add_process(stranger);
     const pid_t rank = start_sleeper(directory.path());
-    directory.add_process(rank);
     std::string told = directory.path() + " " + std::to_string(rank) + "\n";
     if (::write(ends[1], told.data(), told.size()) < 0) _exit(1);
     pause();
@@ -93,6 +94,38 @@ TEST(AttemptDirectory, TheJanitorKillsTheAttemptsProcessesOnly) {
   EXPECT_FALSE(ended(stranger));
   ::kill(stranger, SIGKILL);
   ::waitpid(stranger, nullptr, 0);
+}
+
+// The first rank of a new attempt on a host that was cut off: what the same front left goes, and nothing else.
+TEST(AttemptDirectory, TheHostJanitorEndsOlderAttemptsOfTheSameFront) {
+  const std::string path = "/dev/shm/trireme-test-" + std::to_string(getpid());
+  const pid_t old = start_sleeper(path + "-old", "f1"), stopped = start_sleeper(path + "-older", "f1"),
+              sibling = start_sleeper(path, "f1"), other = start_sleeper(path + "-other", "f2");
+  for (const auto& [pid, directory] : std::map<pid_t, std::string>{
+           {old, path + "-old"}, {stopped, path + "-older"}, {sibling, path}, {other, path + "-other"}})
+    ASSERT_TRUE(eventually([&] { return belongs_to_attempt(pid, directory); }));
+  ::kill(stopped, SIGSTOP);
+  const pid_t rank = fork();
+  ASSERT_GE(rank, 0);
+  if (rank == 0) {
+    setenv(kAttemptDirectoryName, path.c_str(), 1);
+    setenv(kFrontName, "f1", 1);
+    setenv("OMPI_COMM_WORLD_LOCAL_RANK", "0", 1);
+    start_host_janitor();
+    pause();
+  }
+  EXPECT_TRUE(eventually([&] { return ended(old); }));
+  EXPECT_TRUE(eventually([&] { return ended(stopped); }));
+  EXPECT_FALSE(ended(sibling));
+  EXPECT_FALSE(ended(other));
+  ASSERT_TRUE(eventually([&] { return std::filesystem::exists(path); }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));  // the janitor is at its pipe
+  ::kill(rank, SIGKILL);
+  ::waitpid(rank, nullptr, 0);
+  EXPECT_TRUE(eventually([&] { return ended(sibling) && !std::filesystem::exists(path); }));
+  EXPECT_FALSE(ended(other));
+  ::kill(other, SIGKILL);
+  ::waitpid(other, nullptr, 0);
 }
 
 // Killed at any moment of its first milliseconds: before the directory, while it is made, after.

@@ -49,7 +49,7 @@ std::vector<RankMessage> rank_messages() {
   facts.memory_bandwidth = {4.8e12, 1};
   return {
       Hello{"key", 1, 4, 123, "host", "cuda:0"},
-      Beat{Phase::stepping, 12, 34, "attention", 500},
+      Beat{Phase::stepping, 12, 34, "attention", 500, 1234567890123},
       LogLine{3, "a line"},
       Failure{FailureKind::checkpoint, 2, 5, "load", "why"},
       facts,
