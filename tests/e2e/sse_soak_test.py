@@ -50,8 +50,7 @@ class OpenStream:
             return False
         if len(self.head) < 64:
             self.head += data[:64]
-        joined = self.tail[-1:] + data
-        self.events += joined.count(b"\n\n")
+        self.events += (self.tail[-5:] + data).count(b"data: ")  # and not the comments of one that waits
         self.tail = (self.tail + data)[-1024:]
         return self.leaves_at is None or self.events < self.leaves_at
 
@@ -149,7 +148,9 @@ def soak(server, seconds):
 
     run = Soak(server)
     run.run(seconds, sample)
-    problems = run.problems[:3]
+    if run.problems:
+        return run.problems[:3]
+    problems = []
     print(f"{run.ended} streams, {run.left} left by their clients, {run.events} events ({run.events / seconds:.0f}/s); "
           f"open, by the server's count: {min(open_requests[1:])} to {max(open_requests)}", flush=True)
     try:

@@ -2,6 +2,9 @@
 
 #include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "tests/gateway/http_server_fixture.h"
 
 namespace trireme::test {

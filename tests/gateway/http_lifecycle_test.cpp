@@ -1,6 +1,11 @@
 // From the address to the last connection: listening, draining, closing, and what is left.
 
+#include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <thread>
 
 #include "tests/gateway/http_server_fixture.h"
 
