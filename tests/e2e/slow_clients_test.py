@@ -159,12 +159,14 @@ def main():
         attacker.start()
         try:
             honest_requests(server, 2)
-            best = min(ratio for _ in range(_ATTEMPTS) if (ratio := measure(server, on, count)))
+            best = measure(server, on, count)
+            for _ in range(_ATTEMPTS - 1):
+                if best > _RATIO:
+                    best = min(best, measure(server, on, count))
             check_limits(server, on, count, ended)
         finally:
             attacker.kill()
             attacker.join()
-    print(f"best of {_ATTEMPTS}: x {best:.2f}, at most {_RATIO}")
     return 0 if best <= _RATIO else 1
 
 
