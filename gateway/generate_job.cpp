@@ -37,7 +37,7 @@ void GenerateJob::submit_again() {
     // The text may have ended what the engine had not.
     if (options_.fault != RestartFault::ends_forgotten)
       for (EmittedChoice& emitted : request.emitted)
-        emitted.finished = emitted.finished || active.texts[size_t(emitted.choice)].finished();
+        emitted.finished = emitted.finished || active.running.text(emitted.choice).finished();
     port_->submit(std::move(request));
   }
 }
@@ -70,17 +70,10 @@ void GenerateJob::submit(size_t index, TimePoint now) {
                                                facts_.vocab_size, facts_.max_model_len);
     prepared.request.id = RequestId(index + 1);
     const SamplingParams& sampling = prepared.request.sampling;
-    const OutputOptions& output = prepared.output;
-    Active active{index, refused.prompt, output, size_t(std::max(sampling.n, sampling.beam_width)), {}, {}};
-    for (int i = 0; i < sampling.n; ++i)
-      active.texts.emplace_back(assets_.tokenizer.get(),
-                                TextOptions{.stop = output.stop,
-                                            .include_stop = output.include_stop,
-                                            .skip_special = output.skip_special});
-    active.echoes.resize(active.texts.size());
-    if (output.echo)
-      for (std::string& echo : active.echoes)
-        echo = line.ids.empty() ? refused.prompt : assets_.tokenizer->decode(line.ids);
+    std::string echo;
+    if (prepared.output.echo) echo = line.ids.empty() ? refused.prompt : assets_.tokenizer->decode(line.ids);
+    Active active{index, refused.prompt, size_t(std::max(sampling.n, sampling.beam_width)),
+                  RunningPrompt(assets_.tokenizer.get(), sampling.n, prepared.output, std::move(echo))};
     sequences_in_flight_ += active.sequences;
     active_.emplace(prepared.request.id, std::move(active));
     port_->submit(ledger_.admit(std::move(prepared.request), now).request);
@@ -100,7 +93,7 @@ double GenerateJob::kv_use() const {
     const int64_t prompt = int64_t(record->request.prompt.size());
     blocks += prompt / block;  // whole prompt blocks are shared by the choices
     for (size_t i = 0; i < record->choices.size(); ++i)
-      if (!active.texts[i].finished())
+      if (!active.running.text(int32_t(i)).finished())
         blocks += (prompt + int64_t(record->choices[i].ids.size()) + block - 1) / block - prompt / block;
   }
   return pool > 0 ? std::min(1.0, double(blocks) / double(pool)) : 0.0;
@@ -121,73 +114,46 @@ void GenerateJob::on_events(const std::vector<EngineEvent>& events, TimePoint no
   submit_more(now);
 }
 
-void GenerateJob::show(Active& active, int32_t choice, const std::string& text) {
-  if (text.empty() || !active.output.streams()) return;
-  sink_.on_text(
-      active.index, choice,
-      active.texts[size_t(choice)].text().size() == text.size() ? active.echoes[size_t(choice)] + text : text);
-}
-
-void GenerateJob::add_token(Active& active, const TokenEvent& event, TimePoint now) {
-  TextAssembler& text = active.texts[size_t(event.choice)];
-  if (event.token.id >= 0 && !text.finished()) {
-    ++summary_.generated_tokens;
-    if (summary_.first_token == TimePoint{}) summary_.first_token = now;
-    summary_.last_token = now;
-    if (event.index == 0 && active.output.echo)
-      active.echoes[size_t(event.choice)] += dropped_space(*assets_.tokenizer, event.token.id);
-    // The id that ended the choice is part of its ids, not of its text.
-    if (event.stop_id != event.token.id || event.finish != FinishReason::stop)
-      show(active, event.choice, text.add(event.token.id));
-  }
-  if (event.finish != FinishReason::none) show(active, event.choice, text.end(event.finish));
+void GenerateJob::count_token(TimePoint now) {
+  ++summary_.generated_tokens;
+  if (summary_.first_token == TimePoint{}) summary_.first_token = now;
+  summary_.last_token = now;
 }
 
 void GenerateJob::on_token(const TokenEvent& event, TimePoint now) {
   RequestRecord* record = ledger_.append(event, now);
   if (!record) return;
   Active& active = active_.at(event.request);
-  const TextAssembler& text = active.texts[size_t(event.choice)];
+  RunningPrompt& running = active.running;
+  const TextAssembler& text = running.text(event.choice);
   const bool was_finished = text.finished();
-  add_token(active, event, now);
-  if (active.output.is_beam_search) {  // ended by the engine alone: a beam's score comes with its end
-    if (record->ended()) complete(event.request, "", now);
-    return;
+  if (event.token.id >= 0 && !was_finished) count_token(now);
+  const std::string fresh = running.add(event);
+  if (!fresh.empty() && running.output().streams()) sink_.on_text(active.index, event.choice, fresh);
+  // A beam search is ended by the engine alone: a beam's score comes with its end.
+  if (running.output().is_beam_search ? record->ended() : running.finished()) {
+    if (!record->ended()) port_->cancel(event.request);  // ended by its text: the engine need not go on
+    return complete(event.request, "");
   }
-  const bool all = std::ranges::all_of(active.texts, [](const auto& t) { return t.finished(); });
-  if (!all) {
-    if (text.finished() && !was_finished && event.finish == FinishReason::none)
-      port_->cancel(event.request, event.choice);
-    return;
-  }
-  if (!record->ended()) port_->cancel(event.request);  // ended by its text: the engine need not go on
-  complete(event.request, "", now);
+  const bool by_text = text.finished() && !was_finished && event.finish == FinishReason::none;
+  if (by_text && !running.output().is_beam_search) port_->cancel(event.request, event.choice);
 }
 
 void GenerateJob::on_failed(const RequestFailedEvent& event) {
   if (ledger_.fail(event))
-    complete(event.request, event.message.empty() ? "the engine gave no reason" : event.message, {});
+    complete(event.request, event.message.empty() ? "the engine gave no reason" : event.message);
 }
 
-void GenerateJob::complete(RequestId id, const std::string& error, TimePoint) {
+void GenerateJob::complete(RequestId id, const std::string& error) {
   RequestRecord& record = *ledger_.find(id);
   Active& active = active_.at(id);
-  FinishedPrompt finished;
+  FinishedPrompt finished = active.running.finish(std::move(record));
   finished.index = active.index;
   finished.prompt = active.prompt;
-  finished.prompt_ids = std::move(record.request.prompt);
-  finished.output = active.output;
-  finished.prompt_scores = std::move(record.prompt_scores);
-  finished.prompt_top = std::move(record.prompt_top);
   finished.error = error;
-  for (size_t i = 0; error.empty() && i < active.texts.size(); ++i) {
-    TextAssembler& text = active.texts[i];
-    const bool by_text = !text.matched_stop().empty();
-    if (by_text) cut(record.choices[i], size_t(text.num_tokens()));
-    finished.choices.push_back({std::move(record.choices[i]), active.echoes[i] + text.text(), text.finish()});
-  }
-  if (active.output.best_first) keep_best(finished.choices, size_t(active.output.returned));
-  if (error.empty()) {
+  if (!error.empty()) {
+    finished.choices.clear();
+  } else {
     summary_.prompt_tokens += int64_t(finished.prompt_ids.size());
     summary_.cached_tokens += record.cached_tokens;
     summary_.first_token_seconds.push_back(std::chrono::duration<double>(record.first_token - record.admitted).count());

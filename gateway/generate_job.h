@@ -13,7 +13,7 @@
 #include "gateway/model_assets.h"
 #include "gateway/prepared_request.h"
 #include "gateway/prompt_file.h"
-#include "gateway/text_assembler.h"
+#include "gateway/running_prompt.h"
 
 namespace trireme {
 
@@ -58,10 +58,8 @@ class GenerateJob final : public FrontJob {
   struct Active {
     size_t index;
     std::string prompt;
-    OutputOptions output;
-    size_t sequences;                  // the engine runs for it: choices or beams
-    std::vector<TextAssembler> texts;  // by choice
-    std::vector<std::string> echoes;   // by choice: what comes before its text
+    size_t sequences;  // the engine runs for it: choices or beams
+    RunningPrompt running;
   };
 
   void submit_again();  // to the next attempt: what an earlier one left unfinished
@@ -69,10 +67,9 @@ class GenerateJob final : public FrontJob {
   void submit(size_t index, TimePoint now);
   std::vector<int32_t> prompt_ids(const PromptLine& line, std::string& text) const;
   void on_token(const TokenEvent& event, TimePoint now);
-  void add_token(Active& active, const TokenEvent& event, TimePoint now);
-  void show(Active& active, int32_t choice, const std::string& text);
+  void count_token(TimePoint now);
   void on_failed(const RequestFailedEvent& event);
-  void complete(RequestId id, const std::string& error, TimePoint now);
+  void complete(RequestId id, const std::string& error);
   void deliver(FinishedPrompt prompt);
   size_t max_in_flight() const;
   double kv_use() const;  // of the requests that have begun, as the front can tell

@@ -1,5 +1,3 @@
-#include <sys/resource.h>
-
 #include <boost/asio.hpp>
 
 #include <algorithm>
@@ -10,6 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "launcher/bench_serve.h"
+#include "launcher/descriptor_limit.h"
 #include "launcher/http_stream.h"
 #include "launcher/version.h"
 
@@ -262,14 +261,6 @@ class Load {
   size_t finished_ = 0;
   double last_end_ = 0;
 };
-
-// Each stream is a descriptor: as many as the hard limit allows.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
-}
 
 std::string model_list(const BenchServeCommand& command) {
   asio::io_context io(1);

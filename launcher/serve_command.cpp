@@ -12,6 +12,7 @@
 #include "gateway/http/endpoints/api.h"
 #include "gateway/http/endpoints/pages.h"
 #include "gateway/http/http_server.h"
+#include "launcher/descriptor_limit.h"
 #include "launcher/load_fraction.h"
 #include "launcher/run_engine.h"
 #include "launcher/serve_log.h"
@@ -224,6 +225,7 @@ HttpServerOptions http_server_options(const ServeCommand& command) {
 }
 
 int run_serve(const ServeCommand& command) {
+  raise_descriptor_limit();
   return run_with_engine(command.run, [&command] { return std::make_unique<ServeRun>(command); });
 }
 

@@ -3,125 +3,58 @@
 //   sse_bench [STREAMS=256] [EVENTS_PER_STREAM=400] [BYTES=200] [STEP_MICROSECONDS=0] [IO_THREADS=1]
 // STEP 0 writes as fast as streams take it (throughput); a step of 10000 or more shows the added latency unloaded.
 // "server threads" is the process's CPU time less the source thread's; with the kernel's work for sending in it.
+// The whole path from the engine's link on: token_bench.
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <charconv>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <mutex>
 #include <string>
-#include <string_view>
 #include <thread>
 #include <vector>
 
+#include "benchmarks/gateway/sse_reader.h"
 #include "gateway/http/http_server.h"
 
 namespace {
 
 using namespace trireme;
+using bench::monotonic_ns;
 
 struct Settings {
   int streams = 256, events = 400, bytes = 200, step_us = 0, io_threads = 1;
 };
 
-int64_t clock_ns(clockid_t clock) {
+int64_t cpu_ns(clockid_t clock) {
   timespec time{};
   ::clock_gettime(clock, &time);
   return int64_t(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
 }
 
-// ---- the reading process
-
-class Reader {
- public:
-  Reader(const Settings& settings, uint16_t port) : settings_(settings), epoll_(::epoll_create1(0)) {
-    for (int i = 0; i < settings.streams; ++i) dial(port);
+// The reading process. Every event begins with the time it was written.
+int read_all(const Settings& settings, uint16_t port) {
+  std::vector<int64_t> delays;  // ns
+  bench::SseReader reader(port, [&](size_t, size_t, int64_t now, std::string_view event) {
+    int64_t written = 0;
+    std::from_chars(event.data(), event.data() + event.size(), written);
+    delays.push_back(now - written);
+  });
+  for (int i = 0; i < settings.streams; ++i)
+    reader.open("GET /stream HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n");
+  if (!reader.run()) return 3;
+  if (delays.size() != size_t(settings.streams) * size_t(settings.events)) {
+    std::printf("read %zu events\n", delays.size());
+    return 3;
   }
-
-  void run() {
-    int open = dialled_;
-    std::vector<char> bytes(256 << 10);
-    epoll_event events[256];
-    while (open > 0) {
-      const int count = ::epoll_wait(epoll_, events, 256, 30'000);
-      if (count <= 0) {
-        std::printf("nothing to read for 30 s, %d streams open\n", open);
-        std::exit(3);
-      }
-      for (int i = 0; i < count; ++i) {
-        const ssize_t size = ::recv(events[i].data.fd, bytes.data(), bytes.size(), 0);
-        if (size > 0) {
-          take(carries_[size_t(events[i].data.fd)], {bytes.data(), size_t(size)});
-        } else {
-          ::close(events[i].data.fd);
-          --open;
-        }
-      }
-    }
-    report();
-  }
-
- private:
-  void dial(uint16_t port) {
-    const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    static constexpr std::string_view kRequest = "GET /stream HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
-    if (::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
-        ::send(socket, kRequest.data(), kRequest.size(), 0) != ssize_t(kRequest.size())) {
-      std::exit(3);
-    }
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.fd = socket;
-    ::epoll_ctl(epoll_, EPOLL_CTL_ADD, socket, &event);
-    if (carries_.size() <= size_t(socket)) carries_.resize(size_t(socket) + 1);
-    ++dialled_;
-  }
-
-  // Every event begins "data: " and the time it was written.
-  void take(std::string& carry, std::string_view bytes) {
-    carry.append(bytes);
-    const int64_t now = clock_ns(CLOCK_MONOTONIC);
-    size_t done = 0;
-    for (size_t end; (end = carry.find("\n\n", done)) != std::string::npos; done = end + 2) {
-      const size_t mark = carry.find("data: ", done);
-      int64_t written = 0;
-      if (mark < end) std::from_chars(carry.data() + mark + 6, carry.data() + end, written);
-      if (written > 0) delays_.push_back(now - written);
-    }
-    carry.erase(0, done);
-  }
-
-  void report() {
-    const size_t wanted = size_t(settings_.streams) * size_t(settings_.events);
-    if (delays_.size() != wanted) {
-      std::printf("read %zu events of %zu\n", delays_.size(), wanted);
-      std::exit(3);
-    }
-    std::sort(delays_.begin(), delays_.end());
-    const auto at = [&](double part) { return double(delays_[size_t(double(delays_.size() - 1) * part)]) / 1e3; };
-    std::printf("delay from write() to the client's read: p50 %.0f us, p99 %.0f us, max %.0f us\n", at(0.5), at(0.99), at(1));
-  }
-
-  const Settings settings_;
-  int epoll_, dialled_ = 0;
-  std::vector<std::string> carries_;  // by socket: the start of an event
-  std::vector<int64_t> delays_;       // ns
-};
+  std::printf("delay from write() to the client's read: %s\n", bench::delay_line(std::move(delays)).c_str());
+  return 0;
+}
 
 // ---- the serving process
 
@@ -131,7 +64,7 @@ struct Streams {
 };
 
 std::string event_of(int bytes) {
-  std::string event = "data: " + std::to_string(clock_ns(CLOCK_MONOTONIC)) + " ";
+  std::string event = "data: " + std::to_string(monotonic_ns()) + " ";
   event.resize(size_t(std::max(bytes - 2, int(event.size()))), 'x');
   return event + "\n\n";
 }
@@ -156,14 +89,14 @@ int serve(HttpServer& server, const Settings& settings, Streams& streams, pid_t 
     std::lock_guard lock(streams.mutex);
     count = streams.all.size();
   }
-  const int64_t process = clock_ns(CLOCK_PROCESS_CPUTIME_ID), wall = clock_ns(CLOCK_MONOTONIC);
-  const int64_t source = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+  const int64_t process = cpu_ns(CLOCK_PROCESS_CPUTIME_ID), wall = monotonic_ns();
+  const int64_t source = cpu_ns(CLOCK_THREAD_CPUTIME_ID);
   write_events(settings, streams.all);
   int status = 0;
   ::waitpid(reader, &status, 0);
-  const double wall_s = double(clock_ns(CLOCK_MONOTONIC) - wall) / 1e9;
-  const double source_s = double(clock_ns(CLOCK_THREAD_CPUTIME_ID) - source) / 1e9;
-  const double server_s = double(clock_ns(CLOCK_PROCESS_CPUTIME_ID) - process) / 1e9 - source_s;
+  const double wall_s = double(monotonic_ns() - wall) / 1e9;
+  const double source_s = double(cpu_ns(CLOCK_THREAD_CPUTIME_ID) - source) / 1e9;
+  const double server_s = double(cpu_ns(CLOCK_PROCESS_CPUTIME_ID) - process) / 1e9 - source_s;
   const double events = double(settings.streams) * settings.events;
   std::printf("%d streams x %d events of %d bytes, %d I/O thread(s), step %d us\n", settings.streams, settings.events,
               settings.bytes, settings.io_threads, settings.step_us);
@@ -193,9 +126,9 @@ int main(int argc, char** argv) {
   HttpServer server(options, {{"GET", "/stream", Access::open, handler}});
   const pid_t reader = ::fork();  // before any thread
   if (reader == 0) {
-    Reader(settings, server.port()).run();
+    const int status = read_all(settings, server.port());
     std::fflush(stdout);
-    ::_exit(0);  // the server, with its epoll, is the parent's
+    ::_exit(status);  // the server, with its epoll, is the parent's
   }
   server.start();
   return serve(server, settings, *streams, reader);

@@ -221,10 +221,7 @@ void Connection::pump() {
   } else {
     taken_ = answer_->take(out_);
   }
-  if (taken_.overflow) {
-    core_.counters.slow_readers_cut.fetch_add(1, std::memory_order_relaxed);
-    return close();
-  }
+  if (taken_.overflow) return cut_slow_reader();
   flush();
 }
 
@@ -314,12 +311,20 @@ void Connection::begin_linger() {
   wait_readable();
 }
 
+// With a reset: after a plain close the kernel would keep what it holds for this client, for as long as it keeps asking.
+void Connection::cut_slow_reader() {
+  core_.counters.slow_readers_cut.fetch_add(1, std::memory_order_relaxed);
+  reset_ = true;
+  close();
+}
+
 void Connection::close() {
   if (phase_ == Phase::closed) return;
   const auto self = shared_from_this();
   phase_ = Phase::closed;
   // An answer whose end is missing must not look like one that a closed connection ends.
-  if (answer_ && answer_->rules().http_1_0 && !(taken_.finished && !taken_.cut && out_.empty())) {
+  const bool cut_short = answer_ && answer_->rules().http_1_0 && !(taken_.finished && !taken_.cut && out_.empty());
+  if (cut_short || reset_) {
     const linger reset{1, 0};
     ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
   }
@@ -372,9 +377,8 @@ bool Connection::peer_closed() const {
 void Connection::check_time(TimePoint now) {
   if (phase_ == Phase::closed) return;
   if (overdue_writing(now) || slow_reader(now)) {
-    core_.counters.slow_readers_cut.fetch_add(1, std::memory_order_relaxed);
     core_.counters.timeouts.fetch_add(1, std::memory_order_relaxed);
-    return close();
+    return cut_slow_reader();
   }
   if (phase_ == Phase::reading && overdue_reading(now)) return time_out();
   const bool lingers = phase_ == Phase::lingering && !blocked_;

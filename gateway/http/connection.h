@@ -58,6 +58,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   void part_with_answer();
   void begin_linger();
   void time_out();
+  void cut_slow_reader();
 
   bool overdue_reading(TimePoint now);
   bool overdue_writing(TimePoint now);
@@ -84,7 +85,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   size_t sent_ = 0;
   std::string staged_;                  // plaintext on its way through TLS
   bool waiting_read_ = false, waiting_write_ = false, end_of_file_ = false, ahead_full_ = false;
-  bool close_when_flushed_ = false, shut_down_ = false, served_one_ = false;
+  bool close_when_flushed_ = false, shut_down_ = false, served_one_ = false, reset_ = false;
 
   TimePoint phase_since_, head_since_, slow_since_;
   ProgressWindow body_progress_, write_progress_;  // the latter while blocked_

@@ -41,9 +41,9 @@ struct CorsOptions {
 };
 
 struct TlsOptions {
-  std::string certfile, keyfile;  // PEM; both or neither
-  std::string ca_certs;           // PEM: whom client certificates must be signed by
-  int cert_reqs = 0;              // client certificate: 0 not asked for, 1 optional, 2 required
+  std::string certfile = {}, keyfile = {};  // PEM; both or neither
+  std::string ca_certs = {};                // PEM: whom client certificates must be signed by
+  int cert_reqs = 0;                        // client certificate: 0 not asked for, 1 optional, 2 required
   bool enabled() const { return !certfile.empty() || !keyfile.empty() || !ca_certs.empty() || cert_reqs != 0; }
 };
 

@@ -99,25 +99,33 @@ void answer(ServeJob& job, FuzzPort& port, int32_t count) {
   }
 }
 
+// One for all runs, as a server's is for all its calls; only what it has logged stays of a run.
+struct FuzzServer {
+  FuzzServer() {
+    spdlog::set_level(spdlog::level::off);
+    facts.vocab_size = 128;
+    facts.max_model_len = 64;
+  }
+  EngineFacts facts;
+  ServeJob job{assets(), {}};
+  const std::vector<Route> routes = make_api_routes(job, assets(), {.threads = 0});
+};
+
 }  // namespace
 }  // namespace trireme
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace trireme;
-  spdlog::set_level(spdlog::level::off);
+  static FuzzServer server;
+  ServeJob& job = server.job;
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   const size_t end = std::min(bytes.find('\0'), bytes.size());
-  ServeJob job(assets(), {});
-  EngineFacts facts;
-  facts.vocab_size = 128;
-  facts.max_model_len = 64;
-  const auto routes = make_api_routes(job, assets(), {.threads = 0});
   FuzzPort first, second;
-  job.start(facts, first, {});
+  job.start(server.facts, first, {});
   const auto exchange = std::make_shared<FuzzExchange>();
   exchange->http.path = bytes.substr(0, end);
   exchange->http.body = bytes.substr(std::min(end + 1, bytes.size()));
-  for (const Route& route : routes)
+  for (const Route& route : server.routes)
     if (route.path == exchange->http.path && (route.method == "POST" || !exchange->ended)) {
       route.handler(exchange);
       break;
@@ -125,8 +133,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   job.on_tick({});
   answer(job, first, 3);
   job.on_engine_lost({}, {});
-  job.start(facts, second, {});
+  job.start(server.facts, second, {});
   answer(job, second, 1000);
   CHECK(job.status().open_requests == 0) << "a call never ended";
+  job.finish({});
   return 0;
 }

@@ -159,6 +159,11 @@ TEST(ServeFlags, EveryForeignFlagIsDocumentedAndGivesItsReason) {
 
 TEST(ServeFlags, TheShippedConfigurationParses) {
   const Words arguments = {"--config", TRIREME_SOURCE_DIR "/configs/serve-one-node.yaml", "--device", "cpu"};
+  if (!TRIREME_WITH_YAML) {
+    const std::string text = refusal(arguments);
+    EXPECT_NE(text.find("libyaml-cpp-dev"), std::string::npos) << text;
+    return;
+  }
   const ServeCommand command = std::get<ServeCommand>(parse_serve(arguments));
   EXPECT_FALSE(command.run.engine.model.empty());
   EXPECT_TRUE(command.warnings.empty());

@@ -94,13 +94,13 @@ class ChatCall final : public OpenAiCall {
       if (fields_.return_token_ids)
         choice["token_ids"] = json::value_from(
             std::vector<int32_t>(record.ids.begin() + long(begin), record.ids.begin() + long(end_token)));
-      send_choice(std::move(choice), usage);
+      send_choice(choice, usage);
     }
     if (!over) return;
     json::object last = chunk_choice(index, {});
     last["finish_reason"] = reason(end, parser);
     last["stop_reason"] = stop_reason(end);
-    send_choice(std::move(last), usage);
+    send_choice(last, usage);
   }
 
   static void append(ToolParse& parse, ToolParse&& rest) {

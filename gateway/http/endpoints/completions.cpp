@@ -62,7 +62,7 @@ class CompletionCall final : public OpenAiCall {
       if (!state.begun) choice["prompt_token_ids"] = json::value_from(delta.record.request.prompt);
     }
     state.begun = true;
-    send_choice(std::move(choice), {int64_t(delta.record.request.prompt.size()), int64_t(record.ids.size()),
+    send_choice(choice, {int64_t(delta.record.request.prompt.size()), int64_t(record.ids.size()),
                                     delta.record.cached_tokens});
   }
 

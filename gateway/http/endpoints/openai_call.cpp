@@ -70,16 +70,23 @@ void OpenAiCall::begin_stream() {
   on_begin();
 }
 
-void OpenAiCall::send(const json::value& event) { exchange_->write("data: " + json::serialize(event) + "\n\n"); }
+// The head is the same in every chunk of a stream: it is written once, and only a choice is made per token.
+void OpenAiCall::send_chunk(std::string_view choices, std::string_view usage) {
+  if (head_text_.empty()) {
+    head_text_ = json::serialize(head());
+    head_text_.back() = ',';  // instead of the brace
+  }
+  std::string event;
+  event.reserve(head_text_.size() + choices.size() + usage.size() + 40);
+  event.append("data: ").append(head_text_).append("\"choices\":[").append(choices).append("]");
+  if (!usage.empty()) event.append(",\"usage\":").append(usage);
+  exchange_->write(event.append("}\n\n"));
+}
 
-void OpenAiCall::send_choice(json::object choice, const UsageCount& usage_so_far) {
-  json::object chunk = head();
-  chunk["choices"] = json::array{std::move(choice)};
-  if (fields_.continuous_usage)
-    chunk["usage"] = usage_json(usage_so_far, api_.options.prompt_tokens_details);
-  else if (fields_.include_usage)
-    chunk["usage"] = nullptr;
-  send(chunk);
+void OpenAiCall::send_choice(const json::object& choice, const UsageCount& usage_so_far) {
+  std::string usage = fields_.include_usage ? "null" : "";
+  if (fields_.continuous_usage) usage = json::serialize(usage_json(usage_so_far, api_.options.prompt_tokens_details));
+  send_chunk(json::serialize(choice), usage);
 }
 
 json::value OpenAiCall::finish_reason(const ChoiceEnd& end) {
@@ -109,12 +116,7 @@ void OpenAiCall::on_finished(const std::vector<FinishedPrompt>& prompts) {
   begin_stream();
   for (const FinishedPrompt& prompt : prompts)
     if (!prompt.output.streams()) send_whole(prompt);
-  if (fields_.include_usage) {
-    json::object chunk = head();
-    chunk["choices"] = json::array{};
-    chunk["usage"] = usage_json(usage, api_.options.prompt_tokens_details);
-    send(chunk);
-  }
+  if (fields_.include_usage) send_chunk("", json::serialize(usage_json(usage, api_.options.prompt_tokens_details)));
   exchange_->write("data: [DONE]\n\n");
   exchange_->end_stream();
 }

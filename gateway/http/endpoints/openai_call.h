@@ -41,7 +41,7 @@ class OpenAiCall : public ServeCall {
 
   json::object head() const;
   void begin_stream();  // nothing where it has begun
-  void send_choice(json::object choice, const UsageCount& usage_so_far);
+  void send_choice(const json::object& choice, const UsageCount& usage_so_far);
   json::value stop_reason(const ChoiceEnd& end) const;
   static json::value finish_reason(const ChoiceEnd& end);
 
@@ -51,11 +51,12 @@ class OpenAiCall : public ServeCall {
   const TokenNames names_;
 
  private:
-  void send(const json::value& event);
+  void send_chunk(std::string_view choices, std::string_view usage);  // as JSON; usage empty: none
 
   const std::string id_, kind_;
   const int64_t created_;
   const std::vector<int32_t> eos_;
+  std::string head_text_;  // of a stream's chunks: "{…,"
   bool begun_ = false;
 };
 
