@@ -81,7 +81,7 @@ class SamplesBench {
     row.top_p = 0.95f;
     for (int rows : {1, 32, 256}) both("top-p", row, rows);
     row.top_k = 50;
-    for (int rows : {1, 32, 256}) both("top-k, top-p", row, rows);
+    for (int rows : {1, 32, 64, 256}) both("top-k, top-p", row, rows);
     penalize(row);
     const double seconds = both("top-k, top-p, penalties", row, 256);
     row.top_logprobs = 20;
@@ -95,9 +95,19 @@ class SamplesBench {
     row = warm();
     row.typical_p = 0.9f;
     both("typical-p", row, 256);
+    row = warm();
+    row.top_p = 0.95f;
+    penalize(row);
+    both("top-p, penalties", row, 256);
+    row = warm();
+    row.top_logprobs = 20;
+    both("temperature 0.8, 20 logprobs", row, 256);
     row = greedy;
     row.top_logprobs = 20;
     both("greedy, 20 logprobs", row, 256);
+    SampleRow typical = warm();
+    typical.typical_p = 0.9f;
+    both("mixed", {greedy, warm(), cut(50), cut(0), cut(50), warm(), greedy, typical}, 256);
     if (seconds > 0) std::printf("sampling_256x128k_us %.2f\n", seconds * 1e6);
   }
 
@@ -108,6 +118,12 @@ class SamplesBench {
     row.seed = 1234567;
     return row;
   }
+  static SampleRow cut(int top_k) {
+    SampleRow row = warm();
+    row.top_k = top_k;
+    row.top_p = 0.95f;
+    return row;
+  }
   static void penalize(SampleRow& row) {
     row.repetition_penalty = 1.1f;
     row.presence_penalty = 0.2f;
@@ -115,24 +131,28 @@ class SamplesBench {
   }
 
   // Seconds on sharp logits; 0: not wanted.
-  double both(const std::string& name, const SampleRow& row, int rows) {
+  double both(const std::string& name, const SampleRow& row, int rows) { return both(name, std::vector{row}, rows); }
+
+  // Row r has orders[r % orders.size()].
+  double both(const std::string& name, const std::vector<SampleRow>& orders, int rows) {
     const std::string full = name + " x " + std::to_string(rows);
-    const double seconds = measure("sharp " + full, sharp_, row, rows);
-    measure("flat " + full, flat_, row, rows);
+    const double seconds = measure("sharp " + full, sharp_, orders, rows);
+    measure("flat " + full, flat_, orders, rows);
     return seconds;
   }
 
-  double measure(const std::string& name, const Tensor& logits, const SampleRow& row, int rows) {
+  double measure(const std::string& name, const Tensor& logits, const std::vector<SampleRow>& orders, int rows) {
     if (name.find(filter_) == std::string::npos) return 0;
     SampleBatch batch;
+    bool counted = false;
     for (int r = 0; r < rows; ++r) {
-      batch.rows.push_back(row);
+      batch.rows.push_back(orders[size_t(r) % orders.size()]);
       batch.rows.back().slot = r;
+      counted |= batch.rows.back().repetition_penalty != 1.0f;
     }
     const TensorView view = logits.view().slice(0, 0, rows);
     const auto enqueue = [&](int i) { sampler_.enqueue(i % 2, batch, view, slots_, stream_); };
     const double seconds = timer_.seconds(stream_, 20, enqueue);
-    const bool counted = row.repetition_penalty != 1.0f;
     const double bytes = double(rows) * double(kVocab) * (sizeof(float) + (counted ? sizeof(uint16_t) : 0));
     report(name, seconds, bytes, 0, limits_);
     if (rows == kMaxRows) std::printf("    host %.1f us per step\n", host_seconds(enqueue) * 1e6);

@@ -1,7 +1,9 @@
 // Sampling of whole rows at once: a cluster of blocks per row keeps the row in shared memory (sample_row.cuh).
 
+#include <algorithm>
 #include <cstddef>
 
+#include "kernels/cuda/common/workspace.h"
 #include "kernels/cuda/sample_row_kernel.cuh"
 
 namespace trireme::cuda {
@@ -46,7 +48,7 @@ int prepare(Kernel* kernel, Device device) {
 }
 
 template <bool kLists>
-bool launch_rows(const RowJob& job, const Stream& stream) {
+bool launch_rows(RowJob job, const Stream& stream) {
   thread_local int prepared_device = -1, max_blocks = 0, shared_limit = 0;
   if (prepared_device != job.shard.device.index) {
     prepared_device = job.shard.device.index;
@@ -55,13 +57,17 @@ bool launch_rows(const RowJob& job, const Stream& stream) {
   }
   const RowLaunch rows = row_launch<kLists>(job.shard.vocab_local, max_blocks);
   if (int64_t(rows.shared_bytes) > shared_limit) return false;
+  if (job.ids) job.answered = answer_rows_directly(job, stream);
   cudaLaunchAttribute attributes[2] = {};
   attributes[0].id = cudaLaunchAttributeClusterDimension;
   attributes[0].val.clusterDim = {unsigned(rows.blocks), 1, 1};
   attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[1].val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(grid_size(int64_t(job.shard.num_rows) * rows.blocks));
+  // Where most rows are answered already, as many clusters as run at once look for the others.
+  const int64_t at_once = std::max(1, 2 * multiprocessor_count(job.shard.device) / rows.blocks);
+  const int64_t clusters = job.answered ? std::min<int64_t>(job.shard.num_rows, at_once) : job.shard.num_rows;
+  config.gridDim = dim3(grid_size(clusters * rows.blocks));
   config.blockDim = dim3(kRowThreads);
   config.dynamicSmemBytes = rows.shared_bytes;
   config.stream = stream.get();
@@ -93,7 +99,8 @@ bool sample_whole_rows(int32_t* ids, SampleHead* heads, SampleEntry* tops, Sampl
     sample_greedy_rows(ids, shard, stream);
     return true;
   }
-  return shard.num_rows == 0 || launch_rows({shard, heads, tops, candidates, ids}, stream);
+  if (shard.num_rows == 0) return true;
+  return launch_rows({shard, heads, tops, candidates, ids}, stream);
 }
 
 }  // namespace trireme::cuda

@@ -12,7 +12,11 @@ struct RowJob {
   SampleHead* heads;
   SampleEntry *tops, *candidates;
   int32_t* ids;  // [num_rows]; null: the first round only, for other shards to join
+  const int32_t* answered = nullptr;  // [num_rows], 1: nothing is left to do; null: no row is answered
 };
+
+// Rows answered by a block each (sample_direct.cu); null: none was tried.
+const int32_t* answer_rows_directly(const RowJob& job, const Stream& stream);
 
 // kLists: some row has top log-probabilities or a cut.
 template <bool kLists>
@@ -26,11 +30,11 @@ struct RowView {
 };
 
 template <bool kLists>
-__device__ RowBlock row_block(const SampleShard& shard, int chunk) {
+__device__ RowBlock row_block(const SampleShard& shard, int r, int chunk) {
   const RowBlock block{int(kRowSharedBytes<kLists>), 0};
   if (threadIdx.x == 0) {
     const int begin = min(cluster_rank() * chunk, shard.vocab_local), n = min(chunk, shard.vocab_local - begin);
-    block.shared().place = {int(blockIdx.x) / cluster_size(), begin, shard.vocab_begin + begin, n, (n + 3) / 4};
+    block.shared().place = {r, begin, shard.vocab_begin + begin, n, (n + 3) / 4};
     block.shared().row = shard.rows[block.shared().place.r];
   }
   __syncthreads();
@@ -190,11 +194,9 @@ __device__ void answer_row(RowBlock& block, const RowJob& job, const RowView& vi
   if (block.leads() && threadIdx.x == 0) job.ids[block.r()] = draws(block.row()) ? shard.answers[block.r()].id : -1;
 }
 
-// Two blocks on a multiprocessor, so that one computes while another's chunk arrives.
 template <bool kLists>
-__global__ __launch_bounds__(kRowThreads, 2) void rows_kernel(const __grid_constant__ RowJob job, int chunk) {
-  wait_for_previous_kernel();
-  RowBlock block = row_block<kLists>(job.shard, chunk);
+__device__ void work_on_row(const RowJob& job, int r, int chunk) {
+  RowBlock block = row_block<kLists>(job.shard, r, chunk);
   load_chunk<kLists>(block, job.shard);
   let_next_kernel_start();
   RowView view{};
@@ -204,6 +206,15 @@ __global__ __launch_bounds__(kRowThreads, 2) void rows_kernel(const __grid_const
   else if (finite && job.shard.index[block.r()].open >= 0)
     write_z(block, job.shard);
   cluster_sync();  // peers may be reading this block's shared memory
+}
+
+// Two blocks on a multiprocessor, so that one computes while another's chunk arrives.
+template <bool kLists>
+__global__ __launch_bounds__(kRowThreads, 2) void rows_kernel(const __grid_constant__ RowJob job, int chunk) {
+  wait_for_previous_kernel();
+  const int clusters = int(gridDim.x) / cluster_size();
+  for (int r = int(blockIdx.x) / cluster_size(); r < job.shard.num_rows; r += clusters)
+    if (!job.answered || !job.answered[r]) work_on_row<kLists>(job, r, chunk);
 }
 
 }  // namespace trireme::cuda

@@ -376,6 +376,32 @@ TEST_P(ShardSamplerTest, VocabulariesOfOddSizes) {
   }
 }
 
+// Enough rows for a GPU to give each a block of its own: lists, draws that the cut refuses at first, ties at its border,
+// penalties that lower and, left to others, that raise; odd rows, which cannot be read four logits at a time.
+TEST_P(ShardSamplerTest, ManyRowsOfAllOrdersTogether) {
+  Generator generator(21);
+  for (int64_t vocab : {4003, 9216}) {
+    Problem problem;
+    problem.counts.resize(size_t(vocab));
+    for (uint16_t& count : problem.counts)
+      if (generator() % 4 == 0) count = uint16_t((generator() % 2 ? 0x8000 : 0) | generator() % 5);
+    for (int r = 0; r < 48; ++r) {
+      SampleRow row = random_row(generator, r);
+      row.temperature = r % 8 == 0 ? 0.0f : r % 8 < 4 ? 0.7f : 1.0f;
+      row.top_k = r % 3 == 0 ? 50 : 0;
+      row.typical_p = 1;
+      if (r % 3 == 1) row.top_p = r % 2 ? 0.3f : 0.9f;
+      if (r % 5 == 1) row.repetition_penalty = 1.3f, row.presence_penalty = 0.4f, row.frequency_penalty = 0.2f;
+      if (r % 15 == 2) row.repetition_penalty = 0.8f, row.frequency_penalty = -0.5f;
+      if (r % 16 == 15)  // at an id that no shape leaves out
+        row.kind = int32_t(SampleKind::score), row.target = int32_t(generator() % uint32_t(vocab)) / 3 * 3;
+      const std::vector<float> narrow = normal_logits(vocab, 0.05f, generator);
+      problem.add(row, r % 4 == 1 ? narrow : make_logits(kShapes[size_t(r / 4) % std::size(kShapes)], vocab, generator));
+    }
+    expect_reference(device(), problem, ("many rows, vocab " + std::to_string(vocab)).c_str());
+  }
+}
+
 // What a model of random weights gives: every logit within a hair of the others.
 TEST_P(ShardSamplerTest, NarrowRowsAreCutExactly) {
   Generator generator(14);

@@ -9,7 +9,7 @@
 
 namespace trireme::cuda {
 
-enum class WorkspaceUse { gemm, attention, skinny, greedy };
+enum class WorkspaceUse { gemm, attention, skinny, greedy, sample };
 
 // A program uses a handful of streams; beyond kMaxWorkspaces live pieces this fails a CHECK rather than grow.
 inline constexpr size_t kMaxWorkspaces = 256;
