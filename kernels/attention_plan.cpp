@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <limits>
 
 #include "base/check.h"
@@ -10,6 +11,11 @@ namespace trireme {
 namespace {
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+int64_t blocks_env() {
+  const char* text = std::getenv("TRIREME_BLOCKS");
+  return text ? std::atoi(text) : kAttentionBlocksPerProcessor;
+}
 
 struct Tile {
   const AttentionPlanRow& row;
@@ -89,7 +95,7 @@ Load load_of(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions&
 // When the last block ends, in keys of a block's fair share times 100 x `running` blocks: all of the work, plus what
 // the last wave leaves idle where it has too few blocks to keep the GPU busy.
 int64_t estimate(const Load& load, const AttentionPlanOptions& options, const Class& kind) {
-  const int64_t running = int64_t(kAttentionBlocksPerProcessor) * options.num_processors;
+  const int64_t running = (kind.decode ? blocks_env() : kAttentionBlocksPerProcessor) * options.num_processors;
   const int64_t blocks = load.items * options.kv_heads, last_wave = blocks % running;
   const int64_t idle = last_wave == 0 ? 0 : std::max<int64_t>(0, kind.full_share * running - 100 * last_wave);
   return std::max(100 * load.cost * options.kv_heads + idle * load.shortest,
@@ -101,7 +107,7 @@ int64_t choose_longest(std::span<const AttentionPlanRow> rows, const AttentionPl
   constexpr int64_t kWhole = std::numeric_limits<int32_t>::max();
   constexpr std::array<int64_t, 8> kWaves = {4, 5, 6, 7, 8, 10, 12, 16};  // quarters
   const Load whole = load_of(rows, options, kind, kWhole);
-  const int64_t running = int64_t(kAttentionBlocksPerProcessor) * options.num_processors;
+  const int64_t running = (kind.decode ? blocks_env() : kAttentionBlocksPerProcessor) * options.num_processors;
   if (whole.longest < 2 * kind.min_keys + kind.piece_cost || kind.extra_items == 0) return kWhole;
   if (!kind.decode && whole.cost * options.kv_heads >= 3 * running * whole.longest) return kWhole;
 
@@ -175,7 +181,7 @@ int64_t most_extra_items(int32_t tile_rows, const AttentionPlanOptions& options)
 
 // Few rows are cut finely enough for two waves; more only where there are tiles to even out.
 int64_t extra_decode_items(int64_t tiles, const AttentionPlanOptions& options) {
-  const int64_t two_waves = 2 * int64_t(kAttentionBlocksPerProcessor) * options.num_processors / options.kv_heads;
+  const int64_t two_waves = 2 * blocks_env() * options.num_processors / options.kv_heads;
   return std::min(std::max(two_waves, tiles), most_extra_items(kDecodeTileRows, options));
 }
 

@@ -1,6 +1,7 @@
 #include "kernels/attention.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/workspace.h"
@@ -38,6 +39,8 @@ AttentionArgs attention_args(TensorView out, TensorView q, TensorView kv, const 
   args.soft_cap = std::max(0.0f, options.soft_cap);
   args.exponent_scale = args.soft_cap > 0 ? kLog2e : options.scale * kLog2e;
   args.cap_scale = args.soft_cap > 0 ? options.scale / args.soft_cap : 0;
+  static const bool early = !std::getenv("TRIREME_LATE");
+  args.early = early;
   args.wide_queries = rows_are_wide(q, args.head_dim);
   args.wide_output = rows_are_wide(out, args.head_dim);
   return args;

@@ -1,5 +1,7 @@
 #include "kernels/rope_append.h"
 
+#include <cstdlib>
+
 #include "kernels/append_stepwise.h"
 #include "kernels/cuda/common/head_sum.cuh"
 #include "kernels/cuda/common/launch.cuh"
@@ -26,7 +28,7 @@ struct RopeAppendArgs {
   int q_heads, kv_heads, head_dim, block_size, half;
   int heads_per_block;
   float norm_eps, scale;
-  bool interleaved;
+  bool interleaved, early;
 };
 
 // Four elements of a head that a lane has: two neighbours at `low`, two at `high`. The first half / 2 quads rotate.
@@ -99,13 +101,13 @@ __device__ inline void append_head(const RopeAppendArgs& args, bf16* head, bf16*
 __global__ __launch_bounds__(kThreads) void rope_append_kernel(const RopeAppendArgs args) {
   extern __shared__ float tables[];
   float *cosines = tables, *sines = tables + args.half;
-  wait_for_previous_kernel();
-  let_next_kernel_start();
+  if (!args.early) wait_for_previous_kernel(), let_next_kernel_start();
   const int64_t token = blockIdx.x;
   const int slot = args.token_slots[token], position = args.positions[token];
+  const int block = slot < 0 ? 0 : args.block_table[int64_t(slot) * args.table_stride + position / args.block_size];
+  if (slot >= 0) make_rotary_tables(cosines, sines, float(position), args.inv_freq, args.scale, args.half);
+  if (args.early) wait_for_previous_kernel(), let_next_kernel_start();
   if (slot < 0) return;
-  make_rotary_tables(cosines, sines, float(position), args.inv_freq, args.scale, args.half);
-  const int block = args.block_table[int64_t(slot) * args.table_stride + position / args.block_size];
   const int64_t place = int64_t(block) * args.block_stride + int64_t(position % args.block_size) * args.head_dim;
   const int first = int(blockIdx.y) * args.heads_per_block;
   const int end = min(first + args.heads_per_block, args.q_heads + 2 * args.kv_heads);
@@ -142,6 +144,8 @@ void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options
   args.block_size = int(kv.dim(3)), args.half = int(options.inv_freq.elements());
   args.heads_per_block = tokens >= kManyTokens ? int(heads) : kWarps;
   args.norm_eps = options.norm_eps, args.scale = options.scale, args.interleaved = options.interleaved;
+  static const bool early = std::getenv("TRIREME_ROPE");
+  args.early = early;
   const dim3 grid(grid_size(tokens), grid_size(ceil_div(heads, args.heads_per_block), kMaxGridY));
   launch_dependent(rope_append_kernel, grid, kThreads, size_t(args.half) * 2 * sizeof(float), stream, args);
 }

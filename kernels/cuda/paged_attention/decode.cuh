@@ -3,15 +3,17 @@
 // each fourth run of 16 keys through a ring of its own in shared memory, so that no barrier holds the reads up, and
 // the warps add up at the end.
 
+#include <climits>
+
 #include "kernels/cuda/paged_attention/output.cuh"
 #include "kernels/cuda/paged_attention/softmax.cuh"
 #include "kernels/cuda/paged_attention/tile.cuh"
 
 namespace trireme::cuda {
 
-inline constexpr int kRingBytes = 26112;  // of a warp: two blocks fit an H100's shared memory
+inline constexpr int kRingBytes2 = 26112;  // of a warp: two blocks fit an H100's shared memory
 
-template <int kDim, typename Element>
+template <int kDim, typename Element, int kRingBytes = kRingBytes2>
 struct DecodeShared {
   using Rows = TileRows<kDim, Element>;
   static constexpr int kKeys = 16;                                          // of a warp's step
@@ -28,9 +30,9 @@ struct DecodeShared {
 };
 
 // A warp's keys and values on their way. Unit 2 s is K of its step s, unit 2 s + 1 is V; one copy group per unit.
-template <int kDim, typename Element>
+template <int kDim, typename Element, int kRingBytes = kRingBytes2>
 struct UnitRing {
-  using Shared = DecodeShared<kDim, Element>;
+  using Shared = DecodeShared<kDim, Element, kRingBytes>;
   static constexpr int kUnits = Shared::kUnits;
   static constexpr int kAhead = kUnits - 1;  // units asked for before they are used
   const AttentionArgs& args;
@@ -55,14 +57,19 @@ struct UnitRing {
     }
   }
 
-  // The first kAhead units. All lookups first: they are one latency, not one after the other.
-  __device__ void begin(int first_key) {
+  __device__ static bool is_old(int first_key, int unit, int old_end) {
+    return first_key + unit / 2 * Shared::kStepKeys + Shared::kKeys <= old_end;
+  }
+
+  // Of the first kAhead units those whose keys all lie before old_end. All lookups first: they are one latency, not one
+  // after the other.
+  __device__ void begin(int first_key, int old_end) {
     uint32_t places[kAhead / 2 + 2];
 #pragma unroll
     for (int s = 0; s < kAhead / 2 + 2; ++s) places[s] = place_of(first_key + s * Shared::kStepKeys);
 #pragma unroll
     for (int u = 0; u < kAhead; ++u) {
-      if (first_key + u / 2 * Shared::kStepKeys < tile.key_end)
+      if (is_old(first_key, u, old_end) && first_key + u / 2 * Shared::kStepKeys < tile.key_end)
         copy_unit(ring + u * Shared::kUnit, u % 2 ? head + args.value_offset : head, places[u / 2]);
       end_copy_group();
     }
@@ -70,6 +77,18 @@ struct UnitRing {
     key = first_key + kLast * Shared::kStepKeys;
     place = places[kLast];
     next_place = places[kLast + 1];
+  }
+
+  // The others of the first kAhead units.
+  __device__ void begin_new(int first_key, int old_end) const {
+    if (is_old(first_key, kAhead - 1, old_end)) return;
+#pragma unroll 1
+    for (int u = 0; u < kAhead; ++u) {
+      const int unit_key = first_key + u / 2 * Shared::kStepKeys;
+      if (is_old(first_key, u, old_end) || unit_key >= tile.key_end) continue;
+      copy_unit(ring + u * Shared::kUnit, u % 2 ? head + args.value_offset : head, place_of(unit_key));
+    }
+    wait_for_copies();
   }
 
   // Waits for the unit in `slot`, then asks for the one kAhead units later, in the slot used before this one.
@@ -104,17 +123,21 @@ struct DecodeRows {
   }
 };
 
-template <int kDim>
+template <int kDim, int kRingBytes, bool kHeld>
 __device__ inline void attend_decode(RunningSoftmax<kDim> (&state)[1], const AttentionArgs& args,
-                                     const AttentionTile& tile, const bf16* queries, bf16* rings, int warp, int lane) {
-  using Shared = DecodeShared<kDim, bf16>;
-  UnitRing<kDim, bf16> ring{args, tile, rings + warp * Shared::kUnits * Shared::kUnit,
+                                     const AttentionTile& tile, bf16* queries, bf16* rings, int warp, int lane) {
+  using Shared = DecodeShared<kDim, bf16, kRingBytes>;
+  UnitRing<kDim, bf16, kRingBytes> ring{args, tile, rings + warp * Shared::kUnits * Shared::kUnit,
                             args.kv + tile.kv_head * args.head_stride, lane, 0, 0, 0};
   const int first_key = tile.key_begin / Shared::kKeys * Shared::kKeys + warp * Shared::kKeys;
-  ring.begin(first_key);
-  wait_for_copy_groups<Shared::kUnits - 1>();  // the queries, a group of their own
+  const int old_end = args.early ? tile.first_position : INT_MAX;
+  if (!args.early) wait_for_previous_kernel(), let_next_kernel_start();
+  ring.begin(first_key, old_end);
+  if (args.early) wait_for_previous_kernel(), let_next_kernel_start();
+  load_queries_plain<kDim, kDecodeTileRows>(queries, args, tile);
+  ring.begin_new(first_key, old_end);
   __syncthreads();
-  QueryFragments<kDim, 1> query;
+  QueryFragments<kDim, 1, kHeld> query;
   query.assign(queries, lane);
   const DecodeRows rows(tile, args, lane);
 
@@ -178,19 +201,17 @@ __device__ inline void write_joined(const AttentionArgs& args, const AttentionTi
   }
 }
 
-template <int kDim>
-__global__ __launch_bounds__(kAttentionThreads, 2) void decode_attention_kernel(const AttentionArgs args) {
-  using Shared = DecodeShared<kDim, bf16>;
+template <int kDim, int kRingBytes, int kBlocks, bool kHeld>
+__global__ __launch_bounds__(kAttentionThreads, kBlocks) void decode_attention_kernel(const AttentionArgs args) {
+  using Shared = DecodeShared<kDim, bf16, kRingBytes>;
   extern __shared__ __align__(16) unsigned char shared_bytes[];
   bf16* queries = reinterpret_cast<bf16*>(shared_bytes);
   bf16* rings = queries + Shared::kQuery;
   AttentionTile tile;
-  if (!take_item(tile, args)) return;
-  load_queries<kDim, kDecodeTileRows>(queries, args, tile);
-  end_copy_group();
+  if (!take_item_early(tile, args)) return;
   const int warp = int(threadIdx.x) / kWarpSize, lane = int(threadIdx.x) % kWarpSize;
   RunningSoftmax<kDim> state[1];
-  attend_decode<kDim>(state, args, tile, queries, rings, warp, lane);
+  attend_decode<kDim, kRingBytes, kHeld>(state, args, tile, queries, rings, warp, lane);
   state[0].finish(args.exponent_scale);
   float* outputs = reinterpret_cast<float*>(rings);
   write_joined<kDim>(args, tile, state[0], outputs, warp, lane);

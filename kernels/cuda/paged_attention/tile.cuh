@@ -58,6 +58,30 @@ __device__ inline bool take_item(AttentionTile& tile, const AttentionArgs& args)
   return true;
 }
 
+__device__ inline bool take_item_early(AttentionTile& tile, const AttentionArgs& args) {
+  const int index = int(blockIdx.x) / args.kv_heads;
+  const bool spare = index >= __ldcg(args.num_items);
+  if (spare && blockIdx.x > 0) return false;  // block 0 waits in any case: grids end in order
+  const int4* item = reinterpret_cast<const int4*>(args.items + (spare ? 0 : index));
+  const int4 rows = __ldcg(item), keys = __ldcg(item + 1);
+  if (spare || !args.early) wait_for_previous_kernel();
+  if (spare) return false;
+  tile.first_token = rows.x;
+  tile.first_packed = rows.y;
+  tile.packed_end = rows.z;
+  tile.slot = rows.w;
+  tile.kv_head = int(blockIdx.x) % args.kv_heads;
+  tile.partial = keys.z;
+  tile.split = keys.w & 0xffff;
+  tile.num_splits = keys.w >> 16;
+  tile.first_position = args.positions[tile.first_token];
+  const int first = tile.position_of(tile.first_packed, args.group);
+  const int last = tile.position_of(tile.packed_end - 1, args.group);
+  tile.key_begin = tile.split > 0 ? keys.x : args.window > 0 ? max(0, first - args.window + 1) : 0;
+  tile.key_end = min(keys.y, last + 1);
+  return true;
+}
+
 // Where a key of this slot lies in the cache, in units of 16 bytes from the KV head's first K; kNoKey outside the
 // block's range.
 inline constexpr uint32_t kNoKey = 0xffffffffu;
@@ -92,6 +116,30 @@ __device__ inline void load_queries(bf16* queries, const AttentionArgs& args, co
                           raw[4] | uint32_t(raw[5]) << 16, raw[6] | uint32_t(raw[7]) << 16);
       *reinterpret_cast<uint4*>(to) = bits;
     }
+  }
+}
+
+template <int kDim, int kRows>
+__device__ inline void load_queries_plain(bf16* queries, const AttentionArgs& args, const AttentionTile& tile) {
+  using Rows = TileRows<kDim>;
+#pragma unroll
+  for (int j = 0; j < ceil_div(kRows * Rows::kPieces, kAttentionThreads); ++j) {
+    const int i = j * kAttentionThreads + int(threadIdx.x);
+    if (i >= kRows * Rows::kPieces) break;
+    const int row = i / Rows::kPieces, column = i % Rows::kPieces * 8, packed = tile.first_packed + row;
+    uint4 bits = make_uint4(0, 0, 0, 0);
+    if (packed < tile.packed_end && column < args.head_dim) {
+      const bf16* from = args.q + int64_t(tile.first_token + packed / args.group) * args.q_stride +
+              int64_t(tile.kv_head * args.group + packed % args.group) * args.head_dim + column;
+      if (args.wide_queries) {
+        bits = __ldcg(reinterpret_cast<const uint4*>(from));
+      } else {
+        const auto* raw = reinterpret_cast<const uint16_t*>(from);
+        bits = make_uint4(raw[0] | uint32_t(raw[1]) << 16, raw[2] | uint32_t(raw[3]) << 16,
+                          raw[4] | uint32_t(raw[5]) << 16, raw[6] | uint32_t(raw[7]) << 16);
+      }
+    }
+    *reinterpret_cast<uint4*>(queries + row * Rows::kStride + column) = bits;
   }
 }
 
