@@ -2,21 +2,30 @@
 
 #include "kernels/attention_check.h"
 #include "kernels/backend.h"
+#include "kernels/qkv_heads.h"
 
 namespace trireme {
 
 namespace cpu {
 void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options, const AttentionBatch& batch,
                  const Stream& stream);
+// Never in one: stepwise is all there is.
+bool append_and_attend(TensorView, TensorView, TensorView, const RopeAppendOptions&, const AttentionOptions&,
+                       const AttentionBatch&, const Stream&) {
+  return false;
+}
 }  // namespace cpu
 namespace cuda {
 void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options, const AttentionBatch& batch,
                  const Stream& stream);
+bool append_and_attend(TensorView out, TensorView qkv, TensorView kv, const RopeAppendOptions& append,
+                       const AttentionOptions& options, const AttentionBatch& batch, const Stream& stream);
 }  // namespace cuda
 
-void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options, const AttentionBatch& batch,
-                 const Stream& stream) {
-  const char* op = "rope_append";
+namespace {
+
+void check_rope_append(const char* op, TensorView qkv, TensorView kv, const RopeAppendOptions& options,
+                       const AttentionBatch& batch) {
   check_cache(op, kv);
   const Device device = kv.device();
   const int64_t head_dim = kv.dim(4);
@@ -34,8 +43,30 @@ void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options
     check_contiguous(op, "inv_freq", options.inv_freq, DType::f32, device, {options.inv_freq.elements()});
     CHECK_LE(2 * options.inv_freq.dim(0), head_dim) << op << "rotary dimensions against head_dim";
   }
+}
+
+bool in_one_launch(TensorView out, TensorView qkv, TensorView kv, const RopeAppendOptions& append,
+                   const AttentionOptions& options, const AttentionBatch& batch, const Stream& stream) {
+  BACKEND_RETURN(kv.device(), append_and_attend(out, qkv, kv, append, options, batch, stream));
+}
+
+}  // namespace
+
+void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options, const AttentionBatch& batch,
+                 const Stream& stream) {
+  check_rope_append("rope_append", qkv, kv, options, batch);
   if (qkv.empty()) return;
-  BACKEND(device, rope_append(qkv, kv, options, batch, stream));
+  BACKEND(kv.device(), rope_append(qkv, kv, options, batch, stream));
+}
+
+void append_and_attend(TensorView out, TensorView qkv, TensorView kv, const RopeAppendOptions& append,
+                       const AttentionOptions& options, const AttentionBatch& batch, const Stream& stream) {
+  check_rope_append("append_and_attend", qkv, kv, append, batch);
+  const TensorView q = QkvHeads(qkv, kv.dim(2), kv.dim(4)).q;
+  check_attention("append_and_attend", out, q, kv, batch);
+  if (qkv.empty() || in_one_launch(out, qkv, kv, append, options, batch, stream)) return;
+  rope_append(qkv, kv, append, batch, stream);
+  paged_attention(out, q, kv, batch, options, stream);
 }
 
 }  // namespace trireme

@@ -294,7 +294,6 @@ class Bench {
     for (int i = 0; i < 4; ++i)
       project.push_back(random_weight(width, kHidden, uint64_t(i))), output.push_back(random_weight(kHidden, q_width, 9));
     const Tensor x = random_tensor(tokens, kHidden), sum = random_tensor(tokens, kHidden), inv_freq = ones(heads.dim / 2);
-    const TensorView q = qkv.view().slice(1, 0, q_width).reshape({tokens, heads.q, heads.dim});
     const TensorView out_heads = out.view().reshape({tokens, heads.q, heads.dim});
     const double kv_row = kBf16 * double(heads.kv * heads.dim), weights = kBf16 * double(kHidden * (width + q_width));
     time(
@@ -302,8 +301,8 @@ class Bench {
         [&](int i) {
           batch.block_table = tables.select(i % tables.dim(0));
           linear(qkv, x, project[size_t(i) % 4], {}, stream_);
-          rope_append(qkv, kv, {.q_norm = {}, .k_norm = {}, .norm_eps = 0, .inv_freq = inv_freq}, batch, stream_);
-          paged_attention(out_heads, q, kv, batch, {.scale = 1.0f / std::sqrt(float(heads.dim))}, stream_);
+          append_and_attend(out_heads, qkv, kv, {.q_norm = {}, .k_norm = {}, .norm_eps = 0, .inv_freq = inv_freq},
+                            {.scale = 1.0f / std::sqrt(float(heads.dim))}, batch, stream_);
           linear(sum, out, output[size_t(i) % 4], {}, stream_);
         },
         repetitions);

@@ -64,7 +64,7 @@ __device__ inline bool take_item_early(AttentionTile& tile, const AttentionArgs&
   if (spare && blockIdx.x > 0) return false;  // block 0 waits in any case: grids end in order
   const int4* item = reinterpret_cast<const int4*>(args.items + (spare ? 0 : index));
   const int4 rows = __ldcg(item), keys = __ldcg(item + 1);
-  if (spare || !args.early) wait_for_previous_kernel();
+  if (spare) wait_for_previous_kernel();
   if (spare) return false;
   tile.first_token = rows.x;
   tile.first_packed = rows.y;
@@ -74,7 +74,7 @@ __device__ inline bool take_item_early(AttentionTile& tile, const AttentionArgs&
   tile.partial = keys.z;
   tile.split = keys.w & 0xffff;
   tile.num_splits = keys.w >> 16;
-  tile.first_position = args.positions[tile.first_token];
+  tile.first_position = __ldcg(args.positions + tile.first_token);
   const int first = tile.position_of(tile.first_packed, args.group);
   const int last = tile.position_of(tile.packed_end - 1, args.group);
   tile.key_begin = tile.split > 0 ? keys.x : args.window > 0 ? max(0, first - args.window + 1) : 0;
@@ -89,7 +89,7 @@ template <typename Element>
 __device__ inline uint32_t key_place(const AttentionArgs& args, const AttentionTile& tile, int key) {
   constexpr int kPieceElements = 16 / int(sizeof(Element));
   if (key < tile.key_begin || key >= tile.key_end) return kNoKey;
-  const int block = args.block_table[int64_t(tile.slot) * args.table_stride + key / args.block_size];
+  const int block = __ldcg(args.block_table + int64_t(tile.slot) * args.table_stride + key / args.block_size);
   return uint32_t((int64_t(block) * args.block_stride + int64_t(key % args.block_size) * args.head_dim) /
                   kPieceElements);
 }
