@@ -9,17 +9,14 @@ namespace trireme {
 namespace cpu {
 void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options, const AttentionBatch& batch,
                  const Stream& stream);
-// Never in one: stepwise is all there is.
-bool append_and_attend(TensorView, TensorView, TensorView, const RopeAppendOptions&, const AttentionOptions&,
-                       const AttentionBatch&, const Stream&) {
-  return false;
-}
+void rope_append_attention(TensorView out, TensorView qkv, TensorView kv, const RopeAppendOptions& append,
+                           const AttentionOptions& options, const AttentionBatch& batch, const Stream& stream);
 }  // namespace cpu
 namespace cuda {
 void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options, const AttentionBatch& batch,
                  const Stream& stream);
-bool append_and_attend(TensorView out, TensorView qkv, TensorView kv, const RopeAppendOptions& append,
-                       const AttentionOptions& options, const AttentionBatch& batch, const Stream& stream);
+void rope_append_attention(TensorView out, TensorView qkv, TensorView kv, const RopeAppendOptions& append,
+                           const AttentionOptions& options, const AttentionBatch& batch, const Stream& stream);
 }  // namespace cuda
 
 namespace {
@@ -45,11 +42,6 @@ void check_rope_append(const char* op, TensorView qkv, TensorView kv, const Rope
   }
 }
 
-bool in_one_launch(TensorView out, TensorView qkv, TensorView kv, const RopeAppendOptions& append,
-                   const AttentionOptions& options, const AttentionBatch& batch, const Stream& stream) {
-  BACKEND_RETURN(kv.device(), append_and_attend(out, qkv, kv, append, options, batch, stream));
-}
-
 }  // namespace
 
 void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options, const AttentionBatch& batch,
@@ -59,14 +51,13 @@ void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options
   BACKEND(kv.device(), rope_append(qkv, kv, options, batch, stream));
 }
 
-void append_and_attend(TensorView out, TensorView qkv, TensorView kv, const RopeAppendOptions& append,
-                       const AttentionOptions& options, const AttentionBatch& batch, const Stream& stream) {
-  check_rope_append("append_and_attend", qkv, kv, append, batch);
-  const TensorView q = QkvHeads(qkv, kv.dim(2), kv.dim(4)).q;
-  check_attention("append_and_attend", out, q, kv, batch);
-  if (qkv.empty() || in_one_launch(out, qkv, kv, append, options, batch, stream)) return;
-  rope_append(qkv, kv, append, batch, stream);
-  paged_attention(out, q, kv, batch, options, stream);
+void rope_append_attention(TensorView out, TensorView qkv, TensorView kv, const RopeAppendOptions& append,
+                           const AttentionOptions& options, const AttentionBatch& batch, const Stream& stream) {
+  const char* op = "rope_append_attention";
+  check_rope_append(op, qkv, kv, append, batch);
+  check_attention(op, out, QkvHeads(qkv, kv.dim(2), kv.dim(4)).q, kv, batch);
+  if (qkv.empty()) return;
+  BACKEND(kv.device(), rope_append_attention(out, qkv, kv, append, options, batch, stream));
 }
 
 }  // namespace trireme

@@ -301,7 +301,7 @@ class Bench {
         [&](int i) {
           batch.block_table = tables.select(i % tables.dim(0));
           linear(qkv, x, project[size_t(i) % 4], {}, stream_);
-          append_and_attend(out_heads, qkv, kv, {.q_norm = {}, .k_norm = {}, .norm_eps = 0, .inv_freq = inv_freq},
+          rope_append_attention(out_heads, qkv, kv, {.q_norm = {}, .k_norm = {}, .norm_eps = 0, .inv_freq = inv_freq},
                             {.scale = 1.0f / std::sqrt(float(heads.dim))}, batch, stream_);
           linear(sum, out, output[size_t(i) % 4], {}, stream_);
         },

@@ -10,6 +10,10 @@
 #include "kernels/rope_append.h"
 
 namespace trireme::cuda {
+
+void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options, const AttentionBatch& batch,
+                 const Stream& stream);
+
 namespace {
 
 constexpr int kMaxHeadDim = 256;
@@ -103,20 +107,21 @@ void paged_attention(TensorView out, TensorView q, TensorView kv, const Attentio
   launch_class(args, batch.decode_work, stream);
 }
 
-// False where it takes more than decode tiles of one token.
-bool append_and_attend(TensorView out, TensorView qkv, TensorView kv, const RopeAppendOptions& append,
-                       const AttentionOptions& options, const AttentionBatch& batch, const Stream& stream) {
+// In one launch where every row is one token and of decode tiles.
+void rope_append_attention(TensorView out, TensorView qkv, TensorView kv, const RopeAppendOptions& append,
+                           const AttentionOptions& options, const AttentionBatch& batch, const Stream& stream) {
   static const bool off = std::getenv("TRIREME_UNFUSED");
-  if (off || batch.max_row_tokens > 1 || !batch.prefill_work.items.empty() || batch.decode_work.items.empty() ||
-      !fits_rotary_heads(qkv, kv, append))
-    return false;
   const TensorView q = QkvHeads(qkv, kv.dim(2), kv.dim(4)).q;
+  if (off || batch.max_row_tokens > 1 || !batch.prefill_work.items.empty() || batch.decode_work.items.empty() ||
+      !fits_rotary_heads(qkv, kv, append)) {
+    rope_append(qkv, kv, append, batch, stream);
+    return paged_attention(out, q, kv, batch, options, stream);
+  }
   check_call(out, q, kv, batch, options);
   AttentionArgs args = attention_args(out, q, kv, batch, options);
   args.append = {.wanted = true, .rotary = rotary_head_args(append, kv.dim(4)), .kv = bf16_data(kv)};
   bind_partials(args, stream);
   launch_class(args, batch.decode_work, stream);
-  return true;
 }
 
 }  // namespace trireme::cuda

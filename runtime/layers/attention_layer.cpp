@@ -37,7 +37,7 @@ void AttentionLayer::attend(TensorView out, TensorView fused, TensorView cache, 
                            .scale = rotary.scale,
                            .interleaved = rotary.interleaved};
   if (qk_norm == QkNorm::head) append.q_norm = q_norm, append.k_norm = k_norm;
-  append_and_attend(out, fused, cache, append, shape.options, batch, context.stream);
+  rope_append_attention(out, fused, cache, append, shape.options, batch, context.stream);
 }
 
 void AttentionLayer::add_into(Residual& residual, const LayerInput& input, const RotaryEmbedding& rotary,

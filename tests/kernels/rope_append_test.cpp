@@ -123,8 +123,8 @@ TEST_P(RopeAppendTest, WrongShapesThrow) {
   EXPECT_THROW(rope_append(qkv, cache.kv(), options, cache.batch(), stream()), InternalError);
 }
 
-// append_and_attend against its two ops: the same bits. Keys of positions that are not there yet hold rubbish.
-class AppendAndAttendTest : public BackendTest {
+// rope_append_attention against its two ops: the same bits. Keys of positions that are not there yet hold rubbish.
+class RopeAppendAttentionTest : public BackendTest {
  public:
   struct Case {
     AttentionShape shape;
@@ -138,7 +138,7 @@ class AppendAndAttendTest : public BackendTest {
                                     << ", blocks of " << c.shape.block_size << ", norm " << c.norm << ", window "
                                     << c.options.window << ", lag " << c.lag << ", processors " << c.processors);
     if (device().is_cuda() && c.shape.head_dim % 8 != 0) return;
-    const Result fused = run(append_and_attend, c, rows), stepwise = run(in_two, c, rows);
+    const Result fused = run(rope_append_attention, c, rows), stepwise = run(in_two, c, rows);
     expect_identical(fused.out, stepwise.out, "out");
     expect_close(fused.cache, stepwise.cache, 0);
   }
@@ -179,31 +179,31 @@ class AppendAndAttendTest : public BackendTest {
 const std::vector<AttentionRow> kDecodeRows = {{1, 0, 1},     {16, 15, 1},   {17, 16, 1},   {200, 199, 1},
                                                {513, 512, 1}, {700, 699, 1}, {2000, 1999, 1}};
 
-TEST_P(AppendAndAttendTest, EqualsItsTwoOps) {
+TEST_P(RopeAppendAttentionTest, EqualsItsTwoOps) {
   for (int64_t head_dim : {8, 64, 72, 80, 96, 128, 256})
     for (bool norm : {false, true}) check({{8, 2, head_dim, 16}, norm, !norm}, kDecodeRows);
 }
 
-TEST_P(AppendAndAttendTest, EveryPlaceOfTheNewToken) {  // in the units read ahead and behind them
+TEST_P(RopeAppendAttentionTest, EveryPlaceOfTheNewToken) {  // in the units read ahead and behind them
   for (int32_t processors : {1, 20})
     for (int64_t context = 1; context < 420; context += context < 70 ? 1 : 29)
       check({{4, 1, 128, 16}, true, false, {0.1f}, 0, processors}, {{context, context - 1, 1}});
 }
 
-TEST_P(AppendAndAttendTest, GroupsAndBlockSizes) {
+TEST_P(RopeAppendAttentionTest, GroupsAndBlockSizes) {
   for (int64_t group : {1, 2, 3, 7, 16, 17}) check({{2 * group, 2, 64, 16}, true}, kDecodeRows);
   for (int64_t block_size : {1, 3, 24, 100}) check({{4, 2, 128, block_size}}, kDecodeRows);
 }
 
-TEST_P(AppendAndAttendTest, WindowsCapsAndLag) {
+TEST_P(RopeAppendAttentionTest, WindowsCapsAndLag) {
   for (int32_t window : {1, 5, 300}) check({{4, 2, 128, 16}, true, false, {0.2f, window, 5.0f}}, kDecodeRows);
   for (int32_t lag : {1, 3, 400}) check({{8, 2, 128, 16}, true, false, {0.1f}, lag, 20}, kDecodeRows);
 }
 
-TEST_P(AppendAndAttendTest, RowsOfManyTokens) { check({{6, 2, 64, 16}, true}, kRows); }
+TEST_P(RopeAppendAttentionTest, RowsOfManyTokens) { check({{6, 2, 64, 16}, true}, kRows); }
 
 INSTANTIATE_BACKENDS(RopeAppendTest);
-INSTANTIATE_BACKENDS(AppendAndAttendTest);
+INSTANTIATE_BACKENDS(RopeAppendAttentionTest);
 
 }  // namespace
 }  // namespace trireme::test
