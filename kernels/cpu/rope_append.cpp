@@ -12,8 +12,8 @@ void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options
 
 void rope_append_attention(TensorView out, TensorView qkv, TensorView kv, const RopeAppendOptions& append,
                            const AttentionOptions& options, const AttentionBatch& batch, const Stream& stream) {
-  rope_append(qkv, kv, append, batch, stream);
-  paged_attention(out, QkvHeads(qkv, kv.dim(2), kv.dim(4)).q, kv, batch, options, stream);
+  cpu::rope_append(qkv, kv, append, batch, stream);
+  cpu::paged_attention(out, QkvHeads(qkv, kv.dim(2), kv.dim(4)).q, kv, batch, options, stream);
 }
 
 }  // namespace trireme::cpu

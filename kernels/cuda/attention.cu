@@ -114,8 +114,8 @@ void rope_append_attention(TensorView out, TensorView qkv, TensorView kv, const 
   const TensorView q = QkvHeads(qkv, kv.dim(2), kv.dim(4)).q;
   if (off || batch.max_row_tokens > 1 || !batch.prefill_work.items.empty() || batch.decode_work.items.empty() ||
       !fits_rotary_heads(qkv, kv, append)) {
-    rope_append(qkv, kv, append, batch, stream);
-    return paged_attention(out, q, kv, batch, options, stream);
+    cuda::rope_append(qkv, kv, append, batch, stream);
+    return cuda::paged_attention(out, q, kv, batch, options, stream);
   }
   check_call(out, q, kv, batch, options);
   AttentionArgs args = attention_args(out, q, kv, batch, options);
