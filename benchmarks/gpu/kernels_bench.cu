@@ -176,8 +176,10 @@ class Bench {
   void attention_cases() {
     for (const int context : {512, 4096, 16384, 131072}) decode(1, context);
     for (const int context : {512, 4096, 16384}) decode(32, context);
+    decode(64, 512);
     decode(128, 512);
     decode(128, 1024);
+    decode(128, 4096);
     decode(256, 512);
     attention("decode group 2 256 x 512", {{256, 1, 512}}, {16, 8, 128});
     attention("decode tp4 1 x 16384", {{1, 1, 16384}}, {8, 2, 128});

@@ -1,7 +1,6 @@
 #include "kernels/attention.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/workspace.h"
@@ -45,8 +44,11 @@ AttentionArgs attention_args(TensorView out, TensorView q, TensorView kv, const 
   args.soft_cap = std::max(0.0f, options.soft_cap);
   args.exponent_scale = args.soft_cap > 0 ? kLog2e : options.scale * kLog2e;
   args.cap_scale = args.soft_cap > 0 ? options.scale / args.soft_cap : 0;
-  static const bool trigger_early = std::getenv("TRIREME_TRIGGER");
-  args.trigger_early = trigger_early;
+  args.decode_blocks = decode_blocks_per_processor(
+      batch.num_rows, {.group = args.group,
+                       .kv_heads = args.kv_heads,
+                       .head_dim = args.head_dim,
+                       .num_processors = multiprocessor_count(kv.device())});
   args.wide_queries = rows_are_wide(q, args.head_dim);
   args.wide_output = rows_are_wide(out, args.head_dim);
   return args;
@@ -110,9 +112,8 @@ void paged_attention(TensorView out, TensorView q, TensorView kv, const Attentio
 // In one launch where every row is one token and of decode tiles.
 void rope_append_attention(TensorView out, TensorView qkv, TensorView kv, const RopeAppendOptions& append,
                            const AttentionOptions& options, const AttentionBatch& batch, const Stream& stream) {
-  static const bool off = std::getenv("TRIREME_UNFUSED");
   const TensorView q = QkvHeads(qkv, kv.dim(2), kv.dim(4)).q;
-  if (off || batch.max_row_tokens > 1 || !batch.prefill_work.items.empty() || batch.decode_work.items.empty() ||
+  if (batch.max_row_tokens > 1 || !batch.prefill_work.items.empty() || batch.decode_work.items.empty() ||
       !fits_rotary_heads(qkv, kv, append)) {
     cuda::rope_append(qkv, kv, append, batch, stream);
     return cuda::paged_attention(out, q, kv, batch, options, stream);

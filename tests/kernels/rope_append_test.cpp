@@ -200,6 +200,12 @@ TEST_P(RopeAppendAttentionTest, WindowsCapsAndLag) {
   for (int32_t lag : {1, 3, 400}) check({{8, 2, 128, 16}, true, false, {0.1f}, lag, 20}, kDecodeRows);
 }
 
+TEST_P(RopeAppendAttentionTest, MoreRowsThanRunAtATime) {  // cuda: four blocks on a processor
+  std::vector<AttentionRow> rows;
+  for (int64_t context = 1; context < 260; context += 4) rows.push_back({context, context - 1, 1});
+  for (int64_t head_dim : {64, 80, 128}) check({{32, 16, head_dim, 16}, true}, rows);
+}
+
 TEST_P(RopeAppendAttentionTest, RowsOfManyTokens) { check({{6, 2, 64, 16}, true}, kRows); }
 
 INSTANTIATE_BACKENDS(RopeAppendTest);

@@ -38,7 +38,7 @@ struct AttentionArgs {
   int window;                      // 0: none
   float exponent_scale;            // probabilities are 2^(exponent_scale * score)
   float cap_scale, soft_cap;       // score <- soft_cap * tanh(score * cap_scale); soft_cap 0: none
-  bool trigger_early;
+  int decode_blocks;               // decode_blocks_per_processor
   bool wide_queries, wide_output;  // q may be read, out written, in pieces larger than an element
 };
 

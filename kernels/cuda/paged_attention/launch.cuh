@@ -3,8 +3,6 @@
 // items of one class of a work list (kernels/attention_plan.h), a block per item and KV head. With one split a block
 // writes `out`, else a partial, and the last block of the tile adds the partials in order.
 
-#include <cstdlib>
-
 #include "kernels/cuda/paged_attention/decode.cuh"
 #include "kernels/cuda/paged_attention/prefill.cuh"
 
@@ -21,19 +19,15 @@ inline void launch_attention_kernel(void (*kernel)(AttentionArgs), size_t shared
 
 template <int kDim>
 void launch_attention(const AttentionArgs& args, int tile_rows, int64_t capacity, const Stream& stream) {
-  if (tile_rows == kDecodeTileRows) {
-    static const int variant = std::getenv("TRIREME_VARIANT") ? std::atoi(std::getenv("TRIREME_VARIANT")) : 0;
-    const auto launch = [&]<int kRing, int kBlocks, bool kHeld>() {
-      launch_attention_kernel(decode_attention_kernel<kDim, kRing, kBlocks, kHeld>,
-                              DecodeShared<kDim, bf16, kRing>::kBytes, args, capacity, stream);
-    };
-    if constexpr (kDim == 128) {
-      if (variant == 3) return launch.template operator()<17408, 3, true>();
-      if (variant == 4) return launch.template operator()<13056, 4, false>();
-      if (variant == 5) return launch.template operator()<26112, 2, false>();
-    }
-    return launch.template operator()<kRingBytes2, 2, true>();
+  if constexpr (kDim <= kMaxManyBlocksHeadDim) {
+    if (tile_rows == kDecodeTileRows && args.decode_blocks == kManyDecodeBlocks)
+      return launch_attention_kernel(decode_attention_kernel<kDim, kManyDecodeBlocks>,
+                                     DecodeShared<kDim, bf16, kManyDecodeBlocks>::kBytes, args, capacity, stream);
   }
+  if (tile_rows == kDecodeTileRows)
+    return launch_attention_kernel(decode_attention_kernel<kDim, kAttentionBlocksPerProcessor>,
+                                   DecodeShared<kDim, bf16, kAttentionBlocksPerProcessor>::kBytes, args, capacity,
+                                   stream);
   if constexpr (kDim <= 128) {
     if (tile_rows == kLargePrefillTileRows)
       return launch_attention_kernel(prefill_attention_kernel<kDim, 2>, PrefillShared<kDim, 2, bf16>::kBytes, args,

@@ -58,40 +58,31 @@ __device__ inline bool take_item(AttentionTile& tile, const AttentionArgs& args)
   return true;
 }
 
-__device__ inline bool take_item_early(AttentionTile& tile, const AttentionArgs& args) {
-  const int index = int(blockIdx.x) / args.kv_heads;
-  const bool spare = index >= __ldcg(args.num_items);
-  if (spare && blockIdx.x > 0) return false;  // block 0 waits in any case: grids end in order
-  const int4* item = reinterpret_cast<const int4*>(args.items + (spare ? 0 : index));
-  const int4 rows = __ldcg(item), keys = __ldcg(item + 1);
-  if (spare) wait_for_previous_kernel();
-  if (spare) return false;
-  tile.first_token = rows.x;
-  tile.first_packed = rows.y;
-  tile.packed_end = rows.z;
-  tile.slot = rows.w;
-  tile.kv_head = int(blockIdx.x) % args.kv_heads;
-  tile.partial = keys.z;
-  tile.split = keys.w & 0xffff;
-  tile.num_splits = keys.w >> 16;
-  tile.first_position = __ldcg(args.positions + tile.first_token);
-  const int first = tile.position_of(tile.first_packed, args.group);
-  const int last = tile.position_of(tile.packed_end - 1, args.group);
-  tile.key_begin = tile.split > 0 ? keys.x : args.window > 0 ? max(0, first - args.window + 1) : 0;
-  tile.key_end = min(keys.y, last + 1);
-  return true;
-}
-
 // Where a key of this slot lies in the cache, in units of 16 bytes from the KV head's first K; kNoKey outside the
 // block's range.
 inline constexpr uint32_t kNoKey = 0xffffffffu;
+__device__ inline int32_t table_entry(const AttentionArgs& args, const AttentionTile& tile, int key) {
+  return args.block_table[int64_t(tile.slot) * args.table_stride + key / args.block_size];
+}
+// block: the key's table entry.
 template <typename Element>
-__device__ inline uint32_t key_place(const AttentionArgs& args, const AttentionTile& tile, int key) {
+__device__ inline uint32_t place_in(const AttentionArgs& args, const AttentionTile& tile, int key, int32_t block) {
   constexpr int kPieceElements = 16 / int(sizeof(Element));
   if (key < tile.key_begin || key >= tile.key_end) return kNoKey;
-  const int block = __ldcg(args.block_table + int64_t(tile.slot) * args.table_stride + key / args.block_size);
   return uint32_t((int64_t(block) * args.block_stride + int64_t(key % args.block_size) * args.head_dim) /
                   kPieceElements);
+}
+template <typename Element>
+__device__ inline uint32_t key_place(const AttentionArgs& args, const AttentionTile& tile, int key) {
+  if (key < tile.key_begin || key >= tile.key_end) return kNoKey;
+  return place_in<Element>(args, tile, key, table_entry(args, tile, key));
+}
+
+// Eight elements that may lie anywhere.
+__device__ inline uint4 gather_8(const bf16* from) {
+  const auto* raw = reinterpret_cast<const uint16_t*>(from);
+  return make_uint4(raw[0] | uint32_t(raw[1]) << 16, raw[2] | uint32_t(raw[3]) << 16, raw[4] | uint32_t(raw[5]) << 16,
+                    raw[6] | uint32_t(raw[7]) << 16);
 }
 
 // The query rows of a tile into shared memory, by cp.async where rows are wide; zeros where there is no row.
@@ -109,37 +100,8 @@ __device__ inline void load_queries(bf16* queries, const AttentionArgs& args, co
     if (args.wide_queries) {
       copy_16_async(to, from, valid);
     } else {
-      const auto* raw = reinterpret_cast<const uint16_t*>(from);
-      uint4 bits = make_uint4(0, 0, 0, 0);
-      if (valid)
-        bits = make_uint4(raw[0] | uint32_t(raw[1]) << 16, raw[2] | uint32_t(raw[3]) << 16,
-                          raw[4] | uint32_t(raw[5]) << 16, raw[6] | uint32_t(raw[7]) << 16);
-      *reinterpret_cast<uint4*>(to) = bits;
+      *reinterpret_cast<uint4*>(to) = valid ? gather_8(from) : make_uint4(0, 0, 0, 0);
     }
-  }
-}
-
-template <int kDim, int kRows>
-__device__ inline void load_queries_plain(bf16* queries, const AttentionArgs& args, const AttentionTile& tile) {
-  using Rows = TileRows<kDim>;
-#pragma unroll
-  for (int j = 0; j < ceil_div(kRows * Rows::kPieces, kAttentionThreads); ++j) {
-    const int i = j * kAttentionThreads + int(threadIdx.x);
-    if (i >= kRows * Rows::kPieces) break;
-    const int row = i / Rows::kPieces, column = i % Rows::kPieces * 8, packed = tile.first_packed + row;
-    uint4 bits = make_uint4(0, 0, 0, 0);
-    if (packed < tile.packed_end && column < args.head_dim) {
-      const bf16* from = args.q + int64_t(tile.first_token + packed / args.group) * args.q_stride +
-              int64_t(tile.kv_head * args.group + packed % args.group) * args.head_dim + column;
-      if (args.wide_queries) {
-        bits = __ldcg(reinterpret_cast<const uint4*>(from));
-      } else {
-        const auto* raw = reinterpret_cast<const uint16_t*>(from);
-        bits = make_uint4(raw[0] | uint32_t(raw[1]) << 16, raw[2] | uint32_t(raw[3]) << 16,
-                          raw[4] | uint32_t(raw[5]) << 16, raw[6] | uint32_t(raw[7]) << 16);
-      }
-    }
-    *reinterpret_cast<uint4*>(queries + row * Rows::kStride + column) = bits;
   }
 }
 
