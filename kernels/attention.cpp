@@ -37,12 +37,8 @@ void paged_attention(TensorView out, TensorView q, TensorView kv, const Attentio
   check_cache("paged_attention", kv);
   const Device device = kv.device();
   check_batch("paged_attention", batch, device);
-  CHECK_EQ(q.rank(), 3) << "paged_attention: q" << q.shape_text();
-  check_rows("paged_attention", "q", q, kv.dtype(), device, {batch.num_tokens, q.dim(1), kv.dim(4)});
-  check_rows("paged_attention", "out", out, kv.dtype(), device, {batch.num_tokens, q.dim(1), kv.dim(4)});
-  CHECK_LE(kv.dim(4), 256) << "paged_attention: head_dim";
+  check_attention("paged_attention", out, q, kv, batch);
   if (q.empty()) return;
-  CHECK(kv.dim(2) > 0 && q.dim(1) % kv.dim(2) == 0) << "paged_attention: " << q.dim(1) << "query heads on" << kv.dim(2);
   BACKEND(device, paged_attention(out, q, kv, batch, options, stream));
 }
 

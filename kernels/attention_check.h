@@ -25,4 +25,13 @@ inline void check_batch(const char* op, const AttentionBatch& batch, Device devi
                    {batch.block_table.dim(0), batch.block_table.dim(1)});
 }
 
+inline void check_attention(const char* op, const TensorView& out, const TensorView& q, const TensorView& kv,
+                            const AttentionBatch& batch) {
+  CHECK_EQ(q.rank(), 3) << op << "q" << q.shape_text();
+  check_rows(op, "q", q, kv.dtype(), kv.device(), {batch.num_tokens, q.dim(1), kv.dim(4)});
+  check_rows(op, "out", out, kv.dtype(), kv.device(), {batch.num_tokens, q.dim(1), kv.dim(4)});
+  CHECK_LE(kv.dim(4), 256) << op << "head_dim";
+  CHECK(q.empty() || (kv.dim(2) > 0 && q.dim(1) % kv.dim(2) == 0)) << op << q.dim(1) << "query heads on" << kv.dim(2);
+}
+
 }  // namespace trireme

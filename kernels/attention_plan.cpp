@@ -27,6 +27,7 @@ struct Class {
   int32_t min_keys;     // of a piece
   int64_t piece_cost;   // a block's start and end
   int64_t split_cost;   // a partial written and read again
+  int64_t running;      // blocks at a time
   int64_t full_share;   // in percent of the blocks that run at a time: so many keep the GPU busy
   int64_t extra_items;  // splits may add that many items
 };
@@ -89,8 +90,7 @@ Load load_of(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions&
 // When the last block ends, in keys of a block's fair share times 100 x `running` blocks: all of the work, plus what
 // the last wave leaves idle where it has too few blocks to keep the GPU busy.
 int64_t estimate(const Load& load, const AttentionPlanOptions& options, const Class& kind) {
-  const int64_t running = int64_t(kAttentionBlocksPerProcessor) * options.num_processors;
-  const int64_t blocks = load.items * options.kv_heads, last_wave = blocks % running;
+  const int64_t running = kind.running, blocks = load.items * options.kv_heads, last_wave = blocks % running;
   const int64_t idle = last_wave == 0 ? 0 : std::max<int64_t>(0, kind.full_share * running - 100 * last_wave);
   return std::max(100 * load.cost * options.kv_heads + idle * load.shortest,
                   kind.full_share * running * load.longest);
@@ -101,7 +101,7 @@ int64_t choose_longest(std::span<const AttentionPlanRow> rows, const AttentionPl
   constexpr int64_t kWhole = std::numeric_limits<int32_t>::max();
   constexpr std::array<int64_t, 8> kWaves = {4, 5, 6, 7, 8, 10, 12, 16};  // quarters
   const Load whole = load_of(rows, options, kind, kWhole);
-  const int64_t running = int64_t(kAttentionBlocksPerProcessor) * options.num_processors;
+  const int64_t running = kind.running;
   if (whole.longest < 2 * kind.min_keys + kind.piece_cost || kind.extra_items == 0) return kWhole;
   if (!kind.decode && whole.cost * options.kv_heads >= 3 * running * whole.longest) return kWhole;
 
@@ -189,6 +189,7 @@ Class decode_class(std::span<const AttentionPlanRow> rows, const AttentionPlanOp
           .min_keys = kMinDecodeSplitKeys,
           .piece_cost = 64,
           .split_cost = 32,
+          .running = int64_t(decode_blocks_per_processor(tiles, options)) * options.num_processors,
           .full_share = 67,  // memory bound: a block with fewer neighbours goes faster
           .extra_items = extra_decode_items(tiles, options)};
 }
@@ -206,6 +207,7 @@ Class prefill_class(std::span<const AttentionPlanRow> rows, const AttentionPlanO
           .min_keys = kMinPrefillSplitKeys,
           .piece_cost = 64,
           .split_cost = 64,
+          .running = int64_t(kAttentionBlocksPerProcessor) * options.num_processors,
           .full_share = 100,
           .extra_items = many ? 0 : most_extra_items(kPrefillTileRows, options)};
 }
@@ -217,6 +219,11 @@ void check_options(const AttentionPlanOptions& options) {
 }
 
 }  // namespace
+
+int32_t decode_blocks_per_processor(int64_t rows, const AttentionPlanOptions& options) {
+  const bool many = rows * options.kv_heads >= int64_t(kManyDecodeBlocks) * options.num_processors;
+  return many && options.head_dim <= kMaxManyBlocksHeadDim ? kManyDecodeBlocks : kAttentionBlocksPerProcessor;
+}
 
 AttentionWorkCapacity attention_work_capacity(int64_t max_tokens, int64_t max_rows,
                                               const AttentionPlanOptions& options) {

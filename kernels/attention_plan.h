@@ -17,6 +17,8 @@ inline constexpr int kDecodeTileRows = 16;
 inline constexpr int kPrefillTileRows = 64;         // where there are few tiles, or heads wider than 128
 inline constexpr int kLargePrefillTileRows = 128;
 inline constexpr int kAttentionBlocksPerProcessor = 2;   // that run at a time
+inline constexpr int kManyDecodeBlocks = 4;              // the same of decode tiles, where there are many
+inline constexpr int kMaxManyBlocksHeadDim = 128;        // wider heads leave no room for them
 inline constexpr int kMinDecodeSplitKeys = 128;          // shorter pieces spend their time starting up
 inline constexpr int kMinPrefillSplitKeys = 256;
 inline constexpr int kSplitGranule = 64;                 // pieces begin at multiples of it
@@ -49,6 +51,9 @@ struct AttentionPlanOptions {
   int32_t window = 0;          // 0: none
   int32_t num_processors = 1;  // attention_processors(device)
 };
+
+// Blocks of decode tiles that run on a processor at a time: more where whole rows fill all of them.
+int32_t decode_blocks_per_processor(int64_t rows, const AttentionPlanOptions& options);
 
 struct AttentionPlan {
   int32_t decode_items = 0, prefill_items = 0;

@@ -2,21 +2,27 @@
 
 #include "kernels/attention_check.h"
 #include "kernels/backend.h"
+#include "kernels/qkv_heads.h"
 
 namespace trireme {
 
 namespace cpu {
 void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options, const AttentionBatch& batch,
                  const Stream& stream);
+void rope_append_attention(TensorView out, TensorView qkv, TensorView kv, const RopeAppendOptions& append,
+                           const AttentionOptions& options, const AttentionBatch& batch, const Stream& stream);
 }  // namespace cpu
 namespace cuda {
 void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options, const AttentionBatch& batch,
                  const Stream& stream);
+void rope_append_attention(TensorView out, TensorView qkv, TensorView kv, const RopeAppendOptions& append,
+                           const AttentionOptions& options, const AttentionBatch& batch, const Stream& stream);
 }  // namespace cuda
 
-void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options, const AttentionBatch& batch,
-                 const Stream& stream) {
-  const char* op = "rope_append";
+namespace {
+
+void check_rope_append(const char* op, TensorView qkv, TensorView kv, const RopeAppendOptions& options,
+                       const AttentionBatch& batch) {
   check_cache(op, kv);
   const Device device = kv.device();
   const int64_t head_dim = kv.dim(4);
@@ -34,8 +40,24 @@ void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options
     check_contiguous(op, "inv_freq", options.inv_freq, DType::f32, device, {options.inv_freq.elements()});
     CHECK_LE(2 * options.inv_freq.dim(0), head_dim) << op << "rotary dimensions against head_dim";
   }
+}
+
+}  // namespace
+
+void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options, const AttentionBatch& batch,
+                 const Stream& stream) {
+  check_rope_append("rope_append", qkv, kv, options, batch);
   if (qkv.empty()) return;
-  BACKEND(device, rope_append(qkv, kv, options, batch, stream));
+  BACKEND(kv.device(), rope_append(qkv, kv, options, batch, stream));
+}
+
+void rope_append_attention(TensorView out, TensorView qkv, TensorView kv, const RopeAppendOptions& append,
+                           const AttentionOptions& options, const AttentionBatch& batch, const Stream& stream) {
+  const char* op = "rope_append_attention";
+  check_rope_append(op, qkv, kv, append, batch);
+  check_attention(op, out, QkvHeads(qkv, kv.dim(2), kv.dim(4)).q, kv, batch);
+  if (qkv.empty()) return;
+  BACKEND(kv.device(), rope_append_attention(out, qkv, kv, append, options, batch, stream));
 }
 
 }  // namespace trireme

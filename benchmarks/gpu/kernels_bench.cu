@@ -176,9 +176,12 @@ class Bench {
   void attention_cases() {
     for (const int context : {512, 4096, 16384, 131072}) decode(1, context);
     for (const int context : {512, 4096, 16384}) decode(32, context);
+    decode(64, 512);
     decode(128, 512);
     decode(128, 1024);
+    decode(128, 4096);
     decode(256, 512);
+    attention("decode group 2 256 x 512", {{256, 1, 512}}, {16, 8, 128});
     attention("decode tp4 1 x 16384", {{1, 1, 16384}}, {8, 2, 128});
     attention("decode tp4 32 x 4096", {{32, 1, 4096}}, {8, 2, 128});
     attention("decode hd64 1 x 512", {{1, 1, 512}}, {32, 8, 64});
@@ -234,7 +237,9 @@ class Bench {
 
   // Successive launches use other blocks, so that the cache is read from memory as it is in a step of many layers.
   void attention(const std::string& name, const std::vector<Rows>& groups, const Heads& heads = {}) {
-    if (!wanted("attention " + name) && !wanted("kv_append " + name) && !wanted("rope_append " + name)) return;
+    if (!wanted("attention " + name) && !wanted("kv_append " + name) && !wanted("rope_append " + name) &&
+        !wanted("attention_layer " + name))
+      return;
     const HostBatch host = host_batch(groups);
     const int64_t num_rows = int64_t(host.row_slots.size()), num_tokens = int64_t(host.positions.size());
     const int64_t max_blocks = (host.max_context + kBlockSize - 1) / kBlockSize, blocks = num_rows * max_blocks;
@@ -278,6 +283,31 @@ class Bench {
     with_table("rope_append ", (4 * kv_row + 2 * q_row) * double(num_tokens), 0, [&] {
       rope_append(qkv, kv, {.q_norm = {}, .k_norm = {}, .norm_eps = 0, .inv_freq = inv_freq}, batch, stream_);
     });
+    if (host.max_row_tokens == 1) attention_layer(name, host, heads, batch, qkv, kv, out, all_tables, repetitions);
+  }
+
+  // The four kernels of a decode step's attention, one after the other as a step has them: projection, rope_append,
+  // attention, projection.
+  void attention_layer(const std::string& name, const HostBatch& host, const Heads& heads, AttentionBatch& batch,
+                       const Tensor& qkv, TensorView kv, const Tensor& out, TensorView tables, int repetitions) {
+    if (!wanted("attention_layer " + name)) return;
+    const int64_t tokens = batch.num_tokens, q_width = heads.q * heads.dim, width = qkv.dim(1);
+    std::vector<LinearWeight> project, output;
+    for (int i = 0; i < 4; ++i)
+      project.push_back(random_weight(width, kHidden, uint64_t(i))), output.push_back(random_weight(kHidden, q_width, 9));
+    const Tensor x = random_tensor(tokens, kHidden), sum = random_tensor(tokens, kHidden), inv_freq = ones(heads.dim / 2);
+    const TensorView out_heads = out.view().reshape({tokens, heads.q, heads.dim});
+    const double kv_row = kBf16 * double(heads.kv * heads.dim), weights = kBf16 * double(kHidden * (width + q_width));
+    time(
+        "attention_layer " + name, weights + 2 * kv_row * host.kv_tokens, 0,
+        [&](int i) {
+          batch.block_table = tables.select(i % tables.dim(0));
+          linear(qkv, x, project[size_t(i) % 4], {}, stream_);
+          rope_append_attention(out_heads, qkv, kv, {.q_norm = {}, .k_norm = {}, .norm_eps = 0, .inv_freq = inv_freq},
+                            {.scale = 1.0f / std::sqrt(float(heads.dim))}, batch, stream_);
+          linear(sum, out, output[size_t(i) % 4], {}, stream_);
+        },
+        repetitions);
   }
 
   std::string filter_;

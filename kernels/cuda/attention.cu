@@ -5,8 +5,14 @@
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/workspace.h"
 #include "kernels/cuda/paged_attention/args.h"
+#include "kernels/qkv_heads.h"
+#include "kernels/rope_append.h"
 
 namespace trireme::cuda {
+
+void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options, const AttentionBatch& batch,
+                 const Stream& stream);
+
 namespace {
 
 constexpr int kMaxHeadDim = 256;
@@ -38,6 +44,11 @@ AttentionArgs attention_args(TensorView out, TensorView q, TensorView kv, const 
   args.soft_cap = std::max(0.0f, options.soft_cap);
   args.exponent_scale = args.soft_cap > 0 ? kLog2e : options.scale * kLog2e;
   args.cap_scale = args.soft_cap > 0 ? options.scale / args.soft_cap : 0;
+  args.decode_blocks = decode_blocks_per_processor(
+      batch.num_rows, {.group = args.group,
+                       .kv_heads = args.kv_heads,
+                       .head_dim = args.head_dim,
+                       .num_processors = multiprocessor_count(kv.device())});
   args.wide_queries = rows_are_wide(q, args.head_dim);
   args.wide_output = rows_are_wide(out, args.head_dim);
   return args;
@@ -69,13 +80,8 @@ void launch_class(AttentionArgs args, const AttentionWork& work, const Stream& s
     launch_attention<256>(args, work.tile_rows, capacity, stream);
 }
 
-}  // namespace
-
-int32_t attention_processors(Device device) { return multiprocessor_count(device); }
-
-void paged_attention(TensorView out, TensorView q, TensorView kv, const AttentionBatch& batch,
-                     const AttentionOptions& options, const Stream& stream) {
-  if (batch.num_tokens == 0 || batch.num_rows == 0 || out.empty()) return;
+void check_call(TensorView out, TensorView q, TensorView kv, const AttentionBatch& batch,
+                const AttentionOptions& options) {
   const int64_t head_dim = kv.dim(4);
   CHECK(head_dim % 8 == 0 && head_dim <= kMaxHeadDim)
       << "paged_attention: head_dim" << head_dim << "is no multiple of 8 up to 256";
@@ -87,9 +93,35 @@ void paged_attention(TensorView out, TensorView q, TensorView kv, const Attentio
   CHECK_GT(options.scale, 0) << "paged_attention: scale";
   CHECK(!batch.decode_work.items.empty() || !batch.prefill_work.items.empty())
       << "paged_attention: a batch without a work list";
+}
+
+}  // namespace
+
+int32_t attention_processors(Device device) { return multiprocessor_count(device); }
+
+void paged_attention(TensorView out, TensorView q, TensorView kv, const AttentionBatch& batch,
+                     const AttentionOptions& options, const Stream& stream) {
+  if (batch.num_tokens == 0 || batch.num_rows == 0 || out.empty()) return;
+  check_call(out, q, kv, batch, options);
   AttentionArgs args = attention_args(out, q, kv, batch, options);
   bind_partials(args, stream);
   launch_class(args, batch.prefill_work, stream);
+  launch_class(args, batch.decode_work, stream);
+}
+
+// In one launch where every row is one token and of decode tiles.
+void rope_append_attention(TensorView out, TensorView qkv, TensorView kv, const RopeAppendOptions& append,
+                           const AttentionOptions& options, const AttentionBatch& batch, const Stream& stream) {
+  const TensorView q = QkvHeads(qkv, kv.dim(2), kv.dim(4)).q;
+  if (batch.max_row_tokens > 1 || !batch.prefill_work.items.empty() || batch.decode_work.items.empty() ||
+      !fits_rotary_heads(qkv, kv, append)) {
+    cuda::rope_append(qkv, kv, append, batch, stream);
+    return cuda::paged_attention(out, q, kv, batch, options, stream);
+  }
+  check_call(out, q, kv, batch, options);
+  AttentionArgs args = attention_args(out, q, kv, batch, options);
+  args.append = {.wanted = true, .rotary = rotary_head_args(append, kv.dim(4)), .kv = bf16_data(kv)};
+  bind_partials(args, stream);
   launch_class(args, batch.decode_work, stream);
 }
 

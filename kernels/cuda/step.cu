@@ -106,6 +106,7 @@ __global__ void resolve_tokens_kernel(int32_t* ids, int32_t* positions, const in
   const int id = given_ids[t], slot = slots[t];
   ids[t] = id == -1 ? state.last_token[slot] : id;
   positions[t] = id == -1 ? state.length[slot] - 1 : given_positions[t];
+  __threadfence();  // attention reads positions where it only knows that these blocks have ended
 }
 
 unsigned blocks_for(int64_t threads) { return grid_size(ceil_div(threads, kThreads)); }

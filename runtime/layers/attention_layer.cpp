@@ -23,22 +23,21 @@ void AttentionLayer::normalize_projections(TensorView q, TensorView k, StepConte
                    kv_total * shape.head_dim, k_norm, norm_eps, context.stream);
 }
 
-// q in place, k and v into the cache.
-void AttentionLayer::append(TensorView fused, TensorView cache, const RotaryEmbedding& rotary,
+void AttentionLayer::attend(TensorView out, TensorView fused, TensorView cache, const RotaryEmbedding& rotary,
                             StepContext& context) const {
   const AttentionBatch& batch = context.batches[size_t(shape.group)];
   if (qk_norm == QkNorm::projection) {
     const QkvHeads heads(fused, shape.heads.kv.size(), shape.head_dim);
     normalize_projections(heads.q, heads.k, context);
   }
-  RopeAppendOptions options{.q_norm = {},
-                            .k_norm = {},
-                            .norm_eps = norm_eps,
-                            .inv_freq = rotary.inv_freq,
-                            .scale = rotary.scale,
-                            .interleaved = rotary.interleaved};
-  if (qk_norm == QkNorm::head) options.q_norm = q_norm, options.k_norm = k_norm;
-  rope_append(fused, cache, options, batch, context.stream);
+  RopeAppendOptions append{.q_norm = {},
+                           .k_norm = {},
+                           .norm_eps = norm_eps,
+                           .inv_freq = rotary.inv_freq,
+                           .scale = rotary.scale,
+                           .interleaved = rotary.interleaved};
+  if (qk_norm == QkNorm::head) append.q_norm = q_norm, append.k_norm = k_norm;
+  rope_append_attention(out, fused, cache, append, shape.options, batch, context.stream);
 }
 
 void AttentionLayer::add_into(Residual& residual, const LayerInput& input, const RotaryEmbedding& rotary,
@@ -46,10 +45,8 @@ void AttentionLayer::add_into(Residual& residual, const LayerInput& input, const
   WorkspaceScope scope(context.workspace);
   const int64_t tokens = residual.tokens(), q_heads = shape.heads.q.size(), dim = shape.head_dim;
   const TensorView fused = qkv.forward(input, context), cache = context.kv_pool.layer(shape.group, kv_layer);
-  append(fused, cache, rotary, context);
-  const TensorView q = QkvHeads(fused, shape.heads.kv.size(), dim).q;
   const TensorView heads_out = context.workspace.take(activation_dtype(context.device), {tokens, q_heads, dim});
-  paged_attention(heads_out, q, cache, context.batches[size_t(shape.group)], shape.options, context.stream);
+  attend(heads_out, fused, cache, rotary, context);
   output.add_into(residual, heads_out.reshape({tokens, q_heads * dim}));
 }
 

@@ -37,7 +37,8 @@ struct AttentionLayer {
                 StepContext& context) const;
 
  private:
-  void append(TensorView fused, TensorView cache, const RotaryEmbedding& rotary, StepContext& context) const;
+  void attend(TensorView out, TensorView fused, TensorView cache, const RotaryEmbedding& rotary,
+              StepContext& context) const;
   void normalize_projections(TensorView q, TensorView k, StepContext& context) const;
 };
 

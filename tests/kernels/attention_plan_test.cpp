@@ -161,6 +161,14 @@ TEST(AttentionPlan, ManyShortRowsStayWhole) {
   EXPECT_EQ(plan(rows_of(1, 1, 128), llama()).decode.size(), 1u);
 }
 
+TEST(AttentionPlan, ManyRowsRunMoreBlocksAtATime) {
+  EXPECT_EQ(decode_blocks_per_processor(32, llama()), kAttentionBlocksPerProcessor);
+  EXPECT_EQ(decode_blocks_per_processor(66, llama()), kManyDecodeBlocks);
+  AttentionPlanOptions wide = llama();
+  wide.head_dim = 256;
+  EXPECT_EQ(decode_blocks_per_processor(66, wide), kAttentionBlocksPerProcessor);
+}
+
 TEST(AttentionPlan, OneLongRowAmongShortOnesIsCut) {
   std::vector<AttentionPlanRow> rows = rows_of(100, 1, 512);
   rows.push_back({100, 1, 65535, 100});

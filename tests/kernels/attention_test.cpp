@@ -66,6 +66,13 @@ TEST_P(AttentionTest, ContextsInOneAndManyPieces) {
   check({1, 1, 64, 16}, {{6000, 5999, 1}}, {0.1f});
 }
 
+TEST_P(AttentionTest, MoreRowsThanRunAtATime) {  // cuda: four blocks on a processor
+  for (int64_t head_dim : {64, 72, 96, 128, 256})
+    check({128, 64, head_dim, 16},
+          {{1, 0, 1}, {17, 16, 1}, {80, 79, 1}, {81, 76, 5}, {130, 129, 1}, {257, 256, 1}, {300, 299, 1}, {513, 512, 1}, {600, 599, 1}},
+          {0.1f});
+}
+
 TEST_P(AttentionTest, LargeTilesOfQueries) {  // few processors: 128 rows at a time
   for (int64_t head_dim : {64, 80, 96, 128})
     check({4, 1, head_dim, 16}, {{200, 0, 200}, {333, 150, 183}, {90, 89, 1}}, {0.1f}, 0, 0, 1);

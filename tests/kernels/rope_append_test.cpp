@@ -3,6 +3,7 @@
 #include "kernels/rope_append.h"
 
 #include "kernels/append_stepwise.h"
+#include "kernels/qkv_heads.h"
 #include "tests/support/attention_batch.h"
 #include "tests/support/backend.h"
 
@@ -122,7 +123,93 @@ TEST_P(RopeAppendTest, WrongShapesThrow) {
   EXPECT_THROW(rope_append(qkv, cache.kv(), options, cache.batch(), stream()), InternalError);
 }
 
+// rope_append_attention against its two ops: the same bits. Keys of positions that are not there yet hold rubbish.
+class RopeAppendAttentionTest : public BackendTest {
+ public:
+  struct Case {
+    AttentionShape shape;
+    bool norm = false, interleaved = false;
+    AttentionOptions options = {0.1f};
+    int32_t lag = 0, processors = 0;
+  };
+
+  void check(const Case& c, const std::vector<AttentionRow>& rows) {
+    SCOPED_TRACE(testing::Message() << c.shape.q_heads << "/" << c.shape.kv_heads << " heads of " << c.shape.head_dim
+                                    << ", blocks of " << c.shape.block_size << ", norm " << c.norm << ", window "
+                                    << c.options.window << ", lag " << c.lag << ", processors " << c.processors);
+    if (device().is_cuda() && c.shape.head_dim % 8 != 0) return;
+    const Result fused = run(rope_append_attention, c, rows), stepwise = run(in_two, c, rows);
+    expect_identical(fused.out, stepwise.out, "out");
+    expect_close(fused.cache, stepwise.cache, 0);
+  }
+
+ private:
+  struct Result {
+    std::vector<double> out, cache;
+  };
+  using Op = void (*)(TensorView, TensorView, TensorView, const RopeAppendOptions&, const AttentionOptions&,
+                      const AttentionBatch&, const Stream&);
+
+  static void in_two(TensorView out, TensorView qkv, TensorView kv, const RopeAppendOptions& append,
+                     const AttentionOptions& options, const AttentionBatch& batch, const Stream& stream) {
+    rope_append(qkv, kv, append, batch, stream);
+    paged_attention(out, QkvHeads(qkv, kv.dim(2), kv.dim(4)).q, kv, batch, options, stream);
+  }
+
+  Result run(Op op, const Case& c, const std::vector<AttentionRow>& rows) {
+    PagedCache cache(c.shape, rows, stream());
+    const AttentionBatch batch = cache.planned_batch(c.options, stream(), 3, c.lag, c.processors);
+    const int64_t tokens = batch.num_tokens, width = (c.shape.q_heads + 2 * c.shape.kv_heads) * c.shape.head_dim;
+    const auto weights = [&](int64_t count, uint32_t seed) {
+      return to_device(random_values(count, seed), {count}, DType::f32, stream());
+    };
+    const Tensor q_norm = weights(c.shape.head_dim, 3), k_norm = weights(c.shape.head_dim, 4);
+    const Tensor inv_freq = weights(c.shape.head_dim / 2, 5);
+    RopeAppendOptions append{.q_norm = {}, .k_norm = {}, .norm_eps = 1e-5f, .inv_freq = inv_freq, .scale = 1.1f,
+                             .interleaved = c.interleaved};
+    if (c.norm) append.q_norm = q_norm, append.k_norm = k_norm;
+    const Tensor qkv =
+        to_device(rounded(random_values(tokens * width, 9), activation()), {tokens, width}, activation(), stream());
+    Tensor out(activation(), {tokens, c.shape.q_heads, c.shape.head_dim}, device());
+    op(out, qkv, cache.kv(), append, c.options, batch, stream());
+    return {to_host(out, stream()), to_host(cache.kv().reshape({1, cache.kv().elements()}), stream())};
+  }
+};
+
+const std::vector<AttentionRow> kDecodeRows = {{1, 0, 1},     {16, 15, 1},   {17, 16, 1},   {200, 199, 1},
+                                               {513, 512, 1}, {700, 699, 1}, {2000, 1999, 1}};
+
+TEST_P(RopeAppendAttentionTest, EqualsItsTwoOps) {
+  for (int64_t head_dim : {8, 64, 72, 80, 96, 128, 256})
+    for (bool norm : {false, true}) check({{8, 2, head_dim, 16}, norm, !norm}, kDecodeRows);
+}
+
+TEST_P(RopeAppendAttentionTest, EveryPlaceOfTheNewToken) {  // in the units read ahead and behind them
+  for (int32_t processors : {1, 20})
+    for (int64_t context = 1; context < 420; context += context < 70 ? 1 : 29)
+      check({{4, 1, 128, 16}, true, false, {0.1f}, 0, processors}, {{context, context - 1, 1}});
+}
+
+TEST_P(RopeAppendAttentionTest, GroupsAndBlockSizes) {
+  for (int64_t group : {1, 2, 3, 7, 16, 17}) check({{2 * group, 2, 64, 16}, true}, kDecodeRows);
+  for (int64_t block_size : {1, 3, 24, 100}) check({{4, 2, 128, block_size}}, kDecodeRows);
+}
+
+TEST_P(RopeAppendAttentionTest, WindowsCapsAndLag) {
+  for (int32_t window : {1, 5, 300}) check({{4, 2, 128, 16}, true, false, {0.2f, window, 5.0f}}, kDecodeRows);
+  for (int32_t lag : {1, 3, 400}) check({{8, 2, 128, 16}, true, false, {0.1f}, lag, 20}, kDecodeRows);
+}
+
+TEST_P(RopeAppendAttentionTest, MoreRowsThanRunAtATime) {  // cuda: four blocks on a processor
+  std::vector<AttentionRow> rows;
+  for (int64_t context = 1; context < 260; context += 4) rows.push_back({context, context - 1, 1});
+  for (int64_t head_dim : {64, 80, 128}) check({{32, 16, head_dim, 16}, true}, rows);
+}
+
+TEST_P(RopeAppendAttentionTest, RowsOfManyTokens) { check({{6, 2, 64, 16}, true}, kRows); }
+
 INSTANTIATE_BACKENDS(RopeAppendTest);
+INSTANTIATE_BACKENDS(RopeAppendAttentionTest);
 
 }  // namespace
 }  // namespace trireme::test

@@ -8,10 +8,20 @@
 
 #include "base/stream.h"
 #include "kernels/attention_plan.h"
+#include "kernels/cuda/common/rotary_head.cuh"
 
 namespace trireme::cuda {
 
+// Of a step whose rows are one token each: decode tiles append it themselves. q is as the projection left it, the
+// token's k and v heads lie behind its q heads.
+struct AppendArgs {
+  bool wanted;
+  RotaryHeadArgs rotary;
+  __nv_bfloat16* kv;
+};
+
 struct AttentionArgs {
+  AppendArgs append;
   __nv_bfloat16* out;  // [T, q_heads, head_dim]
   const __nv_bfloat16 *q, *kv;
   // Of packed row r of a tile's split s and a KV head, at ((partial + s) * kv_heads + kv_head) * tile_rows + r:
@@ -28,6 +38,7 @@ struct AttentionArgs {
   int window;                      // 0: none
   float exponent_scale;            // probabilities are 2^(exponent_scale * score)
   float cap_scale, soft_cap;       // score <- soft_cap * tanh(score * cap_scale); soft_cap 0: none
+  int decode_blocks;               // decode_blocks_per_processor
   bool wide_queries, wide_output;  // q may be read, out written, in pieces larger than an element
 };
 

@@ -3,92 +3,11 @@
 // each fourth run of 16 keys through a ring of its own in shared memory, so that no barrier holds the reads up, and
 // the warps add up at the end.
 
+#include "kernels/cuda/paged_attention/decode_start.cuh"
 #include "kernels/cuda/paged_attention/output.cuh"
 #include "kernels/cuda/paged_attention/softmax.cuh"
-#include "kernels/cuda/paged_attention/tile.cuh"
 
 namespace trireme::cuda {
-
-inline constexpr int kRingBytes = 26112;  // of a warp: two blocks fit an H100's shared memory
-
-template <int kDim, typename Element>
-struct DecodeShared {
-  using Rows = TileRows<kDim, Element>;
-  static constexpr int kKeys = 16;                                          // of a warp's step
-  static constexpr int kStepKeys = kKeys * kAttentionWarps;                 // of the block's
-  static constexpr int kUnit = kKeys * Rows::kStride;                       // elements: K or V of a step
-  static constexpr int kUnits = kRingBytes / (kUnit * int(sizeof(Element)));  // of a warp's ring
-  static constexpr int kQuery = kDecodeTileRows * TileRows<kDim>::kStride;  // bf16
-  static constexpr size_t kRings = sizeof(Element) * kAttentionWarps * kUnits * kUnit;
-  static constexpr size_t kBytes = sizeof(bf16) * kQuery + kRings;
-  static constexpr int kOutputStride = kDim + 8;  // floats; the warps' results lie over the rings
-  static_assert(kUnits >= 3);
-  static_assert(sizeof(float) * kAttentionWarps * kDecodeTileRows * kOutputStride <= kRings);
-  static_assert(sizeof(float) * kDecodeTileRows * kMaxDecodeSplits <= kRings);
-};
-
-// A warp's keys and values on their way. Unit 2 s is K of its step s, unit 2 s + 1 is V; one copy group per unit.
-template <int kDim, typename Element>
-struct UnitRing {
-  using Shared = DecodeShared<kDim, Element>;
-  static constexpr int kUnits = Shared::kUnits;
-  static constexpr int kAhead = kUnits - 1;  // units asked for before they are used
-  const AttentionArgs& args;
-  const AttentionTile& tile;
-  Element* ring;
-  const Element* head;  // the KV head's first K
-  int lane;
-  int key;                  // first of the step that was asked for last
-  uint32_t place, next_place;  // of key + lane % 16; of the step after that
-
-  __device__ uint32_t place_of(int first_key) const { return key_place<Element>(args, tile, first_key + lane % 16); }
-
-  __device__ void copy_unit(Element* to, const Element* from, uint32_t places) const {
-    using Rows = typename Shared::Rows;
-#pragma unroll
-    for (int i = 0; i < Shared::kKeys * Rows::kPieces / kWarpSize; ++i) {
-      const int index = i * kWarpSize + lane, row = index / Rows::kPieces, piece = index % Rows::kPieces;
-      const uint32_t row_place = __shfl_sync(0xffffffffu, places, row);
-      const bool valid = row_place != kNoKey && piece * Rows::kPieceElements < args.head_dim;
-      const Element* source = from + (valid ? (int64_t(row_place) + piece) * Rows::kPieceElements : 0);
-      copy_16_async_of_line(to + row * Rows::kStride + piece * Rows::kPieceElements, source, valid);
-    }
-  }
-
-  // The first kAhead units. All lookups first: they are one latency, not one after the other.
-  __device__ void begin(int first_key) {
-    uint32_t places[kAhead / 2 + 2];
-#pragma unroll
-    for (int s = 0; s < kAhead / 2 + 2; ++s) places[s] = place_of(first_key + s * Shared::kStepKeys);
-#pragma unroll
-    for (int u = 0; u < kAhead; ++u) {
-      if (first_key + u / 2 * Shared::kStepKeys < tile.key_end)
-        copy_unit(ring + u * Shared::kUnit, u % 2 ? head + args.value_offset : head, places[u / 2]);
-      end_copy_group();
-    }
-    constexpr int kLast = (kAhead - 1) / 2;
-    key = first_key + kLast * Shared::kStepKeys;
-    place = places[kLast];
-    next_place = places[kLast + 1];
-  }
-
-  // Waits for the unit in `slot`, then asks for the one kAhead units later, in the slot used before this one.
-  template <bool kValues>
-  __device__ const Element* take(int slot) {
-    wait_for_copy_groups<kAhead - 1>();
-    __syncwarp();
-    Element* free = ring + (slot == 0 ? kUnits - 1 : slot - 1) * Shared::kUnit;
-    constexpr bool kAsksForValues = kValues != (kAhead % 2 == 1);
-    if constexpr (!kAsksForValues) {
-      key += Shared::kStepKeys;
-      place = next_place;
-      next_place = place_of(key + Shared::kStepKeys);
-    }
-    if (key < tile.key_end) copy_unit(free, kAsksForValues ? head + args.value_offset : head, place);
-    end_copy_group();
-    return ring + slot * Shared::kUnit;
-  }
-};
 
 // The lane's rows and what the whole tile sees.
 struct DecodeRows {
@@ -104,17 +23,28 @@ struct DecodeRows {
   }
 };
 
-template <int kDim>
+template <int kDim, int kBlocks>
 __device__ inline void attend_decode(RunningSoftmax<kDim> (&state)[1], const AttentionArgs& args,
-                                     const AttentionTile& tile, const bf16* queries, bf16* rings, int warp, int lane) {
-  using Shared = DecodeShared<kDim, bf16>;
-  UnitRing<kDim, bf16> ring{args, tile, rings + warp * Shared::kUnits * Shared::kUnit,
-                            args.kv + tile.kv_head * args.head_stride, lane, 0, 0, 0};
+                                     AttentionTile& tile, bf16* queries, bf16* rings, float* tables, int warp,
+                                     int lane) {
+  using Shared = DecodeShared<kDim, bf16, kBlocks>;
+  UnitRing<kDim, bf16, kBlocks> ring{args, tile, rings + warp * Shared::kUnits * Shared::kUnit,
+                                     args.kv + tile.kv_head * args.head_stride, lane, 0, 0, 0};
   const int first_key = tile.key_begin / Shared::kKeys * Shared::kKeys + warp * Shared::kKeys;
-  ring.begin(first_key);
-  wait_for_copy_groups<Shared::kUnits - 1>();  // the queries, a group of their own
+  const auto found = ring.look_up(first_key);
+  clip_to_position(tile, args);
+  ring.begin(first_key, tile.first_position, found);
+  if (args.append.wanted) prepare_append<kDim>(queries, tables, args, tile);
+  wait_for_previous_kernel();
+  let_next_kernel_start();
+  if (args.append.wanted) {
+    append_token<kDim, kBlocks>(args, tile, queries, rings, tables, warp);
+  } else {
+    read_queries<kDim>(queries, args, tile);
+    ring.begin_new(first_key, tile.first_position);
+  }
   __syncthreads();
-  QueryFragments<kDim, 1> query;
+  QueryFragments<kDim, 1, kBlocks == 2> query;  // four blocks have no registers for them
   query.assign(queries, lane);
   const DecodeRows rows(tile, args, lane);
 
@@ -138,11 +68,12 @@ __device__ inline void attend_decode(RunningSoftmax<kDim> (&state)[1], const Att
 }
 
 // The warps hold the same 16 rows over different keys. `outputs`: [warps][16][kOutputStride], over the rings.
-template <int kDim>
+template <int kDim, int kBlocks>
 __device__ inline void write_joined(const AttentionArgs& args, const AttentionTile& tile,
-                                    const RunningSoftmax<kDim>& state, float* outputs, int warp, int lane) {
-  constexpr int kStride = DecodeShared<kDim, bf16>::kOutputStride;
-  __shared__ float maxima[kAttentionWarps][kDecodeTileRows], sums[kAttentionWarps][kDecodeTileRows];
+                                    const RunningSoftmax<kDim>& state, float* outputs, float* states, int warp,
+                                    int lane) {
+  constexpr int kStride = DecodeShared<kDim, bf16, kBlocks>::kOutputStride;
+  float *maxima = states, *sums = states + kAttentionWarps * kDecodeTileRows;  // [warps][16] each
   const int rows = tile.packed_end - tile.first_packed;
   __syncthreads();  // every warp is through with its ring
 #pragma unroll
@@ -154,22 +85,22 @@ __device__ inline void write_joined(const AttentionArgs& args, const AttentionTi
         *reinterpret_cast<float2*>(outputs + (warp * kDecodeTileRows + row) * kStride + n * 8 + lane % 4 * 2) =
             make_float2(state.output[n][2 * r], state.output[n][2 * r + 1]);
     }
-    if (lane % 4 == 0) maxima[warp][row] = state.maximum[r], sums[warp][row] = state.sum[r];
+    if (lane % 4 == 0) maxima[warp * kDecodeTileRows + row] = state.maximum[r], sums[warp * kDecodeTileRows + row] = state.sum[r];
   }
   __syncthreads();
   for (int i = int(threadIdx.x); i < rows * (kDim / 2); i += kAttentionThreads) {
     const int row = i / (kDim / 2), column = i % (kDim / 2) * 2;
     float top = -INFINITY;
 #pragma unroll
-    for (int w = 0; w < kAttentionWarps; ++w) top = fmaxf(top, maxima[w][row]);
+    for (int w = 0; w < kAttentionWarps; ++w) top = fmaxf(top, maxima[w * kDecodeTileRows + row]);
     const float reference = top == -INFINITY ? 0.0f : top;
     float sum = 0, first = 0, second = 0;
 #pragma unroll
     for (int w = 0; w < kAttentionWarps; ++w) {
-      const float weight = exp2_fast(maxima[w][row] - reference);
+      const float weight = exp2_fast(maxima[w * kDecodeTileRows + row] - reference);
       const float2 pair =
           *reinterpret_cast<const float2*>(outputs + (w * kDecodeTileRows + row) * kStride + column);
-      sum = fmaf(weight, sums[w][row], sum);
+      sum = fmaf(weight, sums[w * kDecodeTileRows + row], sum);
       first = fmaf(weight, pair.x, first);
       second = fmaf(weight, pair.y, second);
     }
@@ -178,22 +109,22 @@ __device__ inline void write_joined(const AttentionArgs& args, const AttentionTi
   }
 }
 
-template <int kDim>
-__global__ __launch_bounds__(kAttentionThreads, 2) void decode_attention_kernel(const AttentionArgs args) {
-  using Shared = DecodeShared<kDim, bf16>;
+// kBlocks: that run on a processor at a time.
+template <int kDim, int kBlocks>
+__global__ __launch_bounds__(kAttentionThreads, kBlocks) void decode_attention_kernel(const AttentionArgs args) {
+  using Shared = DecodeShared<kDim, bf16, kBlocks>;
   extern __shared__ __align__(16) unsigned char shared_bytes[];
   bf16* queries = reinterpret_cast<bf16*>(shared_bytes);
   bf16* rings = queries + Shared::kQuery;
+  __shared__ float scratch[Shared::kScratch];
   AttentionTile tile;
-  if (!take_item(tile, args)) return;
-  load_queries<kDim, kDecodeTileRows>(queries, args, tile);
-  end_copy_group();
+  if (!take_decode_item(tile, args)) return;
   const int warp = int(threadIdx.x) / kWarpSize, lane = int(threadIdx.x) % kWarpSize;
   RunningSoftmax<kDim> state[1];
-  attend_decode<kDim>(state, args, tile, queries, rings, warp, lane);
+  attend_decode<kDim, kBlocks>(state, args, tile, queries, rings, scratch, warp, lane);
   state[0].finish(args.exponent_scale);
   float* outputs = reinterpret_cast<float*>(rings);
-  write_joined<kDim>(args, tile, state[0], outputs, warp, lane);
+  write_joined<kDim, kBlocks>(args, tile, state[0], outputs, scratch, warp, lane);
   finish_tile<kDim, kDecodeTileRows>(outputs, args, tile);
 }
 

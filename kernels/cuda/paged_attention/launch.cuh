@@ -19,8 +19,14 @@ inline void launch_attention_kernel(void (*kernel)(AttentionArgs), size_t shared
 
 template <int kDim>
 void launch_attention(const AttentionArgs& args, int tile_rows, int64_t capacity, const Stream& stream) {
+  if constexpr (kDim <= kMaxManyBlocksHeadDim) {
+    if (tile_rows == kDecodeTileRows && args.decode_blocks == kManyDecodeBlocks)
+      return launch_attention_kernel(decode_attention_kernel<kDim, kManyDecodeBlocks>,
+                                     DecodeShared<kDim, bf16, kManyDecodeBlocks>::kBytes, args, capacity, stream);
+  }
   if (tile_rows == kDecodeTileRows)
-    return launch_attention_kernel(decode_attention_kernel<kDim>, DecodeShared<kDim, bf16>::kBytes, args, capacity,
+    return launch_attention_kernel(decode_attention_kernel<kDim, kAttentionBlocksPerProcessor>,
+                                   DecodeShared<kDim, bf16, kAttentionBlocksPerProcessor>::kBytes, args, capacity,
                                    stream);
   if constexpr (kDim <= 128) {
     if (tile_rows == kLargePrefillTileRows)

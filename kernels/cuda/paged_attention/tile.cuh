@@ -61,13 +61,28 @@ __device__ inline bool take_item(AttentionTile& tile, const AttentionArgs& args)
 // Where a key of this slot lies in the cache, in units of 16 bytes from the KV head's first K; kNoKey outside the
 // block's range.
 inline constexpr uint32_t kNoKey = 0xffffffffu;
+__device__ inline int32_t table_entry(const AttentionArgs& args, const AttentionTile& tile, int key) {
+  return args.block_table[int64_t(tile.slot) * args.table_stride + key / args.block_size];
+}
+// block: the key's table entry.
 template <typename Element>
-__device__ inline uint32_t key_place(const AttentionArgs& args, const AttentionTile& tile, int key) {
+__device__ inline uint32_t place_in(const AttentionArgs& args, const AttentionTile& tile, int key, int32_t block) {
   constexpr int kPieceElements = 16 / int(sizeof(Element));
   if (key < tile.key_begin || key >= tile.key_end) return kNoKey;
-  const int block = args.block_table[int64_t(tile.slot) * args.table_stride + key / args.block_size];
   return uint32_t((int64_t(block) * args.block_stride + int64_t(key % args.block_size) * args.head_dim) /
                   kPieceElements);
+}
+template <typename Element>
+__device__ inline uint32_t key_place(const AttentionArgs& args, const AttentionTile& tile, int key) {
+  if (key < tile.key_begin || key >= tile.key_end) return kNoKey;
+  return place_in<Element>(args, tile, key, table_entry(args, tile, key));
+}
+
+// Eight elements that may lie anywhere.
+__device__ inline uint4 gather_8(const bf16* from) {
+  const auto* raw = reinterpret_cast<const uint16_t*>(from);
+  return make_uint4(raw[0] | uint32_t(raw[1]) << 16, raw[2] | uint32_t(raw[3]) << 16, raw[4] | uint32_t(raw[5]) << 16,
+                    raw[6] | uint32_t(raw[7]) << 16);
 }
 
 // The query rows of a tile into shared memory, by cp.async where rows are wide; zeros where there is no row.
@@ -85,12 +100,7 @@ __device__ inline void load_queries(bf16* queries, const AttentionArgs& args, co
     if (args.wide_queries) {
       copy_16_async(to, from, valid);
     } else {
-      const auto* raw = reinterpret_cast<const uint16_t*>(from);
-      uint4 bits = make_uint4(0, 0, 0, 0);
-      if (valid)
-        bits = make_uint4(raw[0] | uint32_t(raw[1]) << 16, raw[2] | uint32_t(raw[3]) << 16,
-                          raw[4] | uint32_t(raw[5]) << 16, raw[6] | uint32_t(raw[7]) << 16);
-      *reinterpret_cast<uint4*>(to) = bits;
+      *reinterpret_cast<uint4*>(to) = valid ? gather_8(from) : make_uint4(0, 0, 0, 0);
     }
   }
 }
