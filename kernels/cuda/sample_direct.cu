@@ -12,8 +12,6 @@
 //
 // Rows of other orders, and those that a few tries do not answer, are left to the clusters (sample_row.cu).
 
-#include <cstdlib>
-
 #include "kernels/cuda/sample_direct.cuh"
 #include "kernels/cuda/common/workspace.h"
 
@@ -35,7 +33,9 @@ __device__ bool is_listed(const SampleRow& row, int vocab_size) {
 __device__ bool is_direct(const SampleRow& row, int vocab_size) {
   if (is_score(row)) return true;
   if (!draws(row) || has_lists(row) || row.mask_row >= 0 || !only_lowers(row)) return false;
-  return is_listed(row, vocab_size) || (!has_top_k(row, vocab_size) && !has_typical_p(row));
+  if (is_listed(row, vocab_size)) return true;
+  // With penalties top-p would take two more passes over the counts: clusters have them in shared memory.
+  return !has_top_k(row, vocab_size) && !has_typical_p(row) && !(has_top_p(row) && has_penalties(row));
 }
 
 // A logit that at least `wanted` of the threads' greatest reach, and, so that what z rounds to a tie with it is in,
@@ -118,7 +118,8 @@ __device__ bool answer_listed(const DirectJob& d) {
   const SampleRow& row = d.shared.row;
   const SampleIndex& index = shard.index[d.r];
   const bool drawn = draws(row);
-  const int for_z = !drawn ? 0 : index.candidates >= 0 ? kSampleCandidates : 1, for_tops = index.top >= 0 ? kMaxTopLogprobs : 0;
+  const int for_z = !drawn ? 0 : index.candidates >= 0 ? kSampleCandidates : 1;
+  const int for_tops = index.top >= 0 ? kMaxTopLogprobs : 0;
   const int wanted = d.row.counts ? max(2 * for_z, for_tops) : max(for_z, for_tops);
   const float least = wanted > 0 ? least_gathered(d.thread_best, d.raw_max, wanted) : infinity();
   SampleHead head = empty_head(d.raw_max);
@@ -137,7 +138,8 @@ __device__ bool answer_listed(const DirectJob& d) {
   }
   if (head.best_id >= 0) head.best_raw = d.row.raw[head.best_id];
   put_head(d, head);
-  resolve_row(shard, d.r, only_shard(d.job.heads), only_shard(d.job.tops), only_shard(d.job.candidates), d.shared.merged);
+  resolve_row(shard, d.r, only_shard(d.job.heads), only_shard(d.job.tops), only_shard(d.job.candidates),
+              d.shared.merged);
   return true;
 }
 
@@ -179,7 +181,7 @@ __device__ bool answer_drawn(const DirectJob& d) {
   head.z_max = !cut ? d.raw_max : d.row.counts ? direct_z_max(d.row) : d.row.tempered_by_row(d.raw_max);
   SampleState state{};
   open_state(state, row, head.z_max);
-  DrawWants wants{true, has_top_p(row) && (d.row.counts || d.row.temperature != 1.0f), d.raw_max, head.z_max,
+  DrawWants wants{true, has_top_p(row) && d.row.temperature != 1.0f, d.raw_max, head.z_max,
                   tops ? least_gathered(d.thread_best, d.raw_max, kMaxTopLogprobs) : infinity()};
   const int id = draw_until_kept(d, state, wants, head);
   if (id < 0 || d.shared.gathered > kGatherRoom) return false;
@@ -236,8 +238,7 @@ __global__ __launch_bounds__(kDirectThreads, 2) void direct_rows_kernel(const __
 
 const int32_t* answer_rows_directly(const RowJob& job, const Stream& stream) {
   const SampleShard& shard = job.shard;
-  static const char* least = getenv("TRIREME_DIRECT_ROWS");
-  if (shard.num_rows < (least ? atoi(least) : kMinDirectRows) || shard.num_rows > kMaxDirectRows) return nullptr;
+  if (shard.num_rows < kMinDirectRows || shard.num_rows > kMaxDirectRows) return nullptr;
   if (shard.vocab_begin != 0 || shard.vocab_local != shard.vocab_size) return nullptr;
   auto* answered = static_cast<int32_t*>(workspace(WorkspaceUse::sample, kMaxDirectRows * sizeof(int32_t), stream));
   launch_dependent(direct_rows_kernel, dim3(grid_size(shard.num_rows)), dim3(kDirectThreads), 0, stream, job, answered);

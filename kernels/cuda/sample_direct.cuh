@@ -199,7 +199,8 @@ __device__ inline DrawFound direct_draw(DirectShared& shared, const DirectRow& r
   const auto load = [&](float (&v)[4], int task) {
     const int first = (task >> 6) * 256 + (task & 63);
 #pragma unroll
-    for (int k = 0; k < 4; ++k) v[k] = task >= 0 && first + 64 * k < row.n ? __ldg(row.raw + first + 64 * k) : -infinity();
+    for (int k = 0; k < 4; ++k)
+      v[k] = task >= 0 && first + 64 * k < row.n ? __ldg(row.raw + first + 64 * k) : -infinity();
   };
   int task = tasks - kDirectThreads + int(threadIdx.x);
   float next[4];

@@ -1,9 +1,7 @@
 // Sampling of whole rows at once: a cluster of blocks per row keeps the row in shared memory (sample_row.cuh).
 
-#include <algorithm>
 #include <cstddef>
 
-#include "kernels/cuda/common/workspace.h"
 #include "kernels/cuda/sample_row_kernel.cuh"
 
 namespace trireme::cuda {
@@ -64,10 +62,7 @@ bool launch_rows(RowJob job, const Stream& stream) {
   attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[1].val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config = {};
-  // Where most rows are answered already, as many clusters as run at once look for the others.
-  const int64_t at_once = std::max(1, 2 * multiprocessor_count(job.shard.device) / rows.blocks);
-  const int64_t clusters = job.answered ? std::min<int64_t>(job.shard.num_rows, at_once) : job.shard.num_rows;
-  config.gridDim = dim3(grid_size(clusters * rows.blocks));
+  config.gridDim = dim3(grid_size(int64_t(job.shard.num_rows) * rows.blocks));
   config.blockDim = dim3(kRowThreads);
   config.dynamicSmemBytes = rows.shared_bytes;
   config.stream = stream.get();

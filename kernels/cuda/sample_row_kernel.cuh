@@ -212,9 +212,8 @@ __device__ void work_on_row(const RowJob& job, int r, int chunk) {
 template <bool kLists>
 __global__ __launch_bounds__(kRowThreads, 2) void rows_kernel(const __grid_constant__ RowJob job, int chunk) {
   wait_for_previous_kernel();
-  const int clusters = int(gridDim.x) / cluster_size();
-  for (int r = int(blockIdx.x) / cluster_size(); r < job.shard.num_rows; r += clusters)
-    if (!job.answered || !job.answered[r]) work_on_row<kLists>(job, r, chunk);
+  const int r = int(blockIdx.x) / cluster_size();
+  if (!job.answered || !job.answered[r]) work_on_row<kLists>(job, r, chunk);
 }
 
 }  // namespace trireme::cuda

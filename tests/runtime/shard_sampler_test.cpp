@@ -376,8 +376,8 @@ TEST_P(ShardSamplerTest, VocabulariesOfOddSizes) {
   }
 }
 
-// Enough rows for a GPU to give each a block of its own: lists, draws that the cut refuses at first, ties at its border,
-// penalties that lower and, left to others, that raise; odd rows, which cannot be read four logits at a time.
+// Enough rows for a GPU to give each a block of its own: lists, draws that the cut refuses at first, ties at its
+// border, penalties that lower and, left to others, that raise; odd rows, which cannot be read four logits at a time.
 TEST_P(ShardSamplerTest, ManyRowsOfAllOrdersTogether) {
   Generator generator(21);
   for (int64_t vocab : {4003, 9216}) {
@@ -396,7 +396,8 @@ TEST_P(ShardSamplerTest, ManyRowsOfAllOrdersTogether) {
       if (r % 16 == 15)  // at an id that no shape leaves out
         row.kind = int32_t(SampleKind::score), row.target = int32_t(generator() % uint32_t(vocab)) / 3 * 3;
       const std::vector<float> narrow = normal_logits(vocab, 0.05f, generator);
-      problem.add(row, r % 4 == 1 ? narrow : make_logits(kShapes[size_t(r / 4) % std::size(kShapes)], vocab, generator));
+      const Shape shape = kShapes[size_t(r / 4) % std::size(kShapes)];
+      problem.add(row, r % 4 == 1 ? narrow : make_logits(shape, vocab, generator));
     }
     expect_reference(device(), problem, ("many rows, vocab " + std::to_string(vocab)).c_str());
   }
