@@ -90,7 +90,7 @@ def strike(server, dice, kind, planted, tally, draining=False):
         server.wait_for(lambda: server.restarts() > before + 1, "restart after a planted death", 30)
         tally.planted += 1
     if not draining:   # then it is never ready again
-        server.wait_for(lambda: server.get("/health/ready")[0] == 200, "readiness", 60)
+        server.wait_back()
         if not planted:   # a second start in a row waits for a second
             tally.ready.append(time.monotonic() - restarted)
     return f"{kind} {name}{' and the next attempt' if planted else ''}{' while draining' if draining else ''}"
