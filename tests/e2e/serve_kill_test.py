@@ -17,6 +17,7 @@ from server import Server, Stream
 
 _MODEL = cli.model("tiny-llama")
 _STREAMS = int(sys.argv[4]) if len(sys.argv) > 4 else 64
+_LONGER = max(1, 48 // _STREAMS)   # few streams are soon done, and the strikes must find them alive
 _ROUND = 4       # strikes of a round of streams
 _SESSION = 8     # strikes of one server
 _AFTERMATH = ("dial", "load", "step0", "join", "ready", "step1", "step3", "sampling")  # what kills the attempt after a strike
@@ -27,7 +28,7 @@ def bodies():
     """Greedy, sampled with penalties and log-probabilities, two choices, beams; some begin alike."""
     found = []
     for i in range(_STREAMS):
-        body = {"prompt": f"{'the same beginning of it all ' * (i % 3)}number {i}", "max_tokens": 150 + i % 7 * 25, "ignore_eos": True}
+        body = {"prompt": f"{'the same beginning of it all ' * (i % 3)}number {i}", "max_tokens": (150 + i % 7 * 25) * _LONGER, "ignore_eos": True}
         body.update(({"temperature": 0},
                      {"temperature": 0.9, "top_p": 0.9, "seed": i, "repetition_penalty": 1.1, "logprobs": 2},
                      {"temperature": 1, "seed": i, "n": 2},
