@@ -69,7 +69,7 @@ def quantiles(values):
     values = sorted(values)
     if not values:
         return "(none)"
-    middle, high = values[len(values) // 2], values[int(0.99 * (len(values) - 1))]
+    middle, high = values[(len(values) - 1) // 2], values[-(-99 * len(values) // 100) - 1]
     return f"{middle:.2f} s (median), {high:.2f} s (p99), {values[-1]:.2f} s (longest)"
 
 
