@@ -17,6 +17,7 @@ from server import Server, Stream
 
 _MODEL = cli.model("tiny-llama")
 _STREAMS = int(sys.argv[4]) if len(sys.argv) > 4 else 64
+_LONGER = max(1, 48 // _STREAMS)   # few streams are soon done, and the strikes must find them alive
 _ROUND = 4       # strikes of a round of streams
 _SESSION = 8     # strikes of one server
 _AFTERMATH = ("dial", "load", "step0", "join", "ready", "step1", "step3", "sampling")  # what kills the attempt after a strike
@@ -27,7 +28,7 @@ def bodies():
     """Greedy, sampled with penalties and log-probabilities, two choices, beams; some begin alike."""
     found = []
     for i in range(_STREAMS):
-        body = {"prompt": f"{'the same beginning of it all ' * (i % 3)}number {i}", "max_tokens": 150 + i % 7 * 25, "ignore_eos": True}
+        body = {"prompt": f"{'the same beginning of it all ' * (i % 3)}number {i}", "max_tokens": (150 + i % 7 * 25) * _LONGER, "ignore_eos": True}
         body.update(({"temperature": 0},
                      {"temperature": 0.9, "top_p": 0.9, "seed": i, "repetition_penalty": 1.1, "logprobs": 2},
                      {"temperature": 1, "seed": i, "n": 2},
@@ -68,7 +69,7 @@ def quantiles(values):
     values = sorted(values)
     if not values:
         return "(none)"
-    middle, high = values[len(values) // 2], values[int(0.99 * (len(values) - 1))]
+    middle, high = values[(len(values) - 1) // 2], values[-(-99 * len(values) // 100) - 1]
     return f"{middle:.2f} s (median), {high:.2f} s (p99), {values[-1]:.2f} s (longest)"
 
 
@@ -90,7 +91,7 @@ def strike(server, dice, kind, planted, tally, draining=False):
         server.wait_for(lambda: server.restarts() > before + 1, "restart after a planted death", 30)
         tally.planted += 1
     if not draining:   # then it is never ready again
-        server.wait_for(lambda: server.get("/health/ready")[0] == 200, "readiness", 60)
+        server.wait_back()
         if not planted:   # a second start in a row waits for a second
             tally.ready.append(time.monotonic() - restarted)
     return f"{kind} {name}{' and the next attempt' if planted else ''}{' while draining' if draining else ''}"

@@ -132,6 +132,13 @@ class Server:
     def restarts(self):
         return len(re.findall(r"attempt \d+ starts", self.errors()))
 
+    def wait_back(self, timeout=60):
+        """After a restart: the engine that was started last is ready."""
+        def is_back():
+            text = self.errors()
+            return text.rfind("the engine is back") > text.rfind(" starts") and self.get("/health/ready")[0] == 200
+        self.wait_for(is_back, "readiness", timeout)
+
 
 def rank_of(pid):
     with contextlib.suppress(OSError):

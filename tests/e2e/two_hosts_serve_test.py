@@ -136,7 +136,7 @@ def check(cluster, server, death, expected):
         else:
             server.wait_for(lambda: server.restarts() > restarts, "restart", 20)
             print(f"  seen after {time.monotonic() - start:.2f} s", flush=True)
-        server.wait_for(lambda: server.get("/health/ready")[0] == 200, "readiness", 60)
+        server.wait_back()
         print(f"  ready after {time.monotonic() - start:.2f} s", flush=True)
         problems += check_reports(server.failure_reports()[reports:], death)
     for number, stream in enumerate(streams):
