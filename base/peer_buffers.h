@@ -37,7 +37,8 @@ struct PeerBuffers {
   int max_blocks = 0;  // of a kernel; 0: as many as its device has multiprocessors
 
   PeerHeader* header(int of_rank) const { return reinterpret_cast<PeerHeader*>(memory[size_t(of_rank)]); }
-  bool failed() const { return status && *static_cast<const volatile uint32_t*>(status) != 0; }
+  uint32_t status_now() const { return status ? *static_cast<const volatile uint32_t*>(status) : 0; }
+  bool failed() const { return status_now() != 0; }
 };
 
 inline int64_t peer_memory_bytes(int64_t area_bytes) { return kPeerHeaderBytes + kPeerAreas * area_bytes; }

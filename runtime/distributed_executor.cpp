@@ -1,6 +1,7 @@
 #include "runtime/distributed_executor.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "parallel/plan/codec.h"
 
 namespace trireme {
@@ -19,6 +20,11 @@ double run_plan(Worker& worker, const StepPlan& plan, const std::function<Sampli
   const double used = thread_cpu_seconds() - before;
   if (profiler) profiler->after_step(plan, worker.stream());
   return used;
+}
+
+void report_status(int32_t status, StepId step) {
+  if (status == 0) return;
+  log_error("step {} is void: tensor-parallel rank {} did not come to a sum in time", step, status - 1);
 }
 
 }  // namespace
@@ -107,7 +113,8 @@ bool DistributedExecutor::collect() {
   while (!in_flight_.empty()) {
     const InFlight& oldest = in_flight_.front();
     if (acks_[oldest.step] < info_.world - 1 || !worker_.finished(oldest.step)) break;
-    CHECK_EQ(worker_.status(), 0) << "a rank did not come in time to a sum of step" << oldest.step << "on rank 0";
+    report_status(worker_.status(), oldest.step);
+    CHECK_EQ(worker_.status(), 0) << "step" << oldest.step << "failed";
     StepResult result = worker_.result(oldest.step);
     result.device_ms =
         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - oldest.started).count();
@@ -209,6 +216,7 @@ void run_worker_loop(Worker& worker, ControlChannel& control, int rank, StepProf
   bool stopping = false;
   const auto acknowledge = [&] {
     while (!unacknowledged.empty() && worker.finished(unacknowledged.front())) {
+      report_status(worker.status(), unacknowledged.front());
       control.acknowledge({rank, worker.status(), unacknowledged.front()});
       unacknowledged.pop_front();
     }

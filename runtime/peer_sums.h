@@ -25,7 +25,8 @@ struct PeerSums {
 
   // Of partials [rows, cols]; empty: through the communicator.
   std::optional<AllReduceForm> form(const TensorView& partial) const;
-  bool failed() const { return buffers && buffers->failed(); }
+  // 1 + the rank of the group that did not come to a sum in time; 0: all is well.
+  int32_t status() const { return buffers ? int32_t(buffers->status_now()) : 0; }
 };
 
 // Seconds of a sum with residual and norm. A form that does not take the size: infinity.

@@ -45,8 +45,8 @@ class Worker {
 
   // Of steps executed and not yet pushed out of the ring: has the device finished?
   bool finished(StepId step) const;
-  // Not 0: a sum of the group went wrong; steps that were found finished since must not be used (StepAck).
-  int32_t status() const { return groups_.sums.failed() ? 1 : 0; }
+  // Not 0 (PeerSums::status): a sum of the group went wrong, and steps found finished since must not be used (StepAck).
+  int32_t status() const { return groups_.sums.status(); }
   // Last stage, after finished(step).
   StepResult result(StepId step) const;
 

@@ -54,24 +54,15 @@ struct Args {
   }
 };
 
-// body(k, vector) for kCount of this thread's vectors of a row, from its number `first` on: vector is that of the row.
-template <int kCount, typename Body>
-__device__ void for_each_vector(const Args& args, int first, Body body) {
-#pragma unroll
-  for (int k = 0; k < kCount; ++k) {
-    const int vector = int(threadIdx.x) + (first + k) * int(blockDim.x);
-    if (vector * kWidth < args.cols) body(k, vector);
-  }
-}
-
 // The norm's weights of this thread's vectors, fetched while the kernel before still runs.
 template <int kVectors>
 struct Weights {
   float values[kVectors][kWidth];
   __device__ explicit Weights(const Args& args) {
-    for_each_vector<kVectors>(args, 0, [&](int k, int vector) {
-      if (args.weight) load(args.weight + vector * kWidth, values[k]);
-    });
+    for (int k = 0; k < kVectors; ++k) {
+      const int vector = int(threadIdx.x) + k * int(blockDim.x);
+      if (args.weight && vector * kWidth < args.cols) load(args.weight + vector * kWidth, values[k]);
+    }
   }
 };
 
@@ -83,8 +74,10 @@ struct Start {
   uint32_t epoch;
   int64_t previous_bytes;
   __device__ explicit Start(const Args& args) {
-    for_each_vector<kVectors>(args, 0,
-                              [&](int k, int vector) { first_row[k] = args.own_partial(int(blockIdx.x), vector); });
+    for (int k = 0; k < kVectors; ++k) {
+      const int vector = int(threadIdx.x) + k * int(blockDim.x);
+      if (vector * kWidth < args.cols) first_row[k] = args.own_partial(int(blockIdx.x), vector);
+    }
     const PeerHeader& state = *args.state;
     const int64_t used[kPeerAreas] = {state.used[0], state.used[1], state.used[2]};
     epoch = state.epoch;
@@ -114,27 +107,17 @@ __device__ void end_call(const Args& args, uint32_t epoch) {
   args.state->epoch = epoch + 1;
 }
 
-// Vectors of a row whose words one thread waits for together: one round trip to memory instead of one each, as far as
-// registers go.
-template <int kRanks, int kVectors>
-constexpr int kTogether = std::min(kVectors, (kVectors > 2 ? 8 : 16) / kRanks);
-
-// All ranks' partials of kCount vectors from number `first` of this thread's: others' from the slots in `area`.
-template <int kRanks, int kCount>
-__device__ void receive_partials(const Args& args, const std::byte* area, int64_t slot_bytes, int slot_row, int first,
-                                 uint4 (&partials)[kCount][kRanks]) {
+// All ranks' partials of one vector: from the slots in `area`, `at` bytes into each, and this rank's own.
+template <int kRanks>
+__device__ void receive_partials(const Args& args, const std::byte* area, int64_t slot_bytes, int64_t at,
+                                 uint4 (&partials)[kRanks]) {
   Patience patience;
   for (int missing = 0; missing >= 0;) {
+    for (int r = 0; r < kRanks; ++r)
+      if (r < args.size && r != args.rank) partials[r] = peek(area + args.slot(r, args.rank) * slot_bytes + at);
     missing = -1;
-    for_each_vector<kCount>(args, first, [&](int k, int vector) {
-      for (int r = 0; r < kRanks; ++r)
-        if (r < args.size && r != args.rank)
-          partials[k][r] = peek(area + args.slot(r, args.rank) * slot_bytes + args.place(slot_row, vector));
-    });
-    for_each_vector<kCount>(args, first, [&](int k, int) {
-      for (int r = 0; r < kRanks; ++r)
-        if (r < args.size && r != args.rank && !has_come(partials[k][r])) missing = r;
-    });
+    for (int r = 0; r < kRanks; ++r)
+      if (r < args.size && r != args.rank && !has_come(partials[r])) missing = r;
     if (missing >= 0 && !patience.lasts(args.state, args.status, args.timeout_ns, missing)) return;
   }
 }
@@ -146,9 +129,15 @@ __device__ uint4 receive_result(const Args& args, const std::byte* from, int own
   return result;
 }
 
-// base + sum over ranks (+ bias) as it is stored.
+// base + sum over ranks (+ bias) as it is stored.   mine: this rank's partials; slots as receive_partials.
 template <int kRanks>
-__device__ uint4 add_up(const Args& args, int vector, const uint4& base, const uint4 (&partials)[kRanks]) {
+__device__ uint4 sum_vector(const Args& args, int row, int vector, const uint4& mine, const std::byte* area,
+                            int64_t slot_bytes, int64_t at) {
+  uint4 base{}, partials[kRanks] = {};
+  if (args.base) base = *reinterpret_cast<const uint4*>(args.base + row * args.out_stride + vector * kWidth);
+  for (int r = 0; r < kRanks; ++r)
+    if (r == args.rank) partials[r] = mine;
+  receive_partials<kRanks>(args, area, slot_bytes, at, partials);
   float sum[kWidth] = {}, terms[kWidth];
   for (int r = 0; r < kRanks; ++r) {
     if (r >= args.size) break;
@@ -166,35 +155,6 @@ __device__ uint4 add_up(const Args& args, int vector, const uint4& base, const u
   return pack(sum);
 }
 
-// The row of which all ranks' partials come into row `slot_row` of this rank's slots, as it is stored.
-template <int kRanks, int kVectors>
-__device__ void sum_row(const Args& args, const Start<kVectors>& start, int row, int slot_row, int64_t slot_bytes,
-                        uint4 (&stored)[kVectors]) {
-  constexpr int kCount = kTogether<kRanks, kVectors>;
-  const std::byte* const area = args.area(args.rank, start.epoch);
-#pragma unroll
-  for (int first = 0; first < kVectors; first += kCount) {
-    uint4 base[kCount] = {}, partials[kCount][kRanks] = {};
-    for_each_vector<kCount>(args, first, [&](int k, int vector) {
-      if (args.base) base[k] = *reinterpret_cast<const uint4*>(args.base + row * args.out_stride + vector * kWidth);
-      const uint4 mine = start.own_partial(args, row, first + k, vector);
-      for (int r = 0; r < kRanks; ++r)
-        if (r == args.rank) partials[k][r] = mine;
-    });
-    receive_partials<kRanks, kCount>(args, area, slot_bytes, slot_row, first, partials);
-    for_each_vector<kCount>(args, first, [&](int k, int vector) {
-      stored[first + k] = add_up<kRanks>(args, vector, base[k], partials[k]);
-    });
-  }
-}
-
-template <int kVectors>
-__device__ void store_row(const Args& args, int row, const uint4 (&stored)[kVectors]) {
-  for_each_vector<kVectors>(args, 0, [&](int k, int vector) {
-    *reinterpret_cast<uint4*>(args.out + row * args.out_stride + vector * kWidth) = stored[k];
-  });
-}
-
 // normed = row / sqrt(mean(row^2) + eps) * weight, of the row as it was stored. All threads of the block.
 template <int kVectors>
 __device__ void norm_row(const Args& args, int row, const uint4 (&stored)[kVectors], const Weights<kVectors>& weights,
@@ -206,11 +166,22 @@ __device__ void norm_row(const Args& args, int row, const uint4 (&stored)[kVecto
     for (int i = 0; i < kWidth; ++i) squares += values[i] * values[i];
   }
   const float scale = 1.0f / sqrtf(block_sum(squares, partials) / float(args.cols) + args.eps);
-  for_each_vector<kVectors>(args, 0, [&](int k, int vector) {
+  for (int k = 0; k < kVectors; ++k) {
+    const int vector = int(threadIdx.x) + k * int(blockDim.x);
+    if (vector * kWidth >= args.cols) break;
     unpack(stored[k], values);
     for (int i = 0; i < kWidth; ++i) values[i] *= scale * weights.values[k][i];
     store(args.normed + row * args.normed_stride + vector * kWidth, values);
-  });
+  }
+}
+
+template <typename Body>  // body(k, vector) for this thread's vectors
+__device__ void for_each_vector(const Args& args, int max_vectors, Body body) {
+#pragma unroll
+  for (int k = 0; k < kMaxVectors; ++k) {
+    const int vector = int(threadIdx.x) + k * int(blockDim.x);
+    if (k < max_vectors && vector * kWidth < args.cols) body(k, vector);
+  }
 }
 
 template <int kRanks, int kVectors>
@@ -223,31 +194,35 @@ __global__ __launch_bounds__(kMaxThreads) void all_reduce_one_shot_kernel(const 
   const uint32_t epoch = start.epoch;
   const int64_t slot_bytes = args.place(args.rows, 0);
   for (int row = int(blockIdx.x); row < args.rows; row += int(gridDim.x))
-    for_each_vector<kVectors>(args, 0, [&](int k, int vector) {
+    for_each_vector(args, kVectors, [&](int k, int vector) {
       const uint4 mine = start.own_partial(args, row, k, vector);
       for (int r = 0; r < kRanks; ++r)
         if (r < args.size && r != args.rank)
           send(args.area(r, epoch) + args.slot(args.rank, r) * slot_bytes + args.place(row, vector), mine);
     });
   clear_previous(args, epoch, start.previous_bytes);
+  const std::byte* const area = args.area(args.rank, epoch);
   for (int row = int(blockIdx.x); row < args.rows; row += int(gridDim.x)) {
     uint4 stored[kVectors] = {};
-    sum_row<kRanks>(args, start, row, row, slot_bytes, stored);
-    store_row(args, row, stored);
+    for_each_vector(args, kVectors, [&](int k, int vector) {
+      stored[k] = sum_vector<kRanks>(args, row, vector, start.own_partial(args, row, k, vector), area, slot_bytes,
+                                     args.place(row, vector));
+      *reinterpret_cast<uint4*>(args.out + row * args.out_stride + vector * kWidth) = stored[k];
+    });
     norm_row(args, row, stored, weights, block_partials);
   }
   end_call(args, epoch);
 }
 
-// The sum of a row that this rank owns, sent to all.
-template <int kRanks, int kVectors>
-__device__ void sum_owned_row(const Args& args, const Start<kVectors>& start, int row, uint4 (&stored)[kVectors]) {
-  sum_row<kRanks>(args, start, row, row % args.owned_rows, args.place(args.owned_rows, 0), stored);
-  for_each_vector<kVectors>(args, 0, [&](int k, int vector) {
-    stored[k] = as_message(stored[k]);
-    for (int r = 0; r < kRanks; ++r)
-      if (r < args.size && r != args.rank) send(args.area(r, start.epoch) + args.result_place(row, vector), stored[k]);
-  });
+// An owner's sum of one vector, stored here and sent to all.
+template <int kRanks>
+__device__ uint4 reduce_owned(const Args& args, uint32_t epoch, int row, int vector, const uint4& mine) {
+  const uint4 sum = sum_vector<kRanks>(args, row, vector, mine, args.area(args.rank, epoch),
+                                       args.place(args.owned_rows, 0), args.place(row % args.owned_rows, vector));
+  const uint4 result = as_message(sum);
+  for (int r = 0; r < kRanks; ++r)
+    if (r < args.size && r != args.rank) send(args.area(r, epoch) + args.result_place(row, vector), result);
+  return result;
 }
 
 template <int kRanks, int kVectors>
@@ -262,7 +237,7 @@ __global__ __launch_bounds__(kMaxThreads) void all_reduce_two_shot_kernel(const 
     const int owner = args.owner(row);
     if (owner == args.rank) continue;
     std::byte* const slot = args.area(owner, epoch) + args.slot(args.rank, owner) * args.place(args.owned_rows, 0);
-    for_each_vector<kVectors>(args, 0, [&](int k, int vector) {
+    for_each_vector(args, kVectors, [&](int k, int vector) {
       send(slot + args.place(row % args.owned_rows, vector), start.own_partial(args, row, k, vector));
     });
   }
@@ -272,13 +247,11 @@ __global__ __launch_bounds__(kMaxThreads) void all_reduce_two_shot_kernel(const 
       const int owner = args.owner(row);
       if ((owner == args.rank) != owned) continue;
       uint4 stored[kVectors] = {};
-      if (owned)
-        sum_owned_row<kRanks>(args, start, row, stored);
-      else
-        for_each_vector<kVectors>(args, 0, [&](int k, int vector) {
-          stored[k] = receive_result(args, args.area(args.rank, epoch) + args.result_place(row, vector), owner);
-        });
-      store_row(args, row, stored);
+      for_each_vector(args, kVectors, [&](int k, int vector) {
+        stored[k] = owned ? reduce_owned<kRanks>(args, epoch, row, vector, start.own_partial(args, row, k, vector))
+                          : receive_result(args, args.area(args.rank, epoch) + args.result_place(row, vector), owner);
+        *reinterpret_cast<uint4*>(args.out + row * args.out_stride + vector * kWidth) = stored[k];
+      });
       norm_row(args, row, stored, weights, block_partials);
     }
   end_call(args, epoch);

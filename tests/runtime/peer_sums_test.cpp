@@ -34,7 +34,7 @@ TEST(PeerSums, WithoutMemoryAllGoesThroughTheCommunicator) {
   Cluster cluster({.tp = world_size(), .pp = 1, .device = DeviceKind::cpu});
   const PeerSums sums = prepare_peer_sums(cluster, 64, 32);
   EXPECT_EQ(sums.buffers, nullptr);
-  EXPECT_FALSE(sums.failed());
+  EXPECT_EQ(sums.status(), 0);
   const Stream stream(kCpu);
   const Tensor data(DType::f64, {3, 64}, kCpu);
   EXPECT_FALSE(sums.form(data));
@@ -73,7 +73,7 @@ TEST_F(PeerSumsCuda, EverySizeIsSummedWhicheverWay) {
             << rows << " rows, element " << i;
     }
   }
-  EXPECT_FALSE(sums.failed());
+  EXPECT_EQ(sums.status(), 0);
 }
 
 }  // namespace
