@@ -18,8 +18,8 @@ struct RopeAppendOptions {
 void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options, const AttentionBatch& batch,
                  const Stream& stream);
 
-// rope_append, then paged_attention of its q, to the same bits; what that leaves in qkv is undefined. One launch on cuda
-// where every row is one token.   out: [T, q_heads, head_dim], as in paged_attention.
+// rope_append, then paged_attention of its q, to the same bits; what that leaves in qkv is undefined. One launch on
+// cuda where every row is one token.   out: [T, q_heads, head_dim], as in paged_attention.
 void rope_append_attention(TensorView out, TensorView qkv, TensorView kv, const RopeAppendOptions& append,
                            const AttentionOptions& options, const AttentionBatch& batch, const Stream& stream);
 

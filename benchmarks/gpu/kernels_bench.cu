@@ -286,16 +286,17 @@ class Bench {
     if (host.max_row_tokens == 1) attention_layer(name, host, heads, batch, qkv, kv, out, all_tables, repetitions);
   }
 
-  // The four kernels of a decode step's attention, one after the other as a step has them: projection, rope_append,
-  // attention, projection.
+  // A decode step's attention as a step has it: projection, rope_append_attention, projection.
   void attention_layer(const std::string& name, const HostBatch& host, const Heads& heads, AttentionBatch& batch,
                        const Tensor& qkv, TensorView kv, const Tensor& out, TensorView tables, int repetitions) {
     if (!wanted("attention_layer " + name)) return;
     const int64_t tokens = batch.num_tokens, q_width = heads.q * heads.dim, width = qkv.dim(1);
     std::vector<LinearWeight> project, output;
     for (int i = 0; i < 4; ++i)
-      project.push_back(random_weight(width, kHidden, uint64_t(i))), output.push_back(random_weight(kHidden, q_width, 9));
-    const Tensor x = random_tensor(tokens, kHidden), sum = random_tensor(tokens, kHidden), inv_freq = ones(heads.dim / 2);
+      project.push_back(random_weight(width, kHidden, uint64_t(i))),
+          output.push_back(random_weight(kHidden, q_width, 9));
+    const Tensor x = random_tensor(tokens, kHidden), sum = random_tensor(tokens, kHidden),
+                 inv_freq = ones(heads.dim / 2);
     const TensorView out_heads = out.view().reshape({tokens, heads.q, heads.dim});
     const double kv_row = kBf16 * double(heads.kv * heads.dim), weights = kBf16 * double(kHidden * (width + q_width));
     time(

@@ -23,6 +23,7 @@ struct DecodeRows {
   }
 };
 
+// `tables`: room for a token's cosines and sines.
 template <int kDim, int kBlocks>
 __device__ inline void attend_decode(RunningSoftmax<kDim> (&state)[1], const AttentionArgs& args,
                                      AttentionTile& tile, bf16* queries, bf16* rings, float* tables, int warp,
@@ -68,6 +69,7 @@ __device__ inline void attend_decode(RunningSoftmax<kDim> (&state)[1], const Att
 }
 
 // The warps hold the same 16 rows over different keys. `outputs`: [warps][16][kOutputStride], over the rings.
+// `states`: [kStates].
 template <int kDim, int kBlocks>
 __device__ inline void write_joined(const AttentionArgs& args, const AttentionTile& tile,
                                     const RunningSoftmax<kDim>& state, float* outputs, float* states, int warp,
@@ -85,7 +87,10 @@ __device__ inline void write_joined(const AttentionArgs& args, const AttentionTi
         *reinterpret_cast<float2*>(outputs + (warp * kDecodeTileRows + row) * kStride + n * 8 + lane % 4 * 2) =
             make_float2(state.output[n][2 * r], state.output[n][2 * r + 1]);
     }
-    if (lane % 4 == 0) maxima[warp * kDecodeTileRows + row] = state.maximum[r], sums[warp * kDecodeTileRows + row] = state.sum[r];
+    if (lane % 4 == 0) {
+      maxima[warp * kDecodeTileRows + row] = state.maximum[r];
+      sums[warp * kDecodeTileRows + row] = state.sum[r];
+    }
   }
   __syncthreads();
   for (int i = int(threadIdx.x); i < rows * (kDim / 2); i += kAttentionThreads) {

@@ -21,7 +21,7 @@ struct DecodeShared {
   static constexpr size_t kRings = sizeof(Element) * kAttentionWarps * kUnits * kUnit;
   static constexpr size_t kBytes = sizeof(bf16) * kQuery + kRings;
   static constexpr int kStates = 2 * kAttentionWarps * kDecodeTileRows;  // floats: the warps' maxima and sums
-  static constexpr int kScratch = kDim > kStates ? kDim : kStates;       // floats: those, or a token's cosines and sines
+  static constexpr int kScratch = kDim > kStates ? kDim : kStates;  // floats: those, or a token's cosines and sines
   static constexpr int kOutputStride = kDim + 8;  // floats; the warps' results lie over the rings
   static_assert(kUnits >= 3);
   static_assert(sizeof(float) * kAttentionWarps * kDecodeTileRows * kOutputStride <= kRings);
@@ -61,16 +61,18 @@ struct UnitRing {
 
   __device__ const Element* part(int unit) const { return unit % 2 ? head + args.value_offset : head; }
 
-  // The cache's blocks of the lane's keys in the first steps. All lookups at once: they are one latency.
+  // The cache's blocks of the lane's keys in the first steps. All lookups at once: they are one latency. key_end is as
+  // planned here, perhaps beyond what the table has: such entries are read from its row's end and not used.
   struct Lookups {
     int32_t blocks[kAhead / 2 + 2];
   };
   __device__ Lookups look_up(int first_key) const {
     Lookups found;
+    const int last = int(min(args.table_stride * args.block_size, int64_t(INT32_MAX))) - 1;
 #pragma unroll
     for (int s = 0; s < kAhead / 2 + 2; ++s) {
       const int of = first_key + s * Shared::kStepKeys + lane % 16;
-      found.blocks[s] = of < tile.key_end ? table_entry(args, tile, of) : 0;
+      found.blocks[s] = of < tile.key_end ? table_entry(args, tile, min(of, last)) : 0;
     }
     return found;
   }
@@ -84,7 +86,8 @@ struct UnitRing {
 #pragma unroll
     for (int u = 0; u < kAhead; ++u) {
       const int unit_key = first_key + u / 2 * Shared::kStepKeys;
-      if (unit_key < tile.key_end) copy_unit<true>(ring + u * Shared::kUnit, part(u), places[u / 2], old_end - unit_key);
+      if (unit_key < tile.key_end)
+        copy_unit<true>(ring + u * Shared::kUnit, part(u), places[u / 2], old_end - unit_key);
       end_copy_group();
     }
     constexpr int kLast = (kAhead - 1) / 2;

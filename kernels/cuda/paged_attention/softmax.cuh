@@ -8,7 +8,8 @@
 
 namespace trireme::cuda {
 
-// A warp's query rows as mma operands: in registers where there is room, else read again for every tile of keys.
+// A warp's query rows as mma operands: in registers where there is room and kHeld says so, else read again for every tile of
+// keys.
 template <int kDim, int kFragments, bool kHeld = true>
 struct QueryFragments {
   static constexpr bool kInRegisters = kHeld && kFragments * kDim <= 128;
@@ -38,7 +39,8 @@ struct QueryFragments {
 // scores = query rows x keys, of kKeys keys.
 template <int kDim, int kFragments, int kKeys, bool kHeld>
 __device__ inline void multiply_scores(float (&scores)[kFragments][kKeys / 8][4],
-                                       const QueryFragments<kDim, kFragments, kHeld>& queries, const bf16* keys, int lane) {
+                                       const QueryFragments<kDim, kFragments, kHeld>& queries, const bf16* keys,
+                                       int lane) {
   constexpr int kStride = TileRows<kDim>::kStride;
   const bf16* key_row = keys + (lane % 8 + lane / 16 * 8) * kStride + lane / 8 % 2 * 8;
 #pragma unroll
