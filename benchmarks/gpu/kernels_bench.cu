@@ -192,6 +192,7 @@ class Bench {
     attention("prefill 1 x 8192", {{1, 8192, 8192}});
     attention("prefill 16 x 512", {{16, 512, 512}});
     attention("prefill 16 x 2048", {{16, 2048, 2048}});
+    attention("prefill 1 x 32768", {{1, 32768, 32768}});
     attention("prefill hd64 1 x 2048", {{1, 2048, 2048}}, {32, 8, 64});
     attention("prefill hd64 16 x 2048", {{16, 2048, 2048}}, {32, 8, 64});
     attention("prefill hd256 16 x 2048", {{16, 2048, 2048}}, {16, 8, 256});

@@ -1,6 +1,7 @@
 #include "kernels/attention.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/workspace.h"
@@ -16,12 +17,13 @@ constexpr float kLog2e = 1.4426950408889634f;
 void bind_partials(AttentionArgs& args, const Stream& stream) {
   const size_t rows = size_t(kPartialRowsPerProcessor) * size_t(multiprocessor_count(stream.device()));
   const size_t out_bytes = rows * kMaxHeadDim * sizeof(float), state_bytes = rows * sizeof(float2);
-  const size_t counter_bytes = rows / kDecodeTileRows * sizeof(unsigned);
+  const size_t counter_bytes = (1 + rows / kDecodeTileRows) * sizeof(unsigned);
   auto* memory = static_cast<char*>(
       workspace(WorkspaceUse::attention, out_bytes + state_bytes + counter_bytes, stream));
   args.partial_out = reinterpret_cast<float*>(memory);
   args.partial_state = reinterpret_cast<float2*>(memory + out_bytes);
-  args.arrivals = reinterpret_cast<unsigned*>(memory + out_bytes + state_bytes);
+  args.next_tile = reinterpret_cast<unsigned*>(memory + out_bytes + state_bytes);
+  args.arrivals = args.next_tile + 1;
 }
 
 AttentionArgs attention_args(TensorView out, TensorView q, TensorView kv, const AttentionBatch& batch,
@@ -51,12 +53,24 @@ void check_work(const AttentionWork& work, Device device) {
       << "paged_attention: work count" << work.count.shape_text();
 }
 
+bool use_hopper_prefill(const AttentionArgs& args, int tile_rows, Device device) {
+  static const bool wanted = !std::getenv("TRIREME_PREFILL") || std::atoi(std::getenv("TRIREME_PREFILL")) > 0;
+  int major = 0;
+  CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.index));
+  return wanted && TRIREME_WITH_WGMMA && major == 9 && tile_rows == kLargePrefillTileRows && args.wide_queries &&
+         args.wide_output && args.block_size % 8 == 0 && (args.head_dim == 64 || args.head_dim == 128);
+}
+
 void launch_class(AttentionArgs args, const AttentionWork& work, const Stream& stream) {
   if (work.items.empty()) return;
   check_work(work, stream.device());
   args.items = reinterpret_cast<const AttentionWorkItem*>(i32_data(work.items));
   args.num_items = i32_data(work.count);
   const int64_t capacity = work.items.dim(0);
+  if (use_hopper_prefill(args, work.tile_rows, stream.device())) {
+    if (args.head_dim == 64) return launch_hopper_prefill<64>(args, capacity, stream);
+    return launch_hopper_prefill<128>(args, capacity, stream);
+  }
   if (args.head_dim <= 64)
     launch_attention<64>(args, work.tile_rows, capacity, stream);
   else if (args.head_dim <= 80)
