@@ -26,8 +26,10 @@ struct HopperShared {
   static constexpr int kQueries = 0;
   static constexpr int kTileKeys = kQueries + kQueryBytes;              // [kStages]
   static constexpr int kTileValues = kTileKeys + kStages * kKeyBytes;   // [kStages]
-  static constexpr int kOutputs = kTileValues + kStages * kKeyBytes;    // rows as TileRows has them
-  static constexpr int kBarriers = kOutputs + kRows * TileRows<kDim>::kStride * int(sizeof(bf16));
+  static constexpr int kOutputs = kTileValues + kStages * kKeyBytes;    // rows as TileRows has them; the merge's weights
+  static constexpr int kRowBytes = TileRows<kDim>::kStride * int(sizeof(bf16));
+  static constexpr int kWeightBytes = kMaxPrefillSplits * int(sizeof(float));
+  static constexpr int kBarriers = kOutputs + kRows * (kRowBytes > kWeightBytes ? kRowBytes : kWeightBytes);
   static constexpr int kTile = kBarriers + 128;
   static constexpr size_t kBytes = kTile + 64 + kPanelGroupBytes;  // and what aligns the first
   static_assert(sizeof(AttentionTile) <= 64 && kBarriers % 16 == 0);
@@ -213,6 +215,12 @@ struct Turns {
   }
 };
 
+struct HopperConsumers {
+  static constexpr int kThreads = kHopperConsumers * kWarpgroupThreads;
+  __device__ static int thread() { return int(threadIdx.x) - kWarpgroupThreads; }
+  __device__ static void sync() { sync_threads<4, kThreads>(); }
+};
+
 template <int kDim, bool kTurns>
 class HopperConsumer {
  public:
@@ -236,14 +244,24 @@ class HopperConsumer {
       RunningSoftmax<kDim> state[1];
       attend(state[0], tile);
       state[0].finish(args_.exponent_scale);
-      const int row = first_row_ + warp_ * 16;
-      bf16* own = reinterpret_cast<bf16*>(block_.bytes + Shared::kOutputs) + row * TileRows<kDim>::kStride;
-      write_rows<kDim, 1>(own, state, args_, tile, row, lane_);
+      write(state, tile);
     }
     if (kTurns && first_row_ == 0) turns_.wait();  // the other's last
   }
 
  private:
+  __device__ void write(const RunningSoftmax<kDim> (&state)[1], const AttentionTile& tile) {
+    const int row = first_row_ + warp_ * 16;
+    unsigned char* outputs = block_.bytes + Shared::kOutputs;
+    if (tile.num_splits == 1) {
+      bf16* own = reinterpret_cast<bf16*>(outputs + row * Shared::kRowBytes);
+      return write_rows<kDim, 1>(own, state, args_, tile, row, lane_);
+    }
+    write_fragments<kDim, 1, Shared::kRows>(state, args_, tile, row, lane_);
+    finish_tile<kDim, Shared::kRows, HopperConsumers>(reinterpret_cast<float*>(outputs), args_, tile);
+    HopperConsumers::sync();  // the weights have been read
+  }
+
   __device__ void attend(RunningSoftmax<kDim>& state, const AttentionTile& tile) {
     const HopperRows rows(tile, args_, first_row_, warp_, lane_);
     float scores[kKeys / 8][4], rescale[2];
