@@ -53,21 +53,14 @@ void check_work(const AttentionWork& work, Device device) {
       << "paged_attention: work count" << work.count.shape_text();
 }
 
-bool use_hopper_prefill(const AttentionArgs& args, int tile_rows, Device device) {
-  static const bool wanted = !std::getenv("TRIREME_PREFILL") || std::atoi(std::getenv("TRIREME_PREFILL")) > 0;
-  int major = 0;
-  CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.index));
-  return wanted && TRIREME_WITH_WGMMA && major == 9 && tile_rows == kLargePrefillTileRows && args.wide_queries &&
-         args.wide_output && args.block_size % 8 == 0 && (args.head_dim == 64 || args.head_dim == 128);
-}
-
 void launch_class(AttentionArgs args, const AttentionWork& work, const Stream& stream) {
   if (work.items.empty()) return;
   check_work(work, stream.device());
   args.items = reinterpret_cast<const AttentionWorkItem*>(i32_data(work.items));
   args.num_items = i32_data(work.count);
   const int64_t capacity = work.items.dim(0);
-  if (use_hopper_prefill(args, work.tile_rows, stream.device())) {
+  if (work.tile_rows == kLargePrefillTileRows && args.wide_queries && args.wide_output &&
+      attention_has_warpgroup_tiles(stream.device(), args.head_dim, args.block_size)) {
     if (args.head_dim == 64) return launch_hopper_prefill<64>(args, capacity, stream);
     return launch_hopper_prefill<128>(args, capacity, stream);
   }
@@ -86,6 +79,15 @@ void launch_class(AttentionArgs args, const AttentionWork& work, const Stream& s
 }  // namespace
 
 int32_t attention_processors(Device device) { return multiprocessor_count(device); }
+
+bool attention_has_warpgroup_tiles(Device device, int64_t head_dim, int64_t block_size) {
+  static const bool wanted = !std::getenv("TRIREME_PREFILL") || std::atoi(std::getenv("TRIREME_PREFILL")) > 0;
+  if (!wanted) return false;
+  if (!TRIREME_WITH_WGMMA || block_size % 8 != 0 || (head_dim != 64 && head_dim != 128)) return false;
+  int major = 0;
+  CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.index));
+  return major == 9;
+}
 
 void paged_attention(TensorView out, TensorView q, TensorView kv, const AttentionBatch& batch,
                      const AttentionOptions& options, const Stream& stream) {
