@@ -94,7 +94,7 @@ TEST_P(AttentionTest, LargeTilesOfEveryGroupSize) {
 
 TEST_P(AttentionTest, LargeTilesWithWindowAndCap) {
   for (int64_t head_dim : {64, 128})
-    for (int32_t window : {1, 5, 64, 128, 129, 300}) {
+    for (int32_t window : {1, 64, 129, 300}) {
       check({4, 2, head_dim, 16}, {{500, 100, 400}}, {0.2f, window}, 0, 0, 1);
       check({4, 2, head_dim, 16}, {{420, 300, 120}, {190, 0, 190}}, {0.2f, window, 5.0f}, 0, 0, 1);
     }
