@@ -1,7 +1,6 @@
 #include "kernels/attention.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/workspace.h"
@@ -81,8 +80,6 @@ void launch_class(AttentionArgs args, const AttentionWork& work, const Stream& s
 int32_t attention_processors(Device device) { return multiprocessor_count(device); }
 
 bool attention_has_warpgroup_tiles(Device device, int64_t head_dim, int64_t block_size) {
-  static const bool wanted = !std::getenv("TRIREME_PREFILL") || std::atoi(std::getenv("TRIREME_PREFILL")) > 0;
-  if (!wanted) return false;
   if (!TRIREME_WITH_WGMMA || block_size % 8 != 0 || (head_dim != 64 && head_dim != 128)) return false;
   int major = 0;
   CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.index));

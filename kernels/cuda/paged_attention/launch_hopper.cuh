@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "kernels/cuda/common/workspace.h"
 #include "kernels/cuda/paged_attention/prefill_hopper.cuh"

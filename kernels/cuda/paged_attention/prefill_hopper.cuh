@@ -13,7 +13,7 @@ inline constexpr int kWarpgroupThreads = 128;
 inline constexpr int kWarpgroupWarps = kWarpgroupThreads / kWarpSize;
 inline constexpr int kHopperConsumers = 2;  // warpgroups
 inline constexpr int kHopperThreads = (1 + kHopperConsumers) * kWarpgroupThreads;
-inline constexpr int kHopperProducerRegisters = 72, kHopperConsumerRegisters = 216;
+inline constexpr int kHopperProducerRegisters = 40, kHopperConsumerRegisters = 232;
 
 // Byte offsets in shared memory.
 template <int kDim>
@@ -22,18 +22,17 @@ struct HopperShared {
   static constexpr int kRows = kHopperConsumers * kRowsOfGroup, kKeys = 128, kStages = 2;
   static constexpr int kPanels = kDim / kPanelColumns;
   static constexpr int kQueryPanelBytes = kRows * kPanelRowBytes, kKeyPanelBytes = kKeys * kPanelRowBytes;
-  static constexpr int kRowBytes = kDim * int(sizeof(bf16)), kWeightBytes = kMaxPrefillSplits * int(sizeof(float));
-  // A tile's queries; when they have been used, its outputs or the merge's weights.
-  static constexpr int kQueryBytes = kRows * (kRowBytes > kWeightBytes ? kRowBytes : kWeightBytes);
-  static constexpr int kKeyBytes = kKeys * kRowBytes;
-  static constexpr int kQueries = 0;                                    // [kStages]
-  static constexpr int kTileKeys = kQueries + kStages * kQueryBytes;    // [kStages]
+  static constexpr int kQueryBytes = kPanels * kQueryPanelBytes, kKeyBytes = kPanels * kKeyPanelBytes;
+  static constexpr int kQueries = 0;
+  static constexpr int kTileKeys = kQueries + kQueryBytes;              // [kStages]
   static constexpr int kTileValues = kTileKeys + kStages * kKeyBytes;   // [kStages]
-  static constexpr int kBarriers = kTileValues + kStages * kKeyBytes;
-  static constexpr int kTiles = kBarriers + 128;                        // [kStages], and one that waits for its turn
-  static constexpr int kTileBytes = 64;
-  static constexpr size_t kBytes = kTiles + (kStages + 1) * kTileBytes + kPanelGroupBytes;  // and what aligns the first
-  static_assert(sizeof(AttentionTile) <= kTileBytes);
+  static constexpr int kOutputs = kTileValues + kStages * kKeyBytes;    // rows as TileRows has them; the merge's weights
+  static constexpr int kRowBytes = TileRows<kDim>::kStride * int(sizeof(bf16));
+  static constexpr int kWeightBytes = kMaxPrefillSplits * int(sizeof(float));
+  static constexpr int kBarriers = kOutputs + kRows * (kRowBytes > kWeightBytes ? kRowBytes : kWeightBytes);
+  static constexpr int kTile = kBarriers + 128;
+  static constexpr size_t kBytes = kTile + 64 + kPanelGroupBytes;  // and what aligns the first
+  static_assert(sizeof(AttentionTile) <= 64 && kBarriers % 16 == 0);
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -56,25 +55,21 @@ struct HopperBlock {
   unsigned char* bytes;
 
   __device__ uint32_t barrier(int index) const { return base + Shared::kBarriers + 8 * index; }
-  __device__ uint32_t tile_ready(int stage) const { return barrier(stage); }  // its description and its queries
-  __device__ uint32_t tile_done(int stage) const { return barrier(2 + stage); }
-  __device__ uint32_t keys_ready(int stage) const { return barrier(4 + stage); }
-  __device__ uint32_t keys_read(int stage) const { return barrier(6 + stage); }
-  __device__ uint32_t values_ready(int stage) const { return barrier(8 + stage); }
-  __device__ uint32_t values_read(int stage) const { return barrier(10 + stage); }
-  __device__ uint32_t queries(int stage) const { return base + Shared::kQueries + stage * Shared::kQueryBytes; }
+  __device__ uint32_t tile_ready() const { return barrier(0); }   // the tile's description and its queries
+  __device__ uint32_t tile_read() const { return barrier(1); }
+  __device__ uint32_t keys_ready(int stage) const { return barrier(2 + stage); }
+  __device__ uint32_t keys_read(int stage) const { return barrier(4 + stage); }
+  __device__ uint32_t values_ready(int stage) const { return barrier(6 + stage); }
+  __device__ uint32_t values_read(int stage) const { return barrier(8 + stage); }
   __device__ uint32_t keys(int stage) const { return base + Shared::kTileKeys + stage * Shared::kKeyBytes; }
   __device__ uint32_t values(int stage) const { return base + Shared::kTileValues + stage * Shared::kKeyBytes; }
-  // Stage kStages: the tile that comes next.
-  __device__ AttentionTile& tile(int stage) const {
-    return *reinterpret_cast<AttentionTile*>(bytes + Shared::kTiles + stage * Shared::kTileBytes);
-  }
+  __device__ AttentionTile& tile() const { return *reinterpret_cast<AttentionTile*>(bytes + Shared::kTile); }
 
   __device__ void init_barriers() const {
     constexpr int kReaders = kHopperConsumers * kWarpgroupWarps;
+    init_barrier(tile_ready(), kWarpgroupThreads + 1);
+    init_barrier(tile_read(), kReaders);
     for (int stage = 0; stage < Shared::kStages; ++stage) {
-      init_barrier(tile_ready(stage), kWarpgroupThreads + 1);
-      init_barrier(tile_done(stage), kReaders);
       init_barrier(keys_ready(stage), kWarpgroupThreads);
       init_barrier(values_ready(stage), kWarpgroupThreads);
       init_barrier(keys_read(stage), kReaders);
@@ -87,9 +82,6 @@ struct HopperBlock {
 // This thread's copies so far, when they have come, arrive once.
 __device__ inline void arrive_when_copied(uint32_t barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
-}
-__device__ inline void copy_piece_async(uint32_t shared, const void* global) {
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(shared), "l"(global) : "memory");
 }
 __device__ inline void copy_piece_async(uint32_t shared, const void* global, bool valid) {
   const int bytes = valid ? 16 : 0;
@@ -112,10 +104,10 @@ struct ThreadPieces {
 };
 
 template <int kDim>
-__device__ inline void copy_queries(uint32_t to, const AttentionArgs& args, const AttentionTile& tile,
-                                    const ThreadPieces<kDim>& pieces) {
+__device__ inline void copy_queries(const HopperBlock<kDim>& block, const AttentionArgs& args,
+                                    const AttentionTile& tile, const ThreadPieces<kDim>& pieces) {
   using Shared = HopperShared<kDim>;
-  to += pieces.offset(Shared::kQueryPanelBytes);
+  uint32_t to = block.base + Shared::kQueries + pieces.offset(Shared::kQueryPanelBytes);
 #pragma unroll 2
   for (int row = pieces.first_row; row < Shared::kRows; row += pieces.kRowStep) {
     const int packed = tile.first_packed + row;
@@ -145,70 +137,60 @@ __device__ inline void copy_rows(uint32_t to, const bf16* head, uint32_t places,
   using Shared = HopperShared<kDim>;
   const bf16* from = head + pieces.first_row % 8 * kDim + pieces.column;
   to += pieces.offset(Shared::kKeyPanelBytes);
-  const int first_group = pieces.first_row / 8;
   if (first_key >= tile.key_begin && first_key + Shared::kKeys <= tile.key_end) {
-#pragma unroll
-    for (int row = 0; row < Shared::kKeys; row += pieces.kRowStep)
-      copy_piece_async(to + row * kPanelRowBytes, from + uint64_t(__shfl_sync(~0u, places, row / 8 + first_group)) * 8);
+#pragma unroll 4
+    for (int row = 0; row < Shared::kKeys; row += pieces.kRowStep) {
+      const uint64_t place = __shfl_sync(~0u, places, (row + pieces.first_row) / 8);
+      copy_piece_async(to + row * kPanelRowBytes, from + place * 8, true);
+    }
     return;
   }
   const int keys = tile.key_end - tile.key_begin, key = first_key + pieces.first_row - tile.key_begin;
-#pragma unroll 2
+#pragma unroll 1
   for (int row = 0; row < Shared::kKeys; row += pieces.kRowStep) {
-    const uint64_t place = __shfl_sync(~0u, places, row / 8 + first_group);
+    const uint64_t place = __shfl_sync(~0u, places, (row + pieces.first_row) / 8);
     const bool valid = unsigned(key + row) < unsigned(keys);
     copy_piece_async(to + row * kPanelRowBytes, valid ? from + place * 8 : head, valid);
   }
 }
 
-// Tiles are numbered through all items and KV heads; none: the last has been taken.
-template <int kDim>
-__device__ inline void fetch_tile(const HopperBlock<kDim>& block, const AttentionArgs& args, unsigned index,
-                                  unsigned tiles) {
-  AttentionTile tile;
-  tile.num_splits = 0;
-  if (index < tiles) tile = tile_of(args, int(index) / args.kv_heads, int(index) % args.kv_heads);
-  block.tile(HopperShared<kDim>::kStages) = tile;
-}
-template <int kDim>
-__device__ inline AttentionTile take_tile(const HopperBlock<kDim>& block) {
-  sync_threads<3, kWarpgroupThreads>();
-  const AttentionTile tile = block.tile(HopperShared<kDim>::kStages);
-  sync_threads<3, kWarpgroupThreads>();
-  return tile;
-}
-
-// The first warpgroup. A block's first tile has the block's number, others come from a counter that ends every launch
-// at 0: there are as many tiles as times a block asks for one. The next is fetched while this one's keys are copied.
+// The first warpgroup: tiles are numbered through all items and KV heads; a block's first is its own number, others
+// come from a counter that ends every launch at 0, as there are as many tiles as times a block asks for one.
 template <int kDim>
 __device__ inline void produce_tiles(const HopperBlock<kDim>& block, const AttentionArgs& args) {
   using Shared = HopperShared<kDim>;
-  const int thread = int(threadIdx.x), group_lane = thread % (Shared::kKeys / 8);
+  const int thread = int(threadIdx.x), lane = thread % kWarpSize;
   const ThreadPieces<kDim> pieces(thread);
-  const unsigned tiles = unsigned(__ldcg(args.num_items) * args.kv_heads);
-  RingPosition<Shared::kStages> ring, turn;
-  if (thread == 0) fetch_tile(block, args, blockIdx.x, tiles);
-  for (AttentionTile tile = take_tile(block);; tile = take_tile(block), turn.advance()) {
-    wait_for_phase(block.tile_done(turn.stage), turn.phase ^ 1);
-    if (thread == 0) block.tile(turn.stage) = tile, arrive(block.tile_ready(turn.stage));
-    if (tile.num_splits > 0) copy_queries(block.queries(turn.stage), args, tile, pieces);
-    arrive_when_copied(block.tile_ready(turn.stage));
-    if (tile.num_splits == 0) break;
+  const int tiles = __ldcg(args.num_items) * args.kv_heads;
+  RingPosition<Shared::kStages> ring;
+  uint32_t tile_phase = 0;
+  int* next_index = reinterpret_cast<int*>(block.bytes + Shared::kTile + sizeof(AttentionTile));
+  for (int index = int(blockIdx.x); index < tiles; tile_phase ^= 1) {
+    const AttentionTile tile = tile_of(args, index / args.kv_heads, index % args.kv_heads);
     const bf16* head = args.kv + tile.kv_head * args.head_stride;
-    bool fetched = false;
-    for (int first_key = tile.key_begin / Shared::kKeys * Shared::kKeys; first_key < tile.key_end;
-         first_key += Shared::kKeys, ring.advance()) {
-      const uint32_t places = places_of_keys(args, tile, first_key, group_lane);
+    int first_key = tile.key_begin / Shared::kKeys * Shared::kKeys;
+    uint32_t places = places_of_keys(args, tile, first_key, lane % 16);
+    wait_for_phase(block.tile_read(), tile_phase ^ 1);
+    if (thread == 0) block.tile() = tile, arrive(block.tile_ready());
+    copy_queries(block, args, tile, pieces);
+    arrive_when_copied(block.tile_ready());
+    if (thread == 0) *next_index = int(gridDim.x + atomicInc(args.next_tile, unsigned(tiles - 1)));
+    for (; first_key < tile.key_end; first_key += Shared::kKeys, ring.advance()) {
       wait_for_phase(block.keys_read(ring.stage), ring.phase ^ 1);
       copy_rows(block.keys(ring.stage), head, places, first_key, tile, pieces);
       arrive_when_copied(block.keys_ready(ring.stage));
       wait_for_phase(block.values_read(ring.stage), ring.phase ^ 1);
       copy_rows(block.values(ring.stage), head + args.value_offset, places, first_key, tile, pieces);
       arrive_when_copied(block.values_ready(ring.stage));
-      if (thread == 0 && !fetched) fetch_tile(block, args, gridDim.x + atomicInc(args.next_tile, tiles - 1), tiles);
-      fetched = true;
+      places = places_of_keys(args, tile, first_key + Shared::kKeys, lane % 16);
     }
+    sync_threads<3, kWarpgroupThreads>();
+    index = *next_index;
+    sync_threads<3, kWarpgroupThreads>();
   }
+  wait_for_phase(block.tile_read(), tile_phase ^ 1);
+  if (thread == 0) block.tile().num_splits = 0, arrive(block.tile_ready());  // the end
+  arrive_when_copied(block.tile_ready());
   wait_for_copies();
 }
 
@@ -257,57 +239,35 @@ class HopperConsumer {
       : block_(block), args_(args), lane_(int(threadIdx.x) % kWarpSize),
         warp_(int(threadIdx.x) / kWarpSize % kWarpgroupWarps), first_row_(group * Shared::kRowsOfGroup),
         turns_{1 + group, 2 - group} {
+    queries_ = panel_descriptor(block.base + Shared::kQueries + first_row_ * kPanelRowBytes, 16);
     if (group == 1) turns_.pass();
   }
 
   __device__ void run() {
-    for (;; turn_.advance()) {
-      wait_for_phase(block_.tile_ready(turn_.stage), turn_.phase);
-      const AttentionTile tile = block_.tile(turn_.stage);
+    for (uint32_t tile_phase = 0;; tile_phase ^= 1) {
+      wait_for_phase(block_.tile_ready(), tile_phase);
+      order_shared_writes();
+      const AttentionTile tile = block_.tile();
       if (tile.num_splits == 0) break;
-      queries_ = panel_descriptor(block_.queries(turn_.stage) + first_row_ * kPanelRowBytes, 16);
-      RunningSoftmax<kDim> state;
-      attend(state, tile);
-      state.finish(args_.exponent_scale);
+      RunningSoftmax<kDim> state[1];
+      attend(state[0], tile);
+      state[0].finish(args_.exponent_scale);
       write(state, tile);
-      release(block_.tile_done(turn_.stage));
     }
     if (first_row_ == 0) turns_.wait();  // the other's last
   }
 
  private:
-  __device__ void write(const RunningSoftmax<kDim>& state, const AttentionTile& tile) {
-    unsigned char* outputs = block_.bytes + Shared::kQueries + turn_.stage * Shared::kQueryBytes;
+  __device__ void write(const RunningSoftmax<kDim> (&state)[1], const AttentionTile& tile) {
     const int row = first_row_ + warp_ * 16;
+    unsigned char* outputs = block_.bytes + Shared::kOutputs;
     if (tile.num_splits == 1) {
-      sync_warpgroup();  // nobody multiplies its queries any more
-      return write_rows(outputs + row * Shared::kRowBytes, state, tile, row);
+      bf16* own = reinterpret_cast<bf16*>(outputs + row * Shared::kRowBytes);
+      return write_rows<kDim, 1>(own, state, args_, tile, row, lane_);
     }
-    write_fragment<kDim, Shared::kRows>(state, args_, tile, row, lane_);
+    write_fragments<kDim, 1, Shared::kRows>(state, args_, tile, row, lane_);
     finish_tile<kDim, Shared::kRows, HopperConsumers>(reinterpret_cast<float*>(outputs), args_, tile);
-  }
-
-  // The warp's rows by way of its rows of shared memory, as 16 bytes a lane; pieces of 16 bytes lie as in operands.
-  __device__ void write_rows(unsigned char* own, const RunningSoftmax<kDim>& state, const AttentionTile& tile,
-                             int first_row) {
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const float inverse = 1.0f / state.sum[r];
-      unsigned char* row = own + (lane_ / 4 + r * 8) * Shared::kRowBytes + lane_ % 4 * 4;
-#pragma unroll
-      for (int n = 0; n < kDim / 8; ++n)
-        *reinterpret_cast<uint32_t*>(row + (n ^ lane_ / 4) * 16) =
-            pack_bf16(state.output[n][2 * r] * inverse, state.output[n][2 * r + 1] * inverse);
-    }
-    __syncwarp();
-    constexpr int kPieces = kDim / 8;
-#pragma unroll 4
-    for (int i = lane_; i < 16 * kPieces; i += kWarpSize) {
-      const int row = i / kPieces, piece = i % kPieces;
-      if (tile.first_packed + first_row + row >= tile.packed_end) continue;
-      *reinterpret_cast<uint4*>(output_at(args_, tile, first_row + row, piece * 8)) =
-          *reinterpret_cast<const uint4*>(own + row * Shared::kRowBytes + (piece ^ row % 8) * 16);
-    }
+    HopperConsumers::sync();  // the weights have been read
   }
 
   __device__ void attend(RunningSoftmax<kDim>& state, const AttentionTile& tile) {
@@ -321,7 +281,7 @@ class HopperConsumer {
     multiply_queries(scores);
     wait_for_products<0>();
     pin_registers(scores);
-    release_keys();
+    release_keys(first_key + kKeys >= tile.key_end);
     softmax(state, scores, rescale, rows, tile, first_key);
     pack(probabilities, scores);
     for (first_key += kKeys; first_key < tile.key_end; first_key += kKeys) {
@@ -336,7 +296,7 @@ class HopperConsumer {
       turns_.pass();
       wait_for_products<1>();
       pin_registers(scores);
-      release_keys();
+      release_keys(first_key + kKeys >= tile.key_end);
       softmax(state, scores, rescale, rows, tile, first_key);
       if (state.sum[0] + state.sum[1] < 0) __trap();  // never: keeps the assembler from moving the softmax behind the wait
       wait_for_products<0>();
@@ -394,12 +354,10 @@ class HopperConsumer {
     __syncwarp();
     if (lane_ == 0) arrive(barrier);
   }
-  __device__ void sync_warpgroup() const {
-    asm volatile("bar.sync %0, %1;" ::"r"(5 + first_row_ / Shared::kRowsOfGroup), "n"(kWarpgroupThreads) : "memory");
-  }
-  __device__ void release_keys() {
+  __device__ void release_keys(bool last_of_tile) {
     release(block_.keys_read(keys_.stage));
     keys_.advance();
+    if (last_of_tile) release(block_.tile_read());
   }
   __device__ void release_values() {
     release(block_.values_read(values_.stage));
@@ -411,7 +369,7 @@ class HopperConsumer {
   int lane_, warp_, first_row_;
   Turns turns_;
   uint64_t queries_;
-  RingPosition<Shared::kStages> turn_, keys_, values_;
+  RingPosition<Shared::kStages> keys_, values_;
 };
 
 #endif
