@@ -77,5 +77,11 @@ if(TRIREME_WITH_CUDA)
     $<$<COMPILE_LANGUAGE:CUDA>:-lineinfo -diag-suppress=20012>
     $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${TRIREME_WERROR}>>:-Werror=all-warnings>)
 endif()
+# wgmma exists in code for sm_90a only.
+set(TRIREME_WITH_WGMMA 0)
+if("90a" IN_LIST TRIREME_CUDA_ARCHS)
+  set(TRIREME_WITH_WGMMA 1)
+endif()
 target_compile_definitions(trireme_flags INTERFACE TRIREME_WITH_CUDA=${TRIREME_WITH_CUDA})
+target_compile_definitions(trireme_cuda INTERFACE TRIREME_WITH_WGMMA=${TRIREME_WITH_WGMMA})
 message(STATUS "CUDA back end: ${TRIREME_WITH_CUDA}")

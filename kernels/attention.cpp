@@ -7,6 +7,7 @@ namespace trireme {
 
 namespace cpu {
 int32_t attention_processors(Device device);
+bool attention_has_warpgroup_tiles(Device device, int64_t head_dim, int64_t block_size);
 void kv_append(TensorView kv, TensorView k, TensorView v, const AttentionBatch& batch, const Stream& stream);
 void paged_attention(TensorView out, TensorView q, TensorView kv, const AttentionBatch& batch,
                      const AttentionOptions& options, const Stream& stream);
@@ -14,6 +15,7 @@ void copy_blocks(TensorView kv, TensorView pairs, const Stream& stream);
 }  // namespace cpu
 namespace cuda {
 int32_t attention_processors(Device device);
+bool attention_has_warpgroup_tiles(Device device, int64_t head_dim, int64_t block_size);
 void kv_append(TensorView kv, TensorView k, TensorView v, const AttentionBatch& batch, const Stream& stream);
 void paged_attention(TensorView out, TensorView q, TensorView kv, const AttentionBatch& batch,
                      const AttentionOptions& options, const Stream& stream);
@@ -21,6 +23,10 @@ void copy_blocks(TensorView kv, TensorView pairs, const Stream& stream);
 }  // namespace cuda
 
 int32_t attention_processors(Device device) { BACKEND_RETURN(device, attention_processors(device)); }
+
+bool attention_has_warpgroup_tiles(Device device, int64_t head_dim, int64_t block_size) {
+  BACKEND_RETURN(device, attention_has_warpgroup_tiles(device, head_dim, block_size));
+}
 
 void kv_append(TensorView kv, TensorView k, TensorView v, const AttentionBatch& batch, const Stream& stream) {
   check_cache("kv_append", kv);

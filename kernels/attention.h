@@ -38,6 +38,8 @@ struct AttentionBatch {
 
 // AttentionPlanOptions::num_processors of a device; 0 where attention needs no work list (cpu).
 int32_t attention_processors(Device device);
+// AttentionPlanOptions::warpgroup_tiles of a device and a cache.
+bool attention_has_warpgroup_tiles(Device device, int64_t head_dim, int64_t block_size);
 
 // Writes k and v of the step's tokens into their blocks.   k, v: [T, kv_heads, head_dim], token stride free.
 void kv_append(TensorView kv, TensorView k, TensorView v, const AttentionBatch& batch, const Stream& stream);

@@ -15,7 +15,8 @@ struct Tile {
   const AttentionPlanRow& row;
   int32_t first_packed, packed_end;
   int32_t key_begin, key_end;
-  int32_t base() const { return key_begin / kSplitGranule * kSplitGranule; }  // where the first piece would begin
+  int32_t granule;
+  int32_t base() const { return key_begin / granule * granule; }  // where the first piece would begin
   int32_t keys() const { return key_end - base(); }
 };
 
@@ -27,9 +28,10 @@ struct Class {
   int32_t min_keys;     // of a piece
   int64_t piece_cost;   // a block's start and end
   int64_t split_cost;   // a partial written and read again
-  int64_t running;      // blocks at a time
   int64_t full_share;   // in percent of the blocks that run at a time: so many keep the GPU busy
   int64_t extra_items;  // splits may add that many items
+  int32_t granule = kSplitGranule;
+  int64_t running = kAttentionBlocksPerProcessor;  // blocks of a processor
 };
 
 int64_t packed_rows(const AttentionPlanRow& row, const AttentionPlanOptions& options) {
@@ -47,7 +49,7 @@ void for_each_tile(std::span<const AttentionPlanRow> rows, const AttentionPlanOp
       const int64_t first_position = row.start + first / options.group;
       const int64_t key_begin = options.window > 0 ? std::max<int64_t>(0, first_position - options.window + 1) : 0;
       visit(Tile{row, int32_t(first), int32_t(end), int32_t(key_begin),
-                 int32_t(row.start + (end - 1) / options.group + 1)});
+                 int32_t(row.start + (end - 1) / options.group + 1), kind.granule});
     }
   }
 }
@@ -61,7 +63,7 @@ struct Pieces {
 Pieces cut(const Tile& tile, int64_t longest, const Class& kind) {
   const int64_t most = std::clamp<int64_t>(tile.keys() / kind.min_keys, 1, kind.max_splits);
   const int64_t wanted = std::min(ceil_div(tile.keys(), longest), most);
-  const int64_t keys = ceil_div(ceil_div(tile.keys(), wanted), kSplitGranule) * kSplitGranule;
+  const int64_t keys = ceil_div(ceil_div(tile.keys(), wanted), kind.granule) * kind.granule;
   return {int32_t(keys), int32_t(ceil_div(tile.keys(), keys))};
 }
 
@@ -90,7 +92,8 @@ Load load_of(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions&
 // When the last block ends, in keys of a block's fair share times 100 x `running` blocks: all of the work, plus what
 // the last wave leaves idle where it has too few blocks to keep the GPU busy.
 int64_t estimate(const Load& load, const AttentionPlanOptions& options, const Class& kind) {
-  const int64_t running = kind.running, blocks = load.items * options.kv_heads, last_wave = blocks % running;
+  const int64_t running = kind.running * options.num_processors;
+  const int64_t blocks = load.items * options.kv_heads, last_wave = blocks % running;
   const int64_t idle = last_wave == 0 ? 0 : std::max<int64_t>(0, kind.full_share * running - 100 * last_wave);
   return std::max(100 * load.cost * options.kv_heads + idle * load.shortest,
                   kind.full_share * running * load.longest);
@@ -99,16 +102,17 @@ int64_t estimate(const Load& load, const AttentionPlanOptions& options, const Cl
 // The length no piece may exceed, for the earliest estimated end.
 int64_t choose_longest(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions& options, const Class& kind) {
   constexpr int64_t kWhole = std::numeric_limits<int32_t>::max();
-  constexpr std::array<int64_t, 8> kWaves = {4, 5, 6, 7, 8, 10, 12, 16};  // quarters
+  constexpr std::array<int64_t, 9> kWaves = {15, 16, 20, 24, 28, 32, 40, 48, 64};  // sixteenths
   const Load whole = load_of(rows, options, kind, kWhole);
-  const int64_t running = kind.running;
+  const int64_t running = kind.running * options.num_processors;
   if (whole.longest < 2 * kind.min_keys + kind.piece_cost || kind.extra_items == 0) return kWhole;
   if (!kind.decode && whole.cost * options.kv_heads >= 3 * running * whole.longest) return kWhole;
 
   int64_t best = kWhole, best_estimate = estimate(whole, options, kind), previous = kWhole;
-  for (const int64_t quarters : kWaves) {
-    const int64_t keys = ceil_div(4 * whole.keys * options.kv_heads, running * quarters);
-    const int64_t longest = std::max<int64_t>(kind.min_keys, ceil_div(keys, kSplitGranule) * kSplitGranule);
+  for (const int64_t sixteenths : kWaves) {
+    if (sixteenths < 16 && kind.running > 1) continue;  // for tiles that one wave just holds, cut alike
+    const int64_t keys = ceil_div(16 * whole.keys * options.kv_heads, running * sixteenths);
+    const int64_t longest = std::max<int64_t>(kind.min_keys, ceil_div(keys, kind.granule) * kind.granule);
     if (longest == previous || longest >= whole.longest) continue;
     previous = longest;
     const Load load = load_of(rows, options, kind, longest);
@@ -189,25 +193,41 @@ Class decode_class(std::span<const AttentionPlanRow> rows, const AttentionPlanOp
           .min_keys = kMinDecodeSplitKeys,
           .piece_cost = 64,
           .split_cost = 32,
-          .running = int64_t(decode_blocks_per_processor(tiles, options)) * options.num_processors,
           .full_share = 67,  // memory bound: a block with fewer neighbours goes faster
-          .extra_items = extra_decode_items(tiles, options)};
+          .extra_items = extra_decode_items(tiles, options),
+          .running = decode_blocks_per_processor(tiles, options)};
+}
+
+Class warpgroup_class(const AttentionPlanOptions& options) {
+  return {.tile_rows = kLargePrefillTileRows,
+          .decode = false,
+          .max_splits = kMaxPrefillSplits,
+          .min_keys = kMinPrefillSplitKeys,
+          .piece_cost = 128,
+          .split_cost = 128,
+          .full_share = 100,
+          .extra_items = most_extra_items(kLargePrefillTileRows, options),
+          .granule = kWarpgroupSplitGranule,
+          .running = 1};
 }
 
 Class prefill_class(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions& options) {
-  int64_t large_tiles = 0;
+  int64_t small_tiles = 0, large_tiles = 0;
   for (const AttentionPlanRow& row : rows)
-    if (row.count > 1 && packed_rows(row, options) > kDecodeTileRows)  // a graph of one-token rows keeps its tile size
+    if (row.count > 1 && packed_rows(row, options) > kDecodeTileRows) {  // a graph of one-token rows keeps its tile size
+      small_tiles += ceil_div(packed_rows(row, options), kPrefillTileRows);
       large_tiles += ceil_div(packed_rows(row, options), kLargePrefillTileRows);
+    }
+  if (options.warpgroup_tiles && large_tiles > 0 && 4 * large_tiles <= 3 * small_tiles) return warpgroup_class(options);
   const bool many = large_tiles * options.kv_heads >= int64_t(kAttentionBlocksPerProcessor) * options.num_processors;
-  const int32_t tile_rows = many && options.head_dim <= 128 ? kLargePrefillTileRows : kPrefillTileRows;
+  const bool large = many && options.head_dim <= 128 && !options.warpgroup_tiles;
+  const int32_t tile_rows = large ? kLargePrefillTileRows : kPrefillTileRows;
   return {.tile_rows = tile_rows,
           .decode = false,
           .max_splits = kMaxPrefillSplits,
           .min_keys = kMinPrefillSplitKeys,
           .piece_cost = 64,
           .split_cost = 64,
-          .running = int64_t(kAttentionBlocksPerProcessor) * options.num_processors,
           .full_share = 100,
           .extra_items = many ? 0 : most_extra_items(kPrefillTileRows, options)};
 }

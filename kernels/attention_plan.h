@@ -7,6 +7,9 @@
 // keys, worked on by one thread block per KV head. Two classes of tiles: decode (a whole row of at most
 // kDecodeTileRows packed rows) and prefill (everything else). So rows of one token are all of one class, by the group
 // size, and where there are no others prefill tiles are always of kPrefillTileRows.
+//
+// Prefill tiles of kLargePrefillTileRows are for the kernel of Hopper GPUs where options.warpgroup_tiles says so: one
+// block per processor that stays, so that they pay as soon as most of their rows exist.
 
 #include <cstdint>
 #include <span>
@@ -21,7 +24,8 @@ inline constexpr int kManyDecodeBlocks = 4;              // the same of decode t
 inline constexpr int kMaxManyBlocksHeadDim = 128;        // wider heads leave no room for them
 inline constexpr int kMinDecodeSplitKeys = 128;          // shorter pieces spend their time starting up
 inline constexpr int kMinPrefillSplitKeys = 256;
-inline constexpr int kSplitGranule = 64;                 // pieces begin at multiples of it
+inline constexpr int kSplitGranule = 64;                 // pieces begin at multiples of it,
+inline constexpr int kWarpgroupSplitGranule = 128;       // those of warpgroup tiles of this
 inline constexpr int kMaxDecodeSplits = 512;             // of one tile
 inline constexpr int kMaxPrefillSplits = 64;
 inline constexpr int kPartialRowsPerProcessor = 256;     // packed rows times splits times KV heads of one launch
@@ -50,6 +54,7 @@ struct AttentionPlanOptions {
   int32_t head_dim = 128;
   int32_t window = 0;          // 0: none
   int32_t num_processors = 1;  // attention_processors(device)
+  bool warpgroup_tiles = false;  // attention_has_warpgroup_tiles(device, head_dim, block size)
 };
 
 // Blocks of decode tiles that run on a processor at a time: more where whole rows fill all of them.

@@ -23,7 +23,8 @@ AttentionWorkLists::AttentionWorkLists(const KvPool& kv_pool, int64_t max_tokens
                      .kv_heads = int32_t(spec.kv_heads),
                      .head_dim = int32_t(spec.head_dim),
                      .window = spec.window,
-                     .num_processors = processors};
+                     .num_processors = processors,
+                     .warpgroup_tiles = attention_has_warpgroup_tiles(device, spec.head_dim, spec.block_size)};
     const AttentionWorkCapacity most = attention_work_capacity(max_tokens, max_rows, group.options);
     decode_.resize(std::max(decode_.size(), size_t(most.decode)));
     prefill_.resize(std::max(prefill_.size(), size_t(most.prefill)));

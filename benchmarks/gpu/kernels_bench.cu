@@ -195,10 +195,12 @@ class Bench {
     attention("prefill 1 x 8192", {{1, 8192, 8192}});
     attention("prefill 16 x 512", {{16, 512, 512}});
     attention("prefill 16 x 2048", {{16, 2048, 2048}});
+    attention("prefill 1 x 32768", {{1, 32768, 32768}});
     attention("prefill hd64 1 x 2048", {{1, 2048, 2048}}, {32, 8, 64});
     attention("prefill hd64 16 x 2048", {{16, 2048, 2048}}, {32, 8, 64});
     attention("prefill hd256 16 x 2048", {{16, 2048, 2048}}, {16, 8, 256});
     attention("chunk 512 at 32768", {{1, 512, 32768}});
+    attention("chunk tp4 512 at 32768", {{1, 512, 32768}}, {8, 2, 128});
     attention("mixed 1 x 2048 + 128 x 1024", {{1, 2048, 2048}, {128, 1, 1024}});
   }
 
@@ -225,7 +227,9 @@ class Bench {
                                        .kv_heads = int32_t(heads.kv),
                                        .head_dim = int32_t(heads.dim),
                                        .window = 0,
-                                       .num_processors = attention_processors(kGpu)};
+                                       .num_processors = attention_processors(kGpu),
+                                       .warpgroup_tiles =
+                                           attention_has_warpgroup_tiles(kGpu, heads.dim, kBlockSize)};
     const AttentionWorkCapacity most = attention_work_capacity(batch.num_tokens, batch.num_rows, options);
     std::vector<AttentionWorkItem> decode(size_t(most.decode)), prefill(size_t(most.prefill));
     const AttentionPlan made = plan_attention(host.rows, options, decode, prefill);

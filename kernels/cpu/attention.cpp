@@ -79,6 +79,7 @@ void paged_attention(TensorView out, TensorView q, TensorView kv, const Attentio
 }
 
 int32_t attention_processors(Device) { return 0; }
+bool attention_has_warpgroup_tiles(Device, int64_t, int64_t) { return false; }
 
 void kv_append(TensorView kv, TensorView k, TensorView v, const AttentionBatch& batch, const Stream&) {
   const int64_t heads = kv.dim(2), block_size = kv.dim(3), head_dim = kv.dim(4);

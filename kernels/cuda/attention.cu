@@ -22,12 +22,13 @@ constexpr float kLog2e = 1.4426950408889634f;
 void bind_partials(AttentionArgs& args, const Stream& stream) {
   const size_t rows = size_t(kPartialRowsPerProcessor) * size_t(multiprocessor_count(stream.device()));
   const size_t out_bytes = rows * kMaxHeadDim * sizeof(float), state_bytes = rows * sizeof(float2);
-  const size_t counter_bytes = rows / kDecodeTileRows * sizeof(unsigned);
+  const size_t counter_bytes = (1 + rows / kDecodeTileRows) * sizeof(unsigned);
   auto* memory = static_cast<char*>(
       workspace(WorkspaceUse::attention, out_bytes + state_bytes + counter_bytes, stream));
   args.partial_out = reinterpret_cast<float*>(memory);
   args.partial_state = reinterpret_cast<float2*>(memory + out_bytes);
-  args.arrivals = reinterpret_cast<unsigned*>(memory + out_bytes + state_bytes);
+  args.next_tile = reinterpret_cast<unsigned*>(memory + out_bytes + state_bytes);
+  args.arrivals = args.next_tile + 1;
 }
 
 AttentionArgs attention_args(TensorView out, TensorView q, TensorView kv, const AttentionBatch& batch,
@@ -68,6 +69,11 @@ void launch_class(AttentionArgs args, const AttentionWork& work, const Stream& s
   args.items = reinterpret_cast<const AttentionWorkItem*>(i32_data(work.items));
   args.num_items = i32_data(work.count);
   const int64_t capacity = work.items.dim(0);
+  if (work.tile_rows == kLargePrefillTileRows && args.wide_queries && args.wide_output &&
+      attention_has_warpgroup_tiles(stream.device(), args.head_dim, args.block_size)) {
+    if (args.head_dim == 64) return launch_hopper_prefill<64>(args, capacity, stream);
+    return launch_hopper_prefill<128>(args, capacity, stream);
+  }
   if (args.head_dim <= 64)
     launch_attention<64>(args, work.tile_rows, capacity, stream);
   else if (args.head_dim <= 80)
@@ -98,6 +104,13 @@ void check_call(TensorView out, TensorView q, TensorView kv, const AttentionBatc
 }  // namespace
 
 int32_t attention_processors(Device device) { return multiprocessor_count(device); }
+
+bool attention_has_warpgroup_tiles(Device device, int64_t head_dim, int64_t block_size) {
+  if (!TRIREME_WITH_WGMMA || block_size % 8 != 0 || (head_dim != 64 && head_dim != 128)) return false;
+  int major = 0;
+  CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.index));
+  return major == 9;
+}
 
 void paged_attention(TensorView out, TensorView q, TensorView kv, const AttentionBatch& batch,
                      const AttentionOptions& options, const Stream& stream) {

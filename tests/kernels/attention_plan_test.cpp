@@ -204,8 +204,26 @@ TEST(AttentionPlan, RowsOfOneTokenAreOfOneClassAndTileSize) {
       EXPECT_EQ(work.decode.empty(), group > kDecodeTileRows);
       EXPECT_EQ(work.prefill.empty(), group <= kDecodeTileRows);
       EXPECT_EQ(work.plan.prefill_tile_rows, kPrefillTileRows);
+      options.warpgroup_tiles = !options.warpgroup_tiles;
     }
   }
+}
+
+TEST(AttentionPlan, WarpgroupTilesWhereMostOfTheirRowsExist) {
+  AttentionPlanOptions options = llama();
+  options.warpgroup_tiles = true;
+  EXPECT_EQ(plan(rows_of(1, 512, 512), options).plan.prefill_tile_rows, kLargePrefillTileRows);
+  EXPECT_EQ(plan(rows_of(1, 24, 512), options).plan.prefill_tile_rows, kLargePrefillTileRows);
+  EXPECT_EQ(plan(rows_of(200, 8, 512), options).plan.prefill_tile_rows, kPrefillTileRows);
+}
+
+TEST(AttentionPlan, FewWarpgroupTilesAreCutForAllProcessors) {
+  AttentionPlanOptions options = llama(2);
+  options.warpgroup_tiles = true;
+  const Work work = plan(rows_of(1, 512, 32768), options);  // 32 tiles of all KV heads for 132 processors
+  EXPECT_GE(2 * work.prefill.size(), size_t(kProcessors) * 9 / 10);
+  EXPECT_LE(2 * work.prefill.size(), size_t(kProcessors) * 2);
+  for (const AttentionWorkItem& item : work.prefill) EXPECT_EQ(item.key_begin % kWarpgroupSplitGranule, 0);
 }
 
 TEST(AttentionPlan, NothingToDo) {
@@ -224,7 +242,8 @@ TEST(AttentionPlan, EveryKeyOfEveryRowExactlyOnce) {
                                  .kv_heads = pick(0, 3) == 0 ? pick(1, 64) : pick(1, 8),
                                  .head_dim = pick(0, 3) == 0 ? 256 : 128,
                                  .window = pick(0, 2) == 0 ? pick(1, 3000) : 0,
-                                 .num_processors = pick(0, 1) == 0 ? kProcessors : pick(1, 200)};
+                                 .num_processors = pick(0, 1) == 0 ? kProcessors : pick(1, 200),
+                                 .warpgroup_tiles = pick(0, 1) == 0};
     std::vector<AttentionPlanRow> rows;
     int32_t token = 0;
     const int32_t longest = 1 << pick(0, 17);

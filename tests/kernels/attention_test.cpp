@@ -79,6 +79,34 @@ TEST_P(AttentionTest, LargeTilesOfQueries) {  // few processors: 128 rows at a t
   check({4, 2, 128, 16}, {{300, 0, 300}, {280, 41, 239}}, {0.2f, 70, 5.0f}, 0, 0, 1);
 }
 
+TEST_P(AttentionTest, LargeTilesAroundTheirEdges) {  // of 128 rows and 128 keys
+  for (int64_t head_dim : {64, 128})
+    for (int64_t length : {127, 128, 129, 255, 256, 257})
+      check({2, 2, head_dim, 16}, {{length, 0, length}}, {0.1f}, 0, 0, 1);
+}
+
+TEST_P(AttentionTest, LargeTilesOfManyRowsAndChunks) {
+  for (int64_t head_dim : {64, 128}) {
+    check({8, 2, head_dim, 16}, {{130, 0, 130}, {1, 0, 1}, {401, 300, 101}, {64, 0, 64}, {500, 499, 1}, {377, 120, 257}},
+          {0.1f}, 0, 0, 1);
+    check({4, 2, head_dim, 32}, {{700, 383, 317}, {384, 128, 256}}, {0.1f}, 0, 0, 1);
+    check({4, 2, head_dim, 16}, {{300, 10, 290}}, {0.1f}, 40, 7, 1);
+  }
+}
+
+TEST_P(AttentionTest, LargeTilesOfEveryGroupSize) {
+  for (int64_t head_dim : {64, 128})
+    for (int64_t group : {1, 3, 4, 8, 16, 17}) check({2 * group, 2, head_dim, 16}, {{290, 40, 250}}, {0.1f}, 0, 0, 1);
+}
+
+TEST_P(AttentionTest, LargeTilesWithWindowAndCap) {
+  for (int64_t head_dim : {64, 128})
+    for (int32_t window : {1, 64, 129, 300}) {
+      check({4, 2, head_dim, 16}, {{500, 100, 400}}, {0.2f, window}, 0, 0, 1);
+      check({4, 2, head_dim, 16}, {{420, 300, 120}, {190, 0, 190}}, {0.2f, window, 5.0f}, 0, 0, 1);
+    }
+}
+
 TEST_P(AttentionTest, EveryGroupSize) {
   for (int64_t group : {1, 2, 3, 5, 7, 8, 12, 16, 17, 33})
     check({2 * group, 2, 64, 16}, {{300, 299, 1}, {65, 60, 5}, {80, 10, 70}}, {0.125f});

@@ -60,7 +60,9 @@ class PagedCache {
                                             .kv_heads = int32_t(shape_.kv_heads),
                                             .head_dim = int32_t(shape_.head_dim),
                                             .window = options.window,
-                                            .num_processors = processors > 0 ? processors : present};
+                                            .num_processors = processors > 0 ? processors : present,
+                                            .warpgroup_tiles = attention_has_warpgroup_tiles(
+                                                stream.device(), shape_.head_dim, shape_.block_size)};
     const AttentionWorkCapacity most = attention_work_capacity(num_tokens(), batch.num_rows, plan_options);
     std::vector<AttentionWorkItem> decode(size_t(most.decode + spare)), prefill(size_t(most.prefill + spare));
     const AttentionPlan plan = plan_attention(plan_rows(lag), plan_options, decode, prefill);

@@ -28,6 +28,7 @@ struct AttentionArgs {
   float* partial_out;     // [.., kDim], unnormalized
   float2* partial_state;  // maximum (in units of log 2), sum; sum 0: the row saw no key
   unsigned* arrivals;     // [partial * kv_heads + kv_head]: splits of the tile that are done; 0 between launches
+  unsigned* next_tile;    // of persistent blocks: beyond the blocks' first ones; 0 between launches
   const AttentionWorkItem* items;
   const int32_t* num_items;
   const int32_t *positions, *block_table;
@@ -50,5 +51,11 @@ extern template void launch_attention<80>(const AttentionArgs&, int, int64_t, co
 extern template void launch_attention<96>(const AttentionArgs&, int, int64_t, const Stream&);
 extern template void launch_attention<128>(const AttentionArgs&, int, int64_t, const Stream&);
 extern template void launch_attention<256>(const AttentionArgs&, int, int64_t, const Stream&);
+
+// Prefill tiles of 128 rows by wgmma, for head dimensions 64 and 128 and blocks of a multiple of eight keys.
+template <int kDim>
+void launch_hopper_prefill(const AttentionArgs& args, int64_t capacity, const Stream& stream);
+extern template void launch_hopper_prefill<64>(const AttentionArgs&, int64_t, const Stream&);
+extern template void launch_hopper_prefill<128>(const AttentionArgs&, int64_t, const Stream&);
 
 }  // namespace trireme::cuda

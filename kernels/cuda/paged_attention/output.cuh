@@ -7,6 +7,13 @@
 
 namespace trireme::cuda {
 
+// Who finishes a tile together: threads of one block, whole warps.
+struct WholeBlock {
+  static constexpr int kThreads = kAttentionThreads;
+  __device__ static int thread() { return int(threadIdx.x); }
+  __device__ static void sync() { __syncthreads(); }
+};
+
 // Row of the partials where packed row `row` of a tile's split lies.
 template <int kRows>
 __device__ inline int64_t partial_row(const AttentionArgs& args, const AttentionTile& tile, int split, int row) {
@@ -49,10 +56,10 @@ __device__ inline void write_state(const AttentionArgs& args, const AttentionTil
 }
 
 // weights[row * num_splits + s] = 2^(m_s - m) / sum_s 2^(m_s - m) l_s.   A warp per row.
-template <int kRows>
+template <int kRows, typename Team>
 __device__ inline void split_weights(float* weights, const AttentionArgs& args, const AttentionTile& tile, int rows) {
-  const int lane = int(threadIdx.x) % kWarpSize, splits = tile.num_splits;
-  for (int row = int(threadIdx.x) / kWarpSize; row < rows; row += kAttentionWarps) {
+  const int lane = Team::thread() % kWarpSize, splits = tile.num_splits;
+  for (int row = Team::thread() / kWarpSize; row < rows; row += Team::kThreads / kWarpSize) {
     float* row_weights = weights + row * splits;
     float top = -INFINITY, sum = 0;
     for (int s = lane; s < splits; s += kWarpSize)
@@ -69,13 +76,13 @@ __device__ inline void split_weights(float* weights, const AttentionArgs& args, 
 }
 
 // out[row] = sum_s weights[row, s] o_s, over the splits in ascending order. weights: [rows, splits] in shared memory.
-template <int kDim, int kRows>
+template <int kDim, int kRows, typename Team>
 __device__ inline void merge_splits(float* weights, const AttentionArgs& args, const AttentionTile& tile) {
   const int rows = tile.packed_end - tile.first_packed, splits = tile.num_splits;
-  split_weights<kRows>(weights, args, tile, rows);
-  __syncthreads();
+  split_weights<kRows, Team>(weights, args, tile, rows);
+  Team::sync();
   const int64_t step = int64_t(args.kv_heads) * kRows * kDim / 4;  // to the next split, in float4
-  for (int i = int(threadIdx.x); i < rows * (kDim / 4); i += kAttentionThreads) {
+  for (int i = Team::thread(); i < rows * (kDim / 4); i += Team::kThreads) {
     const int row = i / (kDim / 4), column = i % (kDim / 4) * 4;
     if (column >= args.head_dim) continue;
     const auto* from = reinterpret_cast<const float4*>(
@@ -96,20 +103,20 @@ __device__ inline void merge_splits(float* weights, const AttentionArgs& args, c
 
 // After a block has written its partials: the last block of the tile to come here adds them up. The counter wraps to
 // 0, so that the next launch finds it as this one did. `shared`: room for the weights; nobody reads it any more.
-template <int kDim, int kRows>
+template <int kDim, int kRows, typename Team = WholeBlock>
 __device__ inline void finish_tile(float* shared, const AttentionArgs& args, const AttentionTile& tile) {
   if (tile.num_splits == 1) return;
   __shared__ bool last;
   __threadfence();  // this thread's partials, before the block is counted
-  __syncthreads();
-  if (threadIdx.x == 0) {
+  Team::sync();
+  if (Team::thread() == 0) {
     unsigned* counter = args.arrivals + int64_t(tile.partial) * args.kv_heads + tile.kv_head;
     last = atomicInc(counter, unsigned(tile.num_splits - 1)) == unsigned(tile.num_splits - 1);
   }
-  __syncthreads();
+  Team::sync();
   if (!last) return;
   __threadfence();  // the others' partials, after they were counted
-  merge_splits<kDim, kRows>(shared, args, tile);
+  merge_splits<kDim, kRows, Team>(shared, args, tile);
 }
 
 }  // namespace trireme::cuda

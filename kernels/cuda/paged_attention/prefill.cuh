@@ -148,6 +148,25 @@ __device__ inline void write_rows(bf16* own, const RunningSoftmax<kDim> (&state)
   }
 }
 
+// A warp's rows of any tile, element pair by element pair.
+template <int kDim, int kFragments, int kTileRows>
+__device__ inline void write_fragments(const RunningSoftmax<kDim> (&state)[kFragments], const AttentionArgs& args,
+                                       const AttentionTile& tile, int first_row, int lane) {
+#pragma unroll
+  for (int f = 0; f < kFragments; ++f) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int row = first_row + f * 16 + lane / 4 + r * 8;
+      if (tile.first_packed + row >= tile.packed_end) continue;
+#pragma unroll
+      for (int n = 0; n < kDim / 8; ++n)
+        write_pair<kDim, kTileRows>(args, tile, row, n * 8 + lane % 4 * 2, state[f].output[n][2 * r],
+                                    state[f].output[n][2 * r + 1], state[f].sum[r]);
+      if (lane % 4 == 0) write_state<kTileRows>(args, tile, row, state[f].maximum[r], state[f].sum[r]);
+    }
+  }
+}
+
 template <int kDim, int kFragments>
 __global__ __launch_bounds__(kAttentionThreads, 2) void prefill_attention_kernel(const AttentionArgs args) {
   using Shared = PrefillShared<kDim, kFragments, bf16>;
@@ -168,19 +187,7 @@ __global__ __launch_bounds__(kAttentionThreads, 2) void prefill_attention_kernel
     write_rows<kDim, kFragments>(queries + first_row * TileRows<kDim>::kStride, state, args, tile, first_row, lane);
     return;
   }
-#pragma unroll
-  for (int f = 0; f < kFragments; ++f) {
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const int row = (warp * kFragments + f) * 16 + lane / 4 + r * 8;
-      if (tile.first_packed + row >= tile.packed_end) continue;
-#pragma unroll
-      for (int n = 0; n < kDim / 8; ++n)
-        write_pair<kDim, kTileRows>(args, tile, row, n * 8 + lane % 4 * 2, state[f].output[n][2 * r],
-                                    state[f].output[n][2 * r + 1], state[f].sum[r]);
-      if (lane % 4 == 0) write_state<kTileRows>(args, tile, row, state[f].maximum[r], state[f].sum[r]);
-    }
-  }
+  write_fragments<kDim, kFragments, kTileRows>(state, args, tile, warp * 16 * kFragments, lane);
   finish_tile<kDim, kTileRows>(reinterpret_cast<float*>(tiles), args, tile);
 }
 

@@ -79,6 +79,13 @@ struct RunningSoftmax {
   template <int kTiles>
   __device__ void update(float (&scores)[kTiles][4], float exponent_scale) {
     float rescale[2];
+    take_in(scores, exponent_scale, rescale);
+    rescale_output(rescale);
+  }
+
+  // The same but for the output, which is left to be rescaled.
+  template <int kTiles>
+  __device__ void take_in(float (&scores)[kTiles][4], float exponent_scale, float (&rescale)[2]) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       float top = maximum[r];
@@ -98,6 +105,8 @@ struct RunningSoftmax {
       }
       sum[r] = fmaf(sum[r], rescale[r], added);
     }
+  }
+  __device__ void rescale_output(const float (&rescale)[2]) {
     if (!__any_sync(0xffffffffu, rescale[0] != 1 || rescale[1] != 1)) return;  // maxima settle early
 #pragma unroll
     for (int n = 0; n < kDim / 8; ++n) {

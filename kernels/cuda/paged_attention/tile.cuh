@@ -29,10 +29,33 @@ struct AttentionTile {
   int key_begin, key_end;  // positions this block reads
 
   __device__ int position_of(int packed, int group) const { return first_position + packed / group; }
+
+  // Of an item's two halves. Positions on the device may lie below those the list was made for: the keys are clipped to
+  // what exists, and the first split begins where the window truly does.
+  __device__ void set(const int4& rows, const int4& keys, int head, const AttentionArgs& args) {
+    first_token = rows.x;
+    first_packed = rows.y;
+    packed_end = rows.z;
+    slot = rows.w;
+    kv_head = head;
+    partial = keys.z;
+    split = keys.w & 0xffff;
+    num_splits = keys.w >> 16;
+    first_position = args.positions[first_token];
+    const int first = position_of(first_packed, args.group), last = position_of(packed_end - 1, args.group);
+    key_begin = split > 0 ? keys.x : args.window > 0 ? max(0, first - args.window + 1) : 0;
+    key_end = min(keys.y, last + 1);
+  }
 };
 
-// False where the block is spare. Positions on the device may lie below those the list was made for: the keys are
-// clipped to what exists, and the first split begins where the window truly does.
+__device__ inline AttentionTile tile_of(const AttentionArgs& args, int item, int kv_head) {
+  const int4* at = reinterpret_cast<const int4*>(args.items + item);
+  AttentionTile tile;
+  tile.set(__ldcg(at), __ldcg(at + 1), kv_head, args);
+  return tile;
+}
+
+// False where the block is spare.
 __device__ inline bool take_item(AttentionTile& tile, const AttentionArgs& args) {
   const int index = int(blockIdx.x) / args.kv_heads;
   const bool spare = index >= __ldcg(args.num_items);
@@ -42,19 +65,7 @@ __device__ inline bool take_item(AttentionTile& tile, const AttentionArgs& args)
   wait_for_previous_kernel();
   let_next_kernel_start();
   if (spare) return false;
-  tile.first_token = rows.x;
-  tile.first_packed = rows.y;
-  tile.packed_end = rows.z;
-  tile.slot = rows.w;
-  tile.kv_head = int(blockIdx.x) % args.kv_heads;
-  tile.partial = keys.z;
-  tile.split = keys.w & 0xffff;
-  tile.num_splits = keys.w >> 16;
-  tile.first_position = args.positions[tile.first_token];
-  const int first = tile.position_of(tile.first_packed, args.group);
-  const int last = tile.position_of(tile.packed_end - 1, args.group);
-  tile.key_begin = tile.split > 0 ? keys.x : args.window > 0 ? max(0, first - args.window + 1) : 0;
-  tile.key_end = min(keys.y, last + 1);
+  tile.set(rows, keys, int(blockIdx.x) % args.kv_heads, args);
   return true;
 }
 
