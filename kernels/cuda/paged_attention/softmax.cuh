@@ -8,7 +8,7 @@
 
 namespace trireme::cuda {
 
-// A warp's query rows as mma operands: in registers where there is room and kHeld says so, else read again for every tile of
+// A warp's query rows as mma operands: in registers where there is room and kHeld, else read again for every tile of
 // keys.
 template <int kDim, int kFragments, bool kHeld = true>
 struct QueryFragments {
