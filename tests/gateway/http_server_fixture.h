@@ -48,6 +48,11 @@ inline std::string post(const std::string& path, const std::string& body, const 
 class HttpServerTest : public ::testing::Test {
  protected:
   HttpServerTest() { options.port = 0; }
+  ~HttpServerTest() override {
+    server_.reset();
+    std::lock_guard lock(held_->mutex);
+    held_->exchanges.clear();  // an exchange keeps the routes, whose handlers keep `held_`
+  }
 
   std::vector<Route> routes() {
     const auto held = held_;
