@@ -52,7 +52,7 @@ struct RequestFailedEvent {
   bool operator==(const RequestFailedEvent&) const = default;
 };
 
-// Once a second or so, right before the events that leave nothing to do, and at the end.
+// Ten times a second or so, right before the events that leave nothing to do, and at the end.
 struct EngineStats {
   int32_t running = 0, waiting = 0;
   int64_t blocks_total = 0, blocks_free = 0, blocks_cached = 0;

@@ -30,7 +30,7 @@ def check_trace(path, ranks, where):
         errors.append(f"{where}: spans of ranks {sorted({event['pid'] for event in spans})}, not of {ranks}")
     for rank in range(ranks):
         names = [event["name"] for event in spans if event["pid"] == rank]
-        wanted = {"linear", "paged_attention", "all_reduce_sum", "execute"}
+        wanted = {"linear", "rope_append_attention", "all_reduce_sum", "execute"}
         if rank == 0:
             wanted |= {"schedule", "submit", "wait", "emit", "encode"}
         errors += [f"{where}: no span {name!r} of rank {rank}" for name in wanted - set(names)]
