@@ -13,7 +13,7 @@ import sys
 import time
 
 import cli
-from server import Server, Stream
+from server import Server, Stream, mixed_bodies
 
 _MODEL = cli.model("tiny-llama")
 _STREAMS = int(sys.argv[4]) if len(sys.argv) > 4 else 64
@@ -25,16 +25,7 @@ _TOKENS = "trireme_generation_tokens_total"
 
 
 def bodies():
-    """Greedy, sampled with penalties and log-probabilities, two choices, beams; some begin alike."""
-    found = []
-    for i in range(_STREAMS):
-        body = {"prompt": f"{'the same beginning of it all ' * (i % 3)}number {i}", "max_tokens": (150 + i % 7 * 25) * _LONGER, "ignore_eos": True}
-        body.update(({"temperature": 0},
-                     {"temperature": 0.9, "top_p": 0.9, "seed": i, "repetition_penalty": 1.1, "logprobs": 2},
-                     {"temperature": 1, "seed": i, "n": 2},
-                     {"num_beams": 2 + i % 2, "max_tokens": 40})[i % 4])
-        found.append(body)
-    return found
+    return mixed_bodies(_STREAMS, lambda i: (150 + i % 7 * 25) * _LONGER)
 
 
 def wanted_tokens(body):

@@ -140,6 +140,19 @@ class Server:
         self.wait_for(is_back, "readiness", timeout)
 
 
+def mixed_bodies(count, max_tokens):
+    """Greedy, sampled with penalties and log-probabilities, two choices, beams; some begin alike. `max_tokens` of a number."""
+    found = []
+    for i in range(count):
+        body = {"prompt": f"{'the same beginning of it all ' * (i % 3)}number {i}", "max_tokens": max_tokens(i), "ignore_eos": True}
+        body.update(({"temperature": 0},
+                     {"temperature": 0.9, "top_p": 0.9, "seed": i, "repetition_penalty": 1.1, "logprobs": 2},
+                     {"temperature": 1, "seed": i, "n": 2},
+                     {"num_beams": 2 + i % 2, "max_tokens": 40})[i % 4])
+        found.append(body)
+    return found
+
+
 def rank_of(pid):
     with contextlib.suppress(OSError):
         with open(f"/proc/{pid}/environ", "rb") as file:

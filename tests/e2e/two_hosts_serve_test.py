@@ -15,7 +15,7 @@ import time
 import cli
 import hosts
 from kill_test import Pair
-from server import Server, Stream, rank_of
+from server import Server, Stream, mixed_bodies, rank_of
 
 _LONG = os.environ.get("TRIREME_LONG_TESTS") == "1"
 _STREAMS = 12
@@ -28,15 +28,7 @@ _ALL = (*_SHORT, "kill rank 1", "kill rank 2", "stop rank 3", "stop rank 0", "st
 
 
 def bodies():
-    found = []
-    for i in range(_STREAMS):
-        body = {"prompt": f"{'the same beginning of it all ' * (i % 3)}number {i}", "max_tokens": 120 + i % 5 * 20, "ignore_eos": True}
-        body.update(({"temperature": 0},
-                     {"temperature": 0.9, "top_p": 0.9, "seed": i, "repetition_penalty": 1.1, "logprobs": 2},
-                     {"temperature": 1, "seed": i, "n": 2},
-                     {"num_beams": 2 + i % 2, "max_tokens": 40})[i % 4])
-        found.append(body)
-    return found
+    return mixed_bodies(_STREAMS, lambda i: 120 + i % 5 * 20)
 
 
 def is_janitor(pid):
