@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# The figures of one GPU, a JSON line for each: gpu_figures.sh [FIGURE|GROUP ...]   (default: all)
+# The figures of one GPU, a JSON line for each: gpu_figures.sh [FIGURE|GROUP ...]   (default: all of one GPU)
+# `four` stands for those of four GPUs of one host, which need about 480 GB on them for the 70B shape.
 #   TRIREME     the program (build-gpu/trireme)         RESULTS  the file appended to (benchmarks/results/h200.jsonl)
 #   TRIREME_COMMIT  what was built (git's HEAD)         FOLDER   16 GB of checkpoint for first_token (/tmp/trireme-8b)
+#   FOLDER_70B  141 GB of checkpoint for first_token_70b (/dev/shm/trireme-70b)
 #   FLAGS       more flags for every bench, such as --max-num-seqs 512
 # Figures of a group share an engine start. What a run prints goes to standard error.
 set -uo pipefail
@@ -20,14 +22,24 @@ declare -A groups=(
   [kernels]="attention_decode_32x16k_fraction sampling_256x128k_us"
   [profile_8b]="gpu_idle_fraction"
   [first_token]="first_token_8b_s"
+  [sums_tp4]="fused_ar_norm_8k_us fused_ar_norm_64k_us fused_ar_norm_256k_us fused_ar_norm_1m_us"
+  [decode_8b_tp4]="8b_tp4_decode_bs1_ms 8b_tp4_decode_bs32_ms 8b_tp4_decode_bs256_ms"
+  [decode_70b_tp4]="70b_tp4_decode_bs1_ms 70b_tp4_decode_bs128_ms 70b_tp4_decode_bs256_ms"
+  [prefill_70b_tp4]="70b_tp4_prefill_1x2048_tok_s"
+  [offline_70b_tp4]="70b_tp4_offline_1000_1000_tok_s"
+  [offline_70b_pp4]="70b_pp4_offline_1000_1000_tok_s"
+  [offline_70b_tp2pp2]="70b_tp2pp2_offline_1000_1000_tok_s"
+  [first_token_70b]="first_token_70b_tp4_s"
 )
-order="decode_8b decode_0.6b prefill_8b kernels profile_8b long_8b short_8b offline_8b offline_0.6b first_token"
+one="decode_8b decode_0.6b prefill_8b kernels profile_8b long_8b short_8b offline_8b offline_0.6b first_token"
+four="sums_tp4 decode_8b_tp4 decode_70b_tp4 prefill_70b_tp4 offline_70b_tp4 offline_70b_pp4 offline_70b_tp2pp2 first_token_70b"
 
 trireme=${TRIREME:-build-gpu/trireme}
 build=$(dirname "$trireme")
 results=${RESULTS:-benchmarks/results/h200.jsonl}
 commit=${TRIREME_COMMIT:-$(git rev-parse --short HEAD 2>/dev/null || echo unknown)}
 folder=${FOLDER:-/tmp/trireme-8b}
+folder_70b=${FOLDER_70B:-/dev/shm/trireme-70b}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -1)
@@ -35,23 +47,25 @@ figures="$work/figures.json"
 command=()
 read -ra more_flags <<<"${FLAGS:-}"
 
+asked=()
 for name in "$@"; do
-  [[ " $order ${groups[*]} " =~ [[:space:]]"$name"[[:space:]] ]] ||
-    { echo "gpu_figures.sh: no figure or group $name; there are: $order ${groups[*]}" >&2; exit 2; }
+  [[ " four $one $four ${groups[*]} " =~ [[:space:]]"$name"[[:space:]] ]] ||
+    { echo "gpu_figures.sh: no figure or group $name; there are: four $one $four ${groups[*]}" >&2; exit 2; }
+  if [ "$name" = four ]; then read -ra fours <<<"$four"; asked+=("${fours[@]}"); else asked+=("$name"); fi
 done
+[ $# -gt 0 ] || read -ra asked <<<"$one"
 
 wanted() {   # FIGURE GROUP
   local name
-  [ ${#asked[@]} -eq 0 ] && return 0
   for name in "${asked[@]}"; do [[ $name == "$1" || $name == "$2" ]] && return 0; done
   return 1
 }
-asked=("$@")
+used=1   # GPUs of the group
 
 # FIGURE UNIT VALUE FLOOR: Python expressions of `f`, the run's figures; `batch(n)` are those of one batch size.
 record() {
   wanted "$1" "$group" || return 0
-  FIGURE=$1 UNIT=$2 VALUE=$3 FLOOR=$4 GPUS="1 x ${gpu:-no GPU}" COMMIT=$commit COMMAND="${command[*]}" \
+  FIGURE=$1 UNIT=$2 VALUE=$3 FLOOR=$4 GPUS="$used x ${gpu:-no GPU}" COMMIT=$commit COMMAND="${command[*]}" \
     python3 - "$figures" >"$work/line" 2>"$work/why" <<'PYTHON' && tee -a "$results" <"$work/line" || { echo "$1: no figure: $(tail -1 "$work/why")" >&2; failed=1; }
 import json, os, sys
 f = json.load(open(sys.argv[1])) if os.path.exists(sys.argv[1]) else {}
@@ -143,9 +157,10 @@ group_prefill_8b() {
   record 8b_prefill_16x2048_tok_s tok/s "16 * 2048 / batch(16)['avg_latency']" None
 }
 
-offline() {   # FIGURE MODEL PROMPTS INPUT OUTPUT
-  bench 240 throughput "$2" --num-prompts "$3" --input-len "$4" --output-len "$5" --max-model-len 2k
-  record "$1" tok/s "f['output_tokens_per_second']" \
+offline() {   # FIGURE MODEL PROMPTS INPUT OUTPUT FLAGS ...
+  local figure=$1
+  bench 240 throughput "$2" --num-prompts "$3" --input-len "$4" --output-len "$5" --max-model-len 2k "${@:6}"
+  record "$figure" tok/s "f['output_tokens_per_second']" \
     "f['output_tokens_per_second'] * f['elapsed_time'] / f['floor_seconds'] if f.get('floor_seconds') else None"
 }
 group_offline_8b() { offline 8b_offline_1000_1000_tok_s llama-3.1-8b 768 1000 1000; }
@@ -180,14 +195,12 @@ group_profile_8b() {
 }
 
 # From exec to the first byte of the answer, with the page cache warm: the second start.
-group_first_token() {
-  if [ ! -e "$folder/config.json" ]; then
-    printf '\n$ %s\n' "$build/gpu_load_bench $folder" >&2
-    timeout 200 "$build/gpu_load_bench" "$folder" >&2
-  fi
+first_token() {   # FIGURE FOLDER FLAGS ...
+  local figure=$1 folder=$2
+  shift 2
   echo '{"prompt_token_ids": [1, 2, 3, 4, 5, 6, 7, 8]}' >"$work/prompt.jsonl"
   command=("$trireme" generate "$folder" --device cuda --skip-tokenizer-init --prompts "$work/prompt.jsonl"
-           --max-model-len 2k --max-new-tokens 4 --ignore-eos --temperature 0)
+           --max-model-len 2k --max-new-tokens 4 --ignore-eos --temperature 0 "$@")
   local times
   times=$(timeout 150 python3 - "${command[@]}" <<'PYTHON'
 import subprocess, sys, time
@@ -202,11 +215,71 @@ for start in range(2):
     print(took)
 PYTHON
   )
-  record first_token_8b_s s "$(tail -1 <<<"$times" | grep . || echo None)" None
+  record "$figure" s "$(tail -1 <<<"$times" | grep . || echo None)" None
+}
+
+group_first_token() {
+  if [ ! -e "$folder/config.json" ]; then
+    printf '\n$ %s\n' "$build/gpu_load_bench $folder" >&2
+    timeout 200 "$build/gpu_load_bench" "$folder" >&2
+  fi
+  first_token first_token_8b_s "$folder"
+}
+
+# Of rank 0's lines: "fused_ar_norm_8k_us 3.35  nccl_ar_norm_8k_us 8.55 ...".
+group_sums_tp4() {
+  used=4
+  command=(scripts/mpirun_test.sh 4 "$build/benchmarks/all_reduce_bench")
+  printf '\n$ %s\n' "${command[*]}" >&2
+  local size
+  timeout 90 "${command[@]}" 2>&1 | tee "$work/sums" >&2
+  for size in 8k 64k 256k 1m; do
+    record "fused_ar_norm_${size}_us" us \
+      "$(awk -v name="fused_ar_norm_${size}_us" '$1 == name {print $2; found = 1} END {if (!found) print "None"}' "$work/sums")" None
+  done
+}
+
+decode_tp4() {   # NAME MODEL SIZES
+  used=4
+  # shellcheck disable=SC2086
+  bench 200 latency "$2" -tp 4 $decode --batch-size "$3"
+  local size
+  for size in ${3//,/ }; do
+    record "$1_tp4_decode_bs${size}_ms" ms "batch($size)['decode_step_ms']" "batch($size)['floor_step_ms']"
+  done
+}
+group_decode_8b_tp4() { decode_tp4 8b llama-3.1-8b 1,32,256; }
+group_decode_70b_tp4() { decode_tp4 70b llama-3.1-70b 1,128,256; }
+
+group_prefill_70b_tp4() {
+  used=4
+  bench 120 latency llama-3.1-70b -tp 4 --input-len 2048 --output-len 1 --max-model-len 2100 --batch-size 1 \
+    --num-iters-warmup 1 --num-iters 3
+  record 70b_tp4_prefill_1x2048_tok_s tok/s "2048 / batch(1)['avg_latency']" None
+}
+
+offline_70b() {   # LAYOUT FLAGS ...
+  used=4
+  local layout=$1
+  shift
+  offline "70b_${layout}_offline_1000_1000_tok_s" llama-3.1-70b 512 1000 1000 --max-num-seqs 512 "$@"
+}
+group_offline_70b_tp4() { offline_70b tp4 -tp 4; }
+group_offline_70b_pp4() { offline_70b pp4 -pp 4; }
+group_offline_70b_tp2pp2() { offline_70b tp2pp2 -tp 2 -pp 2; }
+
+group_first_token_70b() {
+  used=4
+  if [ ! -e "$folder_70b/model.safetensors.index.json" ]; then
+    printf '\n$ %s\n' "$build/gpu_load_bench $folder_70b 141.2 configs/models/llama-3.1-70b.json files" >&2
+    timeout 300 "$build/gpu_load_bench" "$folder_70b" 141.2 configs/models/llama-3.1-70b.json files >&2
+  fi
+  first_token first_token_70b_tp4_s "$folder_70b" -tp 4
 }
 
 failed=0
-for group in $order; do
+for group in $one $four; do
+  used=1
   for figure in ${groups[$group]}; do
     if wanted "$figure" "$group"; then
       "group_$group"

@@ -1,6 +1,7 @@
 // How fast weights come from the page cache onto a GPU, beside the bus: pinned copies of 256 MB.
-//   gpu_load_bench FOLDER [GB 16.1] [CONFIG configs/models/llama-3.1-8b.json]
-// Writes a bf16 safetensors directory of Llama 3.1 8B's shape there, cut to GB, if it is not there yet, and leaves it.
+//   gpu_load_bench FOLDER [GB 16.1] [CONFIG configs/models/llama-3.1-8b.json] [files]
+// Writes a bf16 safetensors directory of CONFIG's shape there, cut to GB, if it is not there yet, and leaves it; with
+// `files` that is all it does.
 // Needs as much memory for the page cache and on the GPU.
 
 #include <algorithm>
@@ -126,15 +127,21 @@ void model_line(const Checkpoint& checkpoint, Device device, const Stream& strea
   line(what, double(bytes), duration, limit);
 }
 
+int host_cores() { return int(std::max(1u, std::thread::hardware_concurrency())); }
+
+int64_t write_files(const std::string& folder, double gigabytes, const std::string& config) {
+  int64_t bytes = 0;
+  const double writing = seconds([&] { bytes = write_llama_files(config, folder, gigabytes, host_cores()); });
+  line("writing (or finding) the files", double(bytes), writing, 0);
+  return bytes;
+}
+
 void run(const std::string& folder, double gigabytes, const std::string& config) {
   if (cuda_device_count() == 0) throw ConfigError("no GPU here (or a build without CUDA): see load_bench for the CPU");
   const Device device{DeviceKind::cuda, 0};
   set_current_device(device);
-  const int cores = int(std::max(1u, std::thread::hardware_concurrency()));
-  std::printf("%s, %d cores\n", device_description(device).c_str(), cores);
-  int64_t bytes = 0;
-  const double writing = seconds([&] { bytes = write_llama_files(config, folder, gigabytes, cores); });
-  line("writing (or finding) the files", double(bytes), writing, 0);
+  std::printf("%s, %d cores\n", device_description(device).c_str(), host_cores());
+  const int64_t bytes = write_files(folder, gigabytes, config);
   const Checkpoint checkpoint = open_checkpoint(folder, {.need_weights = true, .need_tokenizer = false});
   const Stream stream(device);
   const double limit = pinned_copy_rate(device, stream);
@@ -150,12 +157,16 @@ void run(const std::string& folder, double gigabytes, const std::string& config)
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "gpu_load_bench FOLDER [GB 16.1] [CONFIG configs/models/llama-3.1-8b.json]\n");
+    std::fprintf(stderr, "gpu_load_bench FOLDER [GB 16.1] [CONFIG configs/models/llama-3.1-8b.json] [files]\n");
     return 2;
   }
   try {
-    trireme::run(argv[1], argc > 2 ? std::atof(argv[2]) : 16.1,
-                 argc > 3 ? argv[3] : "configs/models/llama-3.1-8b.json");
+    const double gigabytes = argc > 2 ? std::atof(argv[2]) : 16.1;
+    const char* config = argc > 3 ? argv[3] : "configs/models/llama-3.1-8b.json";
+    if (argc > 4 && std::strcmp(argv[4], "files") == 0)
+      trireme::write_files(argv[1], gigabytes, config);
+    else
+      trireme::run(argv[1], gigabytes, config);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;
