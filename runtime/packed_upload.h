@@ -8,6 +8,7 @@
 
 #include "base/stream.h"
 #include "base/tensor.h"
+#include "kernels/pinned_copy.h"
 
 namespace trireme {
 
@@ -61,7 +62,7 @@ class PackedUpload {
     return view;
   }
   void upload(const Stream& stream) const {
-    if (device_.is_cuda() && used_ > 0) copy_async(device_data(), host_, size_t(used_), device_, stream);
+    if (device_.is_cuda()) copy_to_device(device_data(), host_, size_t(used_), stream);
   }
   static int64_t bytes_for(int64_t elements) { return elements * 4 + 16; }
 

@@ -1,6 +1,7 @@
 #include "kernels/step.h"
 
 #include "kernels/cuda/common/launch.cuh"
+#include "kernels/cuda/common/ptx.cuh"
 
 namespace trireme::cuda {
 namespace {
@@ -76,11 +77,20 @@ __global__ void fork_slots_kernel(State state, const int32_t* pairs, int64_t num
 
 // A slot may appear more than once: its last token is that of the last of its draws.
 __global__ void apply_draws_kernel(State state, const int32_t* slots, const int32_t* ids, int n) {
+  let_next_kernel_start();
+  wait_for_previous_kernel();
   const int i = int(blockIdx.x) * kThreads + int(threadIdx.x);
-  if (i >= n || ids[i] < 0) return;
-  const int slot = slots[i], id = ids[i];
+  const int slot = i < n ? slots[i] : -1, id = i < n ? ids[i] : -1;
   bool last = true;
-  for (int j = i + 1; j < n; ++j) last = last && !(slots[j] == slot && ids[j] >= 0);
+  __shared__ int drawn_slots[kThreads];  // of the draws from this block's own on, a piece at a time; -1: none drawn
+  for (int begin = int(blockIdx.x) * kThreads; begin < n; begin += kThreads) {
+    const int j = begin + int(threadIdx.x);
+    drawn_slots[threadIdx.x] = j < n && ids[j] >= 0 ? slots[j] : -1;
+    __syncthreads();
+    for (int k = max(0, i + 1 - begin); k < min(kThreads, n - begin); ++k) last = last && drawn_slots[k] != slot;
+    __syncthreads();
+  }
+  if (id < 0) return;
   if (last) state.last_token[slot] = id;
   atomicAdd(state.length + slot, 1);
   if (uint16_t* count = count_of(state, slot, id)) count_draw(count);
@@ -132,9 +142,8 @@ void fork_slots(const SlotState& state, TensorView pairs, const Stream& stream) 
 
 void apply_draws(const SlotState& state, TensorView slots, TensorView ids, int64_t vocab_begin, const Stream& stream) {
   if (slots.empty()) return;
-  apply_draws_kernel<<<blocks_for(slots.dim(0)), kThreads, 0, stream.get()>>>(
-      state_of(state, vocab_begin), i32_data(slots), i32_data(ids), int(slots.dim(0)));
-  check_launch();
+  launch_dependent(apply_draws_kernel, dim3(blocks_for(slots.dim(0))), dim3(kThreads), 0, stream,
+                   state_of(state, vocab_begin), i32_data(slots), i32_data(ids), int(slots.dim(0)));
 }
 
 void update_block_table(TensorView block_table, TensorView updates, const Stream& stream) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/pinned_copy.h"
 #include "kernels/sample_rows.h"
 #include "runtime/sampling/step_buffers.h"
 
@@ -179,8 +180,7 @@ void ShardSampler::State::enqueue(StepBuffers& buffers, const SampleBatch& batch
   buffers.beam_of_row.clear();
   for (const SampleIndex& index : layout_.index) buffers.beam_of_row.push_back(index.beam);
   if (shard_.num_beam > 0) find_candidates(buffers, stream);
-  copy_async(buffers.host_answers, buffers.answers.data(), size_t(shard_.num_rows) * sizeof(SampleAnswer), device_,
-             stream);
+  copy_to_host(buffers.host_answers, buffers.answers.data(), size_t(shard_.num_rows) * sizeof(SampleAnswer), stream);
 }
 
 // Rows whose cut candidates may not prove. Which searches run depends on the orders alone; a row that is
@@ -230,7 +230,7 @@ void ShardSampler::State::find_candidates(StepBuffers& buffers, const Stream& st
   sample_beam_candidates(first_round_.as<SampleEntry>(), shard_, stream);
   sample_merge_candidates(buffers.device_candidates(), shard_, first_round_.gather(bytes, group_, device_, stream),
                           stream);
-  copy_async(buffers.host_candidates, buffers.candidates.data(), bytes, device_, stream);
+  copy_to_host(buffers.host_candidates, buffers.candidates.data(), bytes, stream);
 }
 
 ShardSampler::ShardSampler(Device device, Communicator& tp_group, const ShardSamplerOptions& options)

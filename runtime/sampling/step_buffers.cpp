@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "kernels/pinned_copy.h"
 #include "kernels/sample_rows.h"
 
 namespace trireme {
@@ -57,7 +58,7 @@ const void* UploadBuffer::add(const void* data, size_t bytes) {
 }
 
 void UploadBuffer::send(const Stream& stream) {
-  if (device_.is_cuda()) copy_async(on_device_.data(), host_, used_, device_, stream);
+  if (device_.is_cuda()) copy_to_device(on_device_.data(), host_, used_, stream);
 }
 
 StepBuffers::StepBuffers(Device device, int max_rows)

@@ -112,6 +112,25 @@ TEST_P(StepTest, ResolveTokensTakesGivenOnesAndTheLastDrawn) {
   EXPECT_EQ(down(positions), (Ints{5, 5, 6, 0}));
 }
 
+// More draws than one thread block has threads: a slot's last token is that of its last draw.
+TEST_P(StepTest, ManyDrawsForFewSlotsTakeEffectInOrder) {
+  const int draws = 601;
+  Ints slots, ids;
+  for (int i = 0; i < draws; ++i) {
+    slots.push_back(i % 3 == 2 && i < 300 ? 2 : i % 2);
+    ids.push_back(i >= 590 && i % 2 == 1 ? -1 : 100 + i);
+  }
+  const Ints nothing(kSlots, 0);
+  upload(length_, nothing.data(), stream());
+  upload(last_token_, nothing.data(), stream());
+  apply_draws(state_, up(slots), up(ids), kVocabBegin, stream());
+  Ints length(kSlots, 0), last(kSlots, 0);
+  for (int i = 0; i < draws; ++i)
+    if (ids[size_t(i)] >= 0) ++length[size_t(slots[size_t(i)])], last[size_t(slots[size_t(i)])] = ids[size_t(i)];
+  EXPECT_EQ(down(length_), length);
+  EXPECT_EQ(down(last_token_), last);
+}
+
 TEST_P(StepTest, NothingToDoIsFine) {
   const Tensor none(DType::i32, {0}, device()), table = up(Ints(4, 1), 2);
   open_slots(state_, none, none, up({0}), none, none, 0, stream());
