@@ -24,6 +24,9 @@ declare -A groups=(
   [first_token]="first_token_8b_s"
   [sums_tp4]="fused_ar_norm_8k_us fused_ar_norm_64k_us fused_ar_norm_256k_us fused_ar_norm_1m_us"
   [decode_8b_tp4]="8b_tp4_decode_bs1_ms 8b_tp4_decode_bs32_ms 8b_tp4_decode_bs256_ms"
+  [decode_8b_tp2]="8b_tp2_decode_bs1_ms 8b_tp2_decode_bs32_ms 8b_tp2_decode_bs256_ms"
+  [decode_8b_pp2]="8b_pp2_decode_bs256_ms"
+  [decode_8b_pp4]="8b_pp4_decode_bs256_ms"
   [decode_70b_tp4]="70b_tp4_decode_bs1_ms 70b_tp4_decode_bs128_ms 70b_tp4_decode_bs256_ms"
   [prefill_70b_tp4]="70b_tp4_prefill_1x2048_tok_s"
   [offline_70b_tp4]="70b_tp4_offline_1000_1000_tok_s"
@@ -32,7 +35,7 @@ declare -A groups=(
   [first_token_70b]="first_token_70b_tp4_s"
 )
 one="decode_8b decode_0.6b prefill_8b kernels profile_8b long_8b short_8b offline_8b offline_0.6b first_token"
-four="sums_tp4 decode_8b_tp4 decode_70b_tp4 prefill_70b_tp4 offline_70b_tp4 offline_70b_pp4 offline_70b_tp2pp2 first_token_70b"
+four="sums_tp4 decode_8b_tp4 decode_8b_tp2 decode_8b_pp2 decode_8b_pp4 decode_70b_tp4 prefill_70b_tp4 offline_70b_tp4 offline_70b_pp4 offline_70b_tp2pp2 first_token_70b"
 
 trireme=${TRIREME:-build-gpu/trireme}
 build=$(dirname "$trireme")
@@ -239,17 +242,20 @@ group_sums_tp4() {
   done
 }
 
-decode_tp4() {   # NAME MODEL SIZES
-  used=4
+decode_over() {   # NAME MODEL SIZES GPUS FLAGS ...
+  used=$4
   # shellcheck disable=SC2086
-  bench 200 latency "$2" -tp 4 $decode --batch-size "$3"
+  bench 200 latency "$2" $decode --batch-size "$3" "${@:5}"
   local size
   for size in ${3//,/ }; do
-    record "$1_tp4_decode_bs${size}_ms" ms "batch($size)['decode_step_ms']" "batch($size)['floor_step_ms']"
+    record "$1_decode_bs${size}_ms" ms "batch($size)['decode_step_ms']" "batch($size)['floor_step_ms']"
   done
 }
-group_decode_8b_tp4() { decode_tp4 8b llama-3.1-8b 1,32,256; }
-group_decode_70b_tp4() { decode_tp4 70b llama-3.1-70b 1,128,256; }
+group_decode_8b_tp4() { decode_over 8b_tp4 llama-3.1-8b 1,32,256 4 -tp 4; }
+group_decode_8b_tp2() { decode_over 8b_tp2 llama-3.1-8b 1,32,256 2 -tp 2; }
+group_decode_8b_pp2() { decode_over 8b_pp2 llama-3.1-8b 256 2 -pp 2; }
+group_decode_8b_pp4() { decode_over 8b_pp4 llama-3.1-8b 256 4 -pp 4; }
+group_decode_70b_tp4() { decode_over 70b_tp4 llama-3.1-70b 1,128,256 4 -tp 4; }
 
 group_prefill_70b_tp4() {
   used=4
