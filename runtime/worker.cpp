@@ -12,8 +12,9 @@ namespace {
 
 int ring_size(const ClusterInfo& info) { return info.pp + 2; }  // one more than may be in flight
 
-StepInputsLimits input_limits(const ClusterInfo& info) {
-  return {info.max_batched_tokens, std::max(info.num_slots, 1), info.max_logit_rows};
+// Without sums nothing is gained by cutting a step.
+StepInputsLimits input_limits(const ClusterInfo& info, int64_t min_split_tokens) {
+  return {info.max_batched_tokens, std::max(info.num_slots, 1), info.max_logit_rows, info.tp > 1 ? min_split_tokens : 0};
 }
 
 // 0, and so no graphs, where one token's query heads make more than a decode tile: how attention is launched then
@@ -46,7 +47,7 @@ Worker::Entry::Entry(StepInputsMemory& memory, Device device, bool keep_draw_slo
 
 Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, const ModelConfig& config,
                const Topology& topology, const ClusterInfo& info, WorkerGroups groups, Device device,
-               DecodeGraphMode graphs)
+               DecodeGraphMode graphs, int64_t min_split_tokens)
     : model_(std::move(model)),
       kv_pool_(std::move(kv_pool)),
       config_(config),
@@ -63,7 +64,8 @@ Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, co
       hidden_(activation_dtype(device), {info.max_batched_tokens, config.hidden_size}, device),
       link_(groups.previous, groups.next, hidden_),
       graphs_(device, graphs, most_decode_rows(info, *kv_pool_)),
-      inputs_memory_(input_limits(info), *kv_pool_, device) {
+      inputs_memory_(input_limits(info, min_split_tokens), *kv_pool_, device) {
+  if (inputs_memory_.limits.min_split_tokens > 0) sum_stream_.emplace(device);
   if (ReplicaCheck::wanted()) replica_check_.emplace(groups.tp);
   for (int i = 0; i < ring_size(info); ++i)
     ring_.emplace_back(inputs_memory_, device, !topology.is_last_stage());
@@ -78,10 +80,22 @@ Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, co
 Worker::Entry& Worker::entry(StepId step) { return ring_[size_t(step % int64_t(ring_.size()))]; }
 const Worker::Entry& Worker::entry(StepId step) const { return ring_[size_t(step % int64_t(ring_.size()))]; }
 
-StepContext Worker::step_context(const Entry& entry) {
-  StepContext context{device_, stream_, workspace_, groups_.tp, groups_.sums, *kv_pool_, entry.inputs.ids(), {}};
+StepContext Worker::part_context(const Entry& entry, int part) {
+  const StepInputs& inputs = entry.inputs;
+  const Range tokens = inputs.part_tokens(part);
+  StepContext context{.device = device_,
+                      .stream = stream_,
+                      .workspace = workspace_,
+                      .tp_group = groups_.tp,
+                      .peer_sums = groups_.sums,
+                      .kv_pool = *kv_pool_,
+                      .ids = inputs.ids().slice(0, tokens.begin, tokens.end),
+                      .batches = {},
+                      .first_token = tokens.begin,
+                      .sum_stream = inputs.num_parts() > 1 ? &*sum_stream_ : nullptr,
+                      .half = part};
   for (int group = 0; group < kv_pool_->num_groups(); ++group)
-    context.batches.push_back(entry.inputs.batch(slots_, group));
+    context.batches.push_back(inputs.batch(slots_, part, group));
   return context;
 }
 
@@ -125,12 +139,14 @@ void Worker::send_draws(Entry& entry) {
 
 // What a graph can hold of a step: everything between the arrival of the stage's input and its output.
 void Worker::compute(const Entry& entry) {
-  StepContext context = step_context(entry);
+  std::vector<StepContext> parts;
+  for (int part = 0; part < entry.inputs.num_parts(); ++part) parts.push_back(part_context(entry, part));
   entry.inputs.resolve(slots_, stream_);
   const TensorView hidden = hidden_.view().slice(0, 0, entry.inputs.shape().tokens);
-  if (topology_.is_first_stage()) model_->embed(hidden, context);
-  model_->layers(hidden, context);
-  if (topology_.is_last_stage() && entry.inputs.shape().outputs > 0) compute_logits(entry, context);
+  if (topology_.is_first_stage())
+    for (StepContext& part : parts) model_->embed(part.rows_of(hidden), part);
+  model_->layers(hidden, parts);
+  if (topology_.is_last_stage() && entry.inputs.shape().outputs > 0) compute_logits(entry, parts.front());
   mark_progress(device_, stream_);
 }
 

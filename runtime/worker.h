@@ -17,6 +17,7 @@
 #include "runtime/slot_table.h"
 #include "runtime/stage_link.h"
 #include "runtime/step_inputs.h"
+#include "runtime/sum_stream.h"
 
 namespace trireme {
 
@@ -31,9 +32,11 @@ struct WorkerGroups {
 
 class Worker {
  public:
+  // min_split_tokens: on several tensor-parallel ranks a step of that many tokens and more computes one half of them while
+  // the other half's sums are added up; 0: none does.
   Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, const ModelConfig& config,
          const Topology& topology, const ClusterInfo& info, WorkerGroups groups, Device device,
-         DecodeGraphMode graphs = DecodeGraphMode::on);
+         DecodeGraphMode graphs = DecodeGraphMode::on, int64_t min_split_tokens = 0);
 
   // Once, before the first plan, on all ranks: records the decode graphs. What an op sets up at its first use is set up
   // here.
@@ -76,7 +79,7 @@ class Worker {
   void compute_logits(const Entry& entry, StepContext& context);
   void sample(const StepPlan& plan, Entry& entry, const std::function<SamplingOrders()>& sampling_orders);
   void send_draws(Entry& entry);
-  StepContext step_context(const Entry& entry);
+  StepContext part_context(const Entry& entry, int part);
 
   std::unique_ptr<Model> model_;
   std::unique_ptr<KvPool> kv_pool_;
@@ -86,6 +89,7 @@ class Worker {
   WorkerGroups groups_;
   Device device_;
   Stream stream_, feedback_stream_;
+  std::optional<SumStream> sum_stream_;  // where steps are cut in two
   Event sampled_;
   SlotTable slots_;
   SampleBatchBuilder batches_;  // reads slots_

@@ -9,28 +9,43 @@ void Residual::add(TensorView x, const LinearWeight& weight, const ResidualAddit
   if (context_.tp_group.size() == 1 && !has_norm)
     return linear_residual(into, x, weight, addition.bias, sum_, stream);
   linear(sum_, x, weight, TensorView(), stream);
-  pending_form_ = has_norm ? std::nullopt : context_.peer_sums.form(sum_);
-  if (!pending_form_) sum_over_group(sum_, context_.tp_group, context_.peer_sums, stream);
-  if (has_norm) return add_norm_partial(into, sum_, addition.bias, addition.norm.weight, addition.norm.eps, stream);
+  pending_form_ = has_norm || context_.sum_stream ? std::nullopt : context_.peer_sums.form(sum_);
+  if (!pending_form_) sum_partials();
   pending_ = true;
-  pending_bias_ = addition.bias;
+  pending_addition_ = addition;
+}
+
+void Residual::sum_partials() {
+  const auto sum = [this](const Stream& stream) {
+    sum_over_group(sum_, context_.tp_group, context_.peer_sums, stream);
+  };
+  if (context_.sum_stream)
+    context_.sum_stream->queue(context_.half, context_.stream, sum);
+  else
+    sum(context_.stream);
 }
 
 // Adds what is pending; normed = norm of the stream, unless the norm is empty.
 void Residual::settle(TensorView normed, const InputNorm& norm) {
   const Stream& stream = context_.stream;
-  if (pending_form_)
-    fused_all_reduce(normed, hidden_, sum_, pending_bias_, norm, {*context_.peer_sums.buffers, *pending_form_}, stream);
-  else if (norm.weight.empty())
-    add_partial(hidden_, sum_, pending_bias_, stream);
-  else
-    add_rms_norm(normed, hidden_, sum_, pending_bias_, norm.weight, norm.eps, stream);
+  const auto& [bias, own_norm] = pending_addition_;
+  if (context_.sum_stream) context_.sum_stream->join(context_.half, stream);
+  if (!own_norm.weight.empty()) {
+    add_norm_partial(hidden_, sum_, bias, own_norm.weight, own_norm.eps, stream);
+    if (!norm.weight.empty()) rms_norm(normed, hidden_, norm.weight, norm.eps, stream);
+  } else if (pending_form_) {
+    fused_all_reduce(normed, hidden_, sum_, bias, norm, {*context_.peer_sums.buffers, *pending_form_}, stream);
+  } else if (norm.weight.empty()) {
+    add_partial(hidden_, sum_, bias, stream);
+  } else {
+    add_rms_norm(normed, hidden_, sum_, bias, norm.weight, norm.eps, stream);
+  }
   pending_ = false;
 }
 
 LayerInput Residual::input(TensorView norm, float eps) {
   if (norm.empty()) return LayerInput(hidden());
-  if (context_.tp_group.size() == 1) return LayerInput(hidden_, {norm, eps});
+  if (context_.tp_group.size() == 1) return LayerInput(hidden(), {norm, eps});
   const TensorView normed = context_.workspace.take(hidden_.dtype(), {hidden_.dim(0), hidden_.dim(1)});
   if (pending_)
     settle(normed, {norm, eps});
@@ -42,6 +57,13 @@ LayerInput Residual::input(TensorView norm, float eps) {
 TensorView Residual::hidden() {
   if (pending_) settle(TensorView(), {});
   return hidden_;
+}
+
+std::vector<Residual> residuals_of(TensorView hidden, std::span<StepContext> parts) {
+  std::vector<Residual> residuals;
+  residuals.reserve(parts.size());
+  for (StepContext& part : parts) residuals.emplace_back(part.rows_of(hidden), part);
+  return residuals;
 }
 
 }  // namespace trireme

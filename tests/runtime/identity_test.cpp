@@ -28,6 +28,7 @@ struct Batching {
   bool prefix_caching = true;
   bool one_at_a_time = false;
   DecodeGraphMode graphs = DecodeGraphMode::off;
+  int64_t min_split_tokens = 0;
 };
 
 // 32 mixed prompts: greedy, seeded sampling with every cut and penalty, n = 3, shared beginnings, 1 to 300 tokens.
@@ -100,6 +101,7 @@ Outputs generate(const std::string& model, Shape shape, const Batching& batching
   options.num_blocks = batching.num_blocks;
   options.max_model_len = 400;
   options.graphs = batching.graphs;
+  options.min_split_tokens = batching.min_split_tokens;
   if (batching.lopsided_stages) options.stage_layers = lopsided(model, shape.pp);
   Outputs outputs;
   run_executor(model, shape, device, options, [&](Executor& executor) {
@@ -163,6 +165,8 @@ TEST_P(Identity, TokensDoNotDependOnBatchingChunksCacheOrPreemption) {
       {.name = "one request at a time", .one_at_a_time = true},
       {.name = "chunks of 16", .prefill_chunk = 16},
       {.name = "padded decode steps", .graphs = DecodeGraphMode::padded},
+      {.name = "every step of two tokens cut in two", .min_split_tokens = 1},
+      {.name = "padded decode steps cut in two", .graphs = DecodeGraphMode::padded, .min_split_tokens = 3},
       {.name = "no prefix cache", .prefix_caching = false},
       {.name = "a pool that makes it preempt", .num_blocks = 27},
       {.name = "small shares of prompts, stages of unequal depth", .min_prefill_share = 8, .lopsided_stages = true},

@@ -36,6 +36,7 @@ class ModelGoldens : public ::testing::TestWithParam<Case> {
   }
 };
 
+constexpr int64_t kSplit = 64;  // some prompts' chunks are cut in two, some are not; rows of one token are never
 constexpr int32_t kWindowedChunk = 40;  // of prompts of a model with windows: about two windows
 
 RankRuntimeOptions small_options() {
@@ -44,6 +45,7 @@ RankRuntimeOptions small_options() {
   options.max_num_batched_tokens = 512;
   options.max_logit_rows = 600;
   options.num_blocks = 160;
+  options.min_split_tokens = kSplit;
   return options;
 }
 
