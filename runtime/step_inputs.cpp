@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/sum_stream.h"
+
 namespace trireme {
 
 namespace {
@@ -19,7 +21,7 @@ int64_t row_bytes(const StepInputsLimits& limits) {
 
 int64_t split_token(int64_t tokens, int64_t min_split_tokens) {
   if (min_split_tokens == 0 || tokens < std::max<int64_t>(2, min_split_tokens)) return 0;
-  const int64_t half = (tokens + 1) / 2;
+  const int64_t half = (tokens * x_percent + 99) / 100;
   return half < kCutGranule ? half : (half + kCutGranule / 2) / kCutGranule * kCutGranule;
 }
 

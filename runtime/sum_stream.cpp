@@ -3,8 +3,10 @@
 namespace trireme {
 
 // Urgent: a sum takes few processors, and what waits for it is the other half's next layer.
-SumStream::SumStream(Device device)
-    : stream_(device, StreamPriority::urgent), halves_{Half{Event(device), Event(device)}, Half{Event(device), Event(device)}} {}
+bool x_skip = false;
+int64_t x_percent = 50;
+SumStream::SumStream(Device device, StreamPriority priority)
+    : stream_(device, priority), halves_{Half{Event(device), Event(device)}, Half{Event(device), Event(device)}} {}
 
 void SumStream::queue(int half, const Stream& compute, const std::function<void(const Stream&)>& sum) {
   Half& events = halves_[size_t(half)];

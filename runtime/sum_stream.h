@@ -16,9 +16,11 @@
 
 namespace trireme {
 
+extern bool x_skip;         // EXPERIMENT
+extern int64_t x_percent;
 class SumStream {
  public:
-  explicit SumStream(Device device);
+  explicit SumStream(Device device, StreamPriority priority = StreamPriority::urgent);
 
   // Queues `sum`, called with the stream it is to use, behind all that `compute` has been given so far.
   void queue(int half, const Stream& compute, const std::function<void(const Stream&)>& sum);

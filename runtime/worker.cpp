@@ -1,11 +1,15 @@
 #include "runtime/worker.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
 
 #include "base/backend_traits.h"
 #include "base/fault_injection.h"
 #include "kernels/elementwise.h"
 #include "kernels/mark_progress.h"
+#include "parallel/make_communicator.h"
 
 namespace trireme {
 namespace {
@@ -35,7 +39,34 @@ SlotTableOptions slot_table_options(const ClusterInfo& info, const Topology& top
           .vocab = topology.shard(config.vocab_size)};
 }
 
+struct XVariant {
+  const char* name;
+  bool split;
+  int group;  // index + 1 of x_groups, 0: tp
+  bool normal = false;
+  int64_t percent = 50;
+  bool skip = false;
+};
+constexpr XVariant kX[] = {{"warm", true, 0},       {"warm", false, 0},        {"whole", false, 0},
+                           {"split-def", true, 0},  {"split-4", true, 1},      {"split-6", true, 2},
+                           {"split-8", true, 3},    {"split-12", true, 4},     {"split-16", true, 5},
+                           {"split-8-normal", true, 3, true}, {"split-16-normal", true, 5, true},
+                           {"split-8-cut62", true, 3, false, 62}, {"split-8-cut56", true, 3, false, 56},
+                           {"split-none", true, 0, false, 50, true}, {"whole-none", false, 0, false, 50, true}};
+
 }  // namespace
+
+void Worker::x_begin(const StepPlan& plan) {
+  static const char* file = std::getenv("TRIREME_X_FILE");
+  x_variant_ = -1;
+  x_skip = false;
+  if (!file || plan.num_tokens() < 256 || graphs_.size_for(plan) > 0) return;
+  x_variant_ = int(++x_count_ % int64_t(std::size(kX)));
+  const XVariant& variant = kX[x_variant_];
+  inputs_memory_.limits.min_split_tokens = variant.split ? 1 : 0;
+  x_percent = variant.percent;
+  x_skip = variant.skip;
+}
 
 Worker::Entry::Entry(StepInputsMemory& memory, Device device, bool keep_draw_slots)
     : inputs(memory, device, keep_draw_slots),
@@ -65,7 +96,7 @@ Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, co
       link_(groups.previous, groups.next, hidden_),
       graphs_(device, graphs, most_decode_rows(info, *kv_pool_)),
       inputs_memory_(input_limits(info, min_split_tokens), *kv_pool_, device) {
-  if (inputs_memory_.limits.min_split_tokens > 0) sum_stream_.emplace(device);
+  if (inputs_memory_.limits.min_split_tokens > 0) sum_stream_.emplace(device), x_normal_.emplace(device, StreamPriority::normal);
   if (ReplicaCheck::wanted()) replica_check_.emplace(groups.tp);
   for (int i = 0; i < ring_size(info); ++i)
     ring_.emplace_back(inputs_memory_, device, !topology.is_last_stage());
@@ -83,16 +114,17 @@ const Worker::Entry& Worker::entry(StepId step) const { return ring_[size_t(step
 StepContext Worker::part_context(const Entry& entry, int part) {
   const StepInputs& inputs = entry.inputs;
   const Range tokens = inputs.part_tokens(part);
+  const XVariant variant = x_variant_ >= 0 ? kX[x_variant_] : kX[0];
   StepContext context{.device = device_,
                       .stream = stream_,
                       .workspace = workspace_,
-                      .tp_group = groups_.tp,
+                      .tp_group = variant.group > 0 ? *x_groups[size_t(variant.group - 1)] : groups_.tp,
                       .peer_sums = groups_.sums,
                       .kv_pool = *kv_pool_,
                       .ids = inputs.ids().slice(0, tokens.begin, tokens.end),
                       .batches = {},
                       .first_token = tokens.begin,
-                      .sum_stream = inputs.num_parts() > 1 ? &*sum_stream_ : nullptr,
+                      .sum_stream = inputs.num_parts() > 1 ? (variant.normal ? &*x_normal_ : &*sum_stream_) : nullptr,
                       .half = part};
   for (int group = 0; group < kv_pool_->num_groups(); ++group)
     context.batches.push_back(inputs.batch(slots_, part, group));
@@ -160,7 +192,20 @@ void Worker::compute_logits(const Entry& entry, StepContext& context) {
 void Worker::forward(const Entry& entry, int64_t graph_size) {
   const int64_t tokens = entry.inputs.shape().tokens;
   if (!topology_.is_first_stage()) link_.receive(tokens, stream_);
-  if (graph_size > 0)
+  if (x_variant_ >= 0) {
+    stream_.synchronize();
+    const auto begin = std::chrono::steady_clock::now();
+    compute(entry);
+    const double queued = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    stream_.synchronize();
+    const double done = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    if (topology_.rank() == 0)
+      if (FILE* file = std::fopen(std::getenv("TRIREME_X_FILE"), "a")) {
+        std::fprintf(file, "%lld %s %.3f %.3f\n", static_cast<long long>(tokens), kX[x_variant_].name, done * 1e3,
+                     queued * 1e3);
+        std::fclose(file);
+      }
+  } else if (graph_size > 0)
     graphs_.run(graph_size, stream_, [&] { compute(entry); });
   else
     compute(entry);
@@ -210,6 +255,7 @@ void Worker::execute(const StepPlan& plan, const std::function<SamplingOrders()>
   entry.feedback_sent.wait_on(stream_);  // the ids' buffer is free again
   entry.step = plan.step;
   entry.outputs = plan.outputs;
+  x_begin(plan);
   slots_.apply(plan, int(plan.step % int64_t(ring_.size())), stream_);
   const int64_t graph_size = graphs_.size_for(plan);
   entry.inputs.prepare(plan, slots_, graph_size, stream_);

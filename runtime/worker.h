@@ -89,6 +89,10 @@ class Worker {
   WorkerGroups groups_;
   Device device_;
   Stream stream_, feedback_stream_;
+  void x_begin(const StepPlan& plan);
+  int64_t x_count_ = -1;
+  int x_variant_ = -1;
+  std::optional<SumStream> x_normal_;
   std::optional<SumStream> sum_stream_;  // where steps are cut in two
   Event sampled_;
   SlotTable slots_;

@@ -9,7 +9,7 @@ void Residual::add(TensorView x, const LinearWeight& weight, const ResidualAddit
   if (context_.tp_group.size() == 1 && !has_norm)
     return linear_residual(into, x, weight, addition.bias, sum_, stream);
   linear(sum_, x, weight, TensorView(), stream);
-  pending_form_ = has_norm || context_.sum_stream ? std::nullopt : context_.peer_sums.form(sum_);
+  pending_form_ = has_norm || context_.sum_stream || x_skip ? std::nullopt : context_.peer_sums.form(sum_);
   if (!pending_form_) sum_partials();
   pending_ = true;
   pending_addition_ = addition;
@@ -17,6 +17,7 @@ void Residual::add(TensorView x, const LinearWeight& weight, const ResidualAddit
 
 void Residual::sum_partials() {
   const auto sum = [this](const Stream& stream) {
+    if (x_skip) return;
     sum_over_group(sum_, context_.tp_group, context_.peer_sums, stream);
   };
   if (context_.sum_stream)

@@ -190,8 +190,8 @@ TEST_P(Identity, TokensDoNotDependOnBatchingChunksCacheOrPreemption) {
 TEST_P(Identity, CudaGraphsDoNotChangeTokens) {
   if (cuda_device_count() < world_size() && !(std::getenv("TRIREME_SHARE_GPUS") && cuda_device_count() > 0))
     GTEST_SKIP() << "needs " << world_size() << " GPUs, this host has " << cuda_device_count();
-  const Batching queued{.name = "queued", .graphs = DecodeGraphMode::padded},
-      recorded{.name = "recorded", .graphs = DecodeGraphMode::on};
+  const Batching queued{.name = "queued", .graphs = DecodeGraphMode::padded, .min_split_tokens = 3},
+      recorded{.name = "recorded", .graphs = DecodeGraphMode::on, .min_split_tokens = 3};
   for (const Shape shape : shapes_of(world_size())) {
     const Outputs expected = generate(GetParam() + "-bf16", shape, queued, nullptr, DeviceKind::cuda);
     const Outputs outputs = generate(GetParam() + "-bf16", shape, recorded, nullptr, DeviceKind::cuda);
