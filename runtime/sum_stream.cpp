@@ -3,7 +3,7 @@
 namespace trireme {
 
 // Urgent: a sum takes few processors, and what waits for it is the other half's next layer.
-bool x_skip = false;
+bool x_skip = false, x_library = false;
 int64_t x_percent = 50;
 SumStream::SumStream(Device device, StreamPriority priority)
     : stream_(device, priority), halves_{Half{Event(device), Event(device)}, Half{Event(device), Event(device)}} {}

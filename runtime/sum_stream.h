@@ -16,7 +16,7 @@
 
 namespace trireme {
 
-extern bool x_skip;         // EXPERIMENT
+extern bool x_skip, x_library;  // EXPERIMENT
 extern int64_t x_percent;
 class SumStream {
  public:

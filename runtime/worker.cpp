@@ -51,7 +51,7 @@ constexpr XVariant kX[] = {{"warm", true, 0},       {"warm", false, 0},        {
                            {"split-def", true, 0},  {"split-4", true, 1},      {"split-6", true, 2},
                            {"split-8", true, 3},    {"split-12", true, 4},     {"split-16", true, 5},
                            {"split-8-normal", true, 3, true}, {"split-16-normal", true, 5, true},
-                           {"split-8-cut62", true, 3, false, 62}, {"split-8-cut56", true, 3, false, 56},
+                           {"split-8-cut62", true, 3, false, 62}, {"split-p16", true, -1}, {"split-p32", true, -2},
                            {"split-none", true, 0, false, 50, true}, {"whole-none", false, 0, false, 50, true}};
 
 }  // namespace
@@ -66,6 +66,12 @@ void Worker::x_begin(const StepPlan& plan) {
   inputs_memory_.limits.min_split_tokens = variant.split ? 1 : 0;
   x_percent = variant.percent;
   x_skip = variant.skip;
+  x_library = variant.group > 0;
+  if (groups_.sums.buffers) {
+    x_buffers_ = *groups_.sums.buffers;
+    x_buffers_.max_blocks = -16 * variant.group;
+    x_sums_ = {&x_buffers_, groups_.sums.limits};
+  }
 }
 
 Worker::Entry::Entry(StepInputsMemory& memory, Device device, bool keep_draw_slots)
@@ -119,7 +125,7 @@ StepContext Worker::part_context(const Entry& entry, int part) {
                       .stream = stream_,
                       .workspace = workspace_,
                       .tp_group = variant.group > 0 ? *x_groups[size_t(variant.group - 1)] : groups_.tp,
-                      .peer_sums = groups_.sums,
+                      .peer_sums = variant.group < 0 ? x_sums_ : groups_.sums,
                       .kv_pool = *kv_pool_,
                       .ids = inputs.ids().slice(0, tokens.begin, tokens.end),
                       .batches = {},

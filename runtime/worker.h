@@ -92,6 +92,8 @@ class Worker {
   void x_begin(const StepPlan& plan);
   int64_t x_count_ = -1;
   int x_variant_ = -1;
+  PeerBuffers x_buffers_;
+  PeerSums x_sums_;
   std::optional<SumStream> x_normal_;
   std::optional<SumStream> sum_stream_;  // where steps are cut in two
   Event sampled_;

@@ -18,6 +18,7 @@ void Residual::add(TensorView x, const LinearWeight& weight, const ResidualAddit
 void Residual::sum_partials() {
   const auto sum = [this](const Stream& stream) {
     if (x_skip) return;
+    if (x_library) return context_.tp_group.all_reduce_sum(sum_, stream);
     sum_over_group(sum_, context_.tp_group, context_.peer_sums, stream);
   };
   if (context_.sum_stream)
