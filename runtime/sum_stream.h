@@ -18,6 +18,8 @@ namespace trireme {
 
 extern bool x_skip, x_library;  // EXPERIMENT
 extern int64_t x_percent;
+extern int x_sm_target, x_chunks, x_chunk_target;
+int64_t x_chunk_begin(int64_t rows, int chunk);
 class SumStream {
  public:
   explicit SumStream(Device device, StreamPriority priority = StreamPriority::urgent);
@@ -32,7 +34,7 @@ class SumStream {
     Event computed, summed;
   };
   Stream stream_;
-  std::array<Half, 2> halves_;
+  std::array<Half, 8> halves_;
 };
 
 }  // namespace trireme

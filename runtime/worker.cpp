@@ -42,30 +42,55 @@ SlotTableOptions slot_table_options(const ClusterInfo& info, const Topology& top
 struct XVariant {
   const char* name;
   bool split;
-  int group;  // index + 1 of x_groups, 0: tp
-  bool normal = false;
-  int64_t percent = 50;
+  int group;  // index + 1 of x_groups (4, 6, 8, 12, 16 CTAs), 0: as measured, -n: peers with 16 n blocks
+  int chunks = 0;
+  int target = 0;  // processors of products beside sums
   bool skip = false;
+  bool normal = false;
 };
-constexpr XVariant kX[] = {{"warm", true, 0},       {"warm", false, 0},        {"whole", false, 0},
-                           {"split-def", true, 0},  {"split-4", true, 1},      {"split-6", true, 2},
-                           {"split-8", true, 3},    {"split-12", true, 4},     {"split-16", true, 5},
-                           {"split-8-normal", true, 3, true}, {"split-16-normal", true, 5, true},
-                           {"split-8-cut62", true, 3, false, 62}, {"split-p16", true, -1}, {"split-p32", true, -2},
-                           {"split-none", true, 0, false, 50, true}, {"whole-none", false, 0, false, 50, true}};
+constexpr XVariant kX[] = {
+    {"warm", false, 0, 4},
+    {"warm", true, 3},
+    {"whole", false, 0},
+    {"whole-8", false, 3},
+    {"whole-16", false, 5},
+    {"ab-8", true, 3, 0, 0, false, true},
+    {"ab-8-t124", true, 3, 0, 124},
+    {"ab-8-h124", true, 3, 0, 1124},
+    {"ab-16-t116", true, 5, 0, 116},
+    {"ab-p16-t116", true, -1, 0, 116},
+    {"ab-none", true, 0, 0, 0, true},
+    {"c2-16-t116", false, 5, 2, 116},
+    {"c2-p16-t116", false, -1, 2, 116},
+    {"c4-8-t124", false, 3, 4, 124},
+    {"c4-16", false, 5, 4},
+    {"c4-16-t116", false, 5, 4, 116},
+    {"c4-16-h116", false, 5, 4, 1116},
+    {"c4-p16-t116", false, -1, 4, 116},
+    {"c4-p32-t100", false, -2, 4, 100},
+    {"c13-16-t116", false, 5, 13, 116},
+    {"c112-16-t116", false, 5, 112, 116},
+    {"c4-none", false, 0, 4, 0, true},
+    {"whole-none", false, 0, 0, 0, true},
+};
 
 }  // namespace
 
 void Worker::x_begin(const StepPlan& plan) {
   static const char* file = std::getenv("TRIREME_X_FILE");
   x_variant_ = -1;
-  x_skip = false;
+  x_skip = x_library = false;
+  x_chunks = x_sm_target = 0;
+  static const char* chunks = std::getenv("TRIREME_X_CHUNKS");
+  if (chunks && info_.tp > 1) x_chunks = std::atoi(chunks);
   if (!file || plan.num_tokens() < 256 || graphs_.size_for(plan) > 0) return;
   x_variant_ = int(++x_count_ % int64_t(std::size(kX)));
   const XVariant& variant = kX[x_variant_];
   inputs_memory_.limits.min_split_tokens = variant.split ? 1 : 0;
-  x_percent = variant.percent;
   x_skip = variant.skip;
+  x_chunks = variant.chunks;
+  x_chunk_target = variant.target;
+  x_sm_target = variant.split ? variant.target : 0;
   x_library = variant.group > 0;
   if (groups_.sums.buffers) {
     x_buffers_ = *groups_.sums.buffers;
@@ -102,7 +127,7 @@ Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, co
       link_(groups.previous, groups.next, hidden_),
       graphs_(device, graphs, most_decode_rows(info, *kv_pool_)),
       inputs_memory_(input_limits(info, min_split_tokens), *kv_pool_, device) {
-  if (inputs_memory_.limits.min_split_tokens > 0) sum_stream_.emplace(device), x_normal_.emplace(device, StreamPriority::normal);
+  if (info.tp > 1) sum_stream_.emplace(device), x_normal_.emplace(device, StreamPriority::normal);
   if (ReplicaCheck::wanted()) replica_check_.emplace(groups.tp);
   for (int i = 0; i < ring_size(info); ++i)
     ring_.emplace_back(inputs_memory_, device, !topology.is_last_stage());
@@ -130,7 +155,7 @@ StepContext Worker::part_context(const Entry& entry, int part) {
                       .ids = inputs.ids().slice(0, tokens.begin, tokens.end),
                       .batches = {},
                       .first_token = tokens.begin,
-                      .sum_stream = inputs.num_parts() > 1 ? (variant.normal ? &*x_normal_ : &*sum_stream_) : nullptr,
+                      .sum_stream = inputs.num_parts() > 1 || x_chunks > 1 ? (variant.normal ? &*x_normal_ : &*sum_stream_) : nullptr,
                       .half = part};
   for (int group = 0; group < kv_pool_->num_groups(); ++group)
     context.batches.push_back(inputs.batch(slots_, part, group));
