@@ -22,8 +22,7 @@ struct AttentionWork {
 // One step's tokens, as resolved on the device (kernels/step.h). T tokens in R rows; a row is a run of
 // consecutive positions of one slot. Attention reads positions, block_table and the keys and values before a row's first
 // position while the kernels just ahead of it still run: nothing writes those between resolve_tokens and the step's end,
-// and no row reads what another row of the batch appends. What an earlier batch of the step appended it may read where
-// max_row_tokens is more than 1: its own append then begins when all that lies ahead has ended, and it behind that.
+// and no row reads what another row of the step appends.
 struct AttentionBatch {
   TensorView positions;     // [T] i32
   TensorView token_slots;   // [T] i32    slot of each token; -1: padding, for which nothing is appended

@@ -71,7 +71,6 @@ void keep_streams_apart() { setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", /*overwr
 
 }  // namespace
 
-std::vector<Communicator*> x_groups;
 struct Cluster::State {
   MpiSession mpi;                       // first in, last out
   MpiGroup world{MPI_COMM_WORLD, 0, 0};
@@ -85,7 +84,6 @@ struct Cluster::State {
   std::unique_ptr<Communicator> links[2];   // of the boundary behind stage s: links[s % 2]
   std::unique_ptr<PeerMemory> peer_memory;  // may be null
   std::unique_ptr<ControlChannel> control;
-  std::vector<std::unique_ptr<Communicator>> x_owned;
 
   void gather_facts(const ClusterOptions& options);
   void exchange_facts(const RankFacts& own);
@@ -149,15 +147,6 @@ void Cluster::State::make_channels(bool share_memory) {
     return make_communicator(MpiGroup(world.comm(), color, key), device, use, idle);
   };
   tp_group = make(stage, tp_rank, GroupUse::collectives);
-  if (std::getenv("TRIREME_X_FILE") && device.is_cuda()) {
-    for (const char* ctas : {"4", "6", "8", "12", "16"}) {
-      setenv("TRIREME_X_CTAS", ctas, 1);
-      x_owned.push_back(make(stage, tp_rank, GroupUse::collectives));
-      x_groups.push_back(x_owned.back().get());
-    }
-    unsetenv("TRIREME_X_CTAS");
-  }
-  if (std::getenv("TRIREME_X_NO_PEERS")) share_memory = false;
   if (share_memory) peer_memory = PeerMemory::make(MpiGroup(world.comm(), stage, tp_rank), device, idle);
   for (int parity : {0, 1})   // stages s and s + 1 are a group where s has this parity
     links[parity] = make(tp_rank * (topology.pp() + 1) + (stage + parity) / 2, stage, GroupUse::pipeline);

@@ -54,7 +54,6 @@ class NcclCommunicator final : public Communicator {
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 1;
     if (use == GroupUse::pipeline) config.maxCTAs = kPipelineCtas;
-    if (const char* ctas = std::getenv("TRIREME_X_CTAS")) config.maxCTAs = std::atoi(ctas);
     NCCL_CHECK(ncclCommInitRankConfig(&comm_, size_, id, rank_, &config));
     rank_progress().tick("connecting NCCL");
     connect(use);

@@ -3,7 +3,6 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "parallel/communicator.h"
 #include "parallel/control_channel.h"
@@ -11,7 +10,6 @@
 
 namespace trireme {
 
-extern std::vector<Communicator*> x_groups;  // EXPERIMENT
 enum class GroupUse { collectives, pipeline };   // pipeline: also send and recv, connected at the start
 
 // All ranks of the group call it together. A group of one is local and keeps nothing of MPI.

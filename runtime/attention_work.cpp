@@ -32,7 +32,7 @@ AttentionWorkLists::AttentionWorkLists(const KvPool& kv_pool, int64_t max_tokens
 }
 
 int64_t AttentionWorkLists::upload_bytes() const {
-  return kMaxParts * int64_t(groups_.size()) * (int64_t(decode_.size() + prefill_.size()) * kItemBytes + 4 * 16);
+  return int64_t(groups_.size()) * (int64_t(decode_.size() + prefill_.size()) * kItemBytes + 4 * 16);
 }
 
 AttentionWork AttentionWorkLists::add(std::span<const AttentionWorkItem> items, int64_t capacity, int32_t tile_rows,
@@ -48,8 +48,7 @@ AttentionWork AttentionWorkLists::add(std::span<const AttentionWorkItem> items, 
   return work;
 }
 
-void AttentionWorkLists::prepare(int part, std::span<const AttentionPlanRow> rows, int64_t padded_rows,
-                                 PackedUpload& upload) {
+void AttentionWorkLists::prepare(std::span<const AttentionPlanRow> rows, int64_t padded_rows, PackedUpload& upload) {
   for (Group& group : groups_) {
     if (group.empty) continue;
     const AttentionPlan plan = plan_attention(rows, group.options, decode_, prefill_);
@@ -59,17 +58,16 @@ void AttentionWorkLists::prepare(int part, std::span<const AttentionPlanRow> row
       // A row of one token is of one class, which its query heads decide.
       (group.options.group <= kDecodeTileRows ? capacity.prefill : capacity.decode) = 0;
     }
-    group.decode[size_t(part)] =
-        add(std::span(decode_).first(size_t(plan.decode_items)), capacity.decode, kDecodeTileRows, upload);
-    group.prefill[size_t(part)] = add(std::span(prefill_).first(size_t(plan.prefill_items)), capacity.prefill,
-                                      plan.prefill_tile_rows, upload);
+    group.decode = add(std::span(decode_).first(size_t(plan.decode_items)), capacity.decode, kDecodeTileRows, upload);
+    group.prefill = add(std::span(prefill_).first(size_t(plan.prefill_items)), capacity.prefill,
+                        plan.prefill_tile_rows, upload);
   }
 }
 
-void AttentionWorkLists::set(AttentionBatch& batch, int part, int group) const {
+void AttentionWorkLists::set(AttentionBatch& batch, int group) const {
   if (groups_.empty()) return;
-  batch.decode_work = groups_[size_t(group)].decode[size_t(part)];
-  batch.prefill_work = groups_[size_t(group)].prefill[size_t(part)];
+  batch.decode_work = groups_[size_t(group)].decode;
+  batch.prefill_work = groups_[size_t(group)].prefill;
 }
 
 }  // namespace trireme

@@ -2,7 +2,6 @@
 // A step's work lists for attention (kernels/attention_plan.h), one pair per KV group, as part of the step's inputs.
 // Nothing on the CPU, whose attention needs none. One thread (the worker's).
 
-#include <array>
 #include <span>
 #include <vector>
 
@@ -17,20 +16,18 @@ class AttentionWorkLists {
   // max_tokens, max_rows: of a step.
   AttentionWorkLists(const KvPool& kv_pool, int64_t max_tokens, int64_t max_rows, Device device);
 
-  static constexpr int kMaxParts = 2;  // of a step
-
-  int64_t upload_bytes() const;  // the most that prepare() adds to an upload for all parts
-  // rows: those of one part of the step. padded_rows: 0, or the one-token rows that the lists must have room for
-  // whatever the contexts, so that their addresses and sizes depend on it alone.
-  void prepare(int part, std::span<const AttentionPlanRow> rows, int64_t padded_rows, PackedUpload& upload);
-  // Puts the lists of a part and group into its batch.
-  void set(AttentionBatch& batch, int part, int group) const;
+  int64_t upload_bytes() const;  // the most that prepare() adds to an upload
+  // rows: the step's. padded_rows: 0, or the one-token rows that the lists must have room for whatever the contexts,
+  // so that their addresses and sizes depend on it alone.
+  void prepare(std::span<const AttentionPlanRow> rows, int64_t padded_rows, PackedUpload& upload);
+  // Puts the lists of a group into its batch.
+  void set(AttentionBatch& batch, int group) const;
 
  private:
   struct Group {
     AttentionPlanOptions options;
     bool empty = false;  // no heads or no layers here
-    std::array<AttentionWork, kMaxParts> decode, prefill;
+    AttentionWork decode, prefill;
   };
   AttentionWork add(std::span<const AttentionWorkItem> items, int64_t capacity, int32_t tile_rows,
                     PackedUpload& upload) const;

@@ -147,7 +147,7 @@ RankRuntime::RankRuntime(Cluster& cluster, const Checkpoint& checkpoint, const R
       std::move(model), std::move(pool), checkpoint.config, topology, info_,
       WorkerGroups{cluster.tp_group(), cluster.from_previous_stage(), cluster.to_next_stage(),
                    cluster.pipeline_feedback(), sums},
-      device, options.graphs, options.min_split_tokens);
+      device, options.graphs);
   rank_progress().phase.store(Phase::warming);
   worker_->warm_up();
   cluster.barrier();

@@ -23,8 +23,6 @@ struct RankRuntimeOptions {
   uint64_t seed = 0;                // of dummy weights
   std::vector<int64_t> stage_layers = {};  // by pipeline stage; empty: stage_split.h
   DecodeGraphMode graphs = DecodeGraphMode::on;
-  // With tensor parallelism steps of that many tokens and more hide their sums behind computing (sum_stream.h); 0: none.
-  int64_t min_split_tokens = 1024;
 };
 
 // For the summary and the bench's floors.

@@ -1,24 +1,19 @@
 #include "runtime/worker.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cstdio>
-#include <cstdlib>
 
 #include "base/backend_traits.h"
 #include "base/fault_injection.h"
 #include "kernels/elementwise.h"
 #include "kernels/mark_progress.h"
-#include "parallel/make_communicator.h"
 
 namespace trireme {
 namespace {
 
 int ring_size(const ClusterInfo& info) { return info.pp + 2; }  // one more than may be in flight
 
-// Without sums nothing is gained by cutting a step.
-StepInputsLimits input_limits(const ClusterInfo& info, int64_t min_split_tokens) {
-  return {info.max_batched_tokens, std::max(info.num_slots, 1), info.max_logit_rows, info.tp > 1 ? min_split_tokens : 0};
+StepInputsLimits input_limits(const ClusterInfo& info) {
+  return {info.max_batched_tokens, std::max(info.num_slots, 1), info.max_logit_rows};
 }
 
 // 0, and so no graphs, where one token's query heads make more than a decode tile: how attention is launched then
@@ -39,65 +34,7 @@ SlotTableOptions slot_table_options(const ClusterInfo& info, const Topology& top
           .vocab = topology.shard(config.vocab_size)};
 }
 
-struct XVariant {
-  const char* name;
-  bool split;
-  int group;  // index + 1 of x_groups (4, 6, 8, 12, 16 CTAs), 0: as measured, -n: peers with 16 n blocks
-  int chunks = 0;
-  int target = 0;  // processors of products beside sums
-  bool skip = false;
-  bool normal = false;
-};
-constexpr XVariant kX[] = {
-    {"warm", false, 0, 4},
-    {"warm", true, 3},
-    {"whole", false, 0},
-    {"whole-8", false, 3},
-    {"whole-16", false, 5},
-    {"ab-8", true, 3, 0, 0, false, true},
-    {"ab-8-t124", true, 3, 0, 124},
-    {"ab-8-h124", true, 3, 0, 1124},
-    {"ab-16-t116", true, 5, 0, 116},
-    {"ab-p16-t116", true, -1, 0, 116},
-    {"ab-none", true, 0, 0, 0, true},
-    {"c2-16-t116", false, 5, 2, 116},
-    {"c2-p16-t116", false, -1, 2, 116},
-    {"c4-8-t124", false, 3, 4, 124},
-    {"c4-16", false, 5, 4},
-    {"c4-16-t116", false, 5, 4, 116},
-    {"c4-16-h116", false, 5, 4, 1116},
-    {"c4-p16-t116", false, -1, 4, 116},
-    {"c4-p32-t100", false, -2, 4, 100},
-    {"c13-16-t116", false, 5, 13, 116},
-    {"c112-16-t116", false, 5, 112, 116},
-    {"c4-none", false, 0, 4, 0, true},
-    {"whole-none", false, 0, 0, 0, true},
-};
-
 }  // namespace
-
-void Worker::x_begin(const StepPlan& plan) {
-  static const char* file = std::getenv("TRIREME_X_FILE");
-  x_variant_ = -1;
-  x_skip = x_library = false;
-  x_chunks = x_sm_target = 0;
-  static const char* chunks = std::getenv("TRIREME_X_CHUNKS");
-  if (chunks && info_.tp > 1) x_chunks = std::atoi(chunks);
-  if (!file || plan.num_tokens() < 256 || graphs_.size_for(plan) > 0) return;
-  x_variant_ = int(++x_count_ % int64_t(std::size(kX)));
-  const XVariant& variant = kX[x_variant_];
-  inputs_memory_.limits.min_split_tokens = variant.split ? 1 : 0;
-  x_skip = variant.skip;
-  x_chunks = variant.chunks;
-  x_chunk_target = variant.target;
-  x_sm_target = variant.split ? variant.target : 0;
-  x_library = variant.group > 0;
-  if (groups_.sums.buffers) {
-    x_buffers_ = *groups_.sums.buffers;
-    x_buffers_.max_blocks = -16 * variant.group;
-    x_sums_ = {&x_buffers_, groups_.sums.limits};
-  }
-}
 
 Worker::Entry::Entry(StepInputsMemory& memory, Device device, bool keep_draw_slots)
     : inputs(memory, device, keep_draw_slots),
@@ -109,7 +46,7 @@ Worker::Entry::Entry(StepInputsMemory& memory, Device device, bool keep_draw_slo
 
 Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, const ModelConfig& config,
                const Topology& topology, const ClusterInfo& info, WorkerGroups groups, Device device,
-               DecodeGraphMode graphs, int64_t min_split_tokens)
+               DecodeGraphMode graphs)
     : model_(std::move(model)),
       kv_pool_(std::move(kv_pool)),
       config_(config),
@@ -126,8 +63,7 @@ Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, co
       hidden_(activation_dtype(device), {info.max_batched_tokens, config.hidden_size}, device),
       link_(groups.previous, groups.next, hidden_),
       graphs_(device, graphs, most_decode_rows(info, *kv_pool_)),
-      inputs_memory_(input_limits(info, min_split_tokens), *kv_pool_, device) {
-  if (info.tp > 1) sum_stream_.emplace(device), x_normal_.emplace(device, StreamPriority::normal);
+      inputs_memory_(input_limits(info), *kv_pool_, device) {
   if (ReplicaCheck::wanted()) replica_check_.emplace(groups.tp);
   for (int i = 0; i < ring_size(info); ++i)
     ring_.emplace_back(inputs_memory_, device, !topology.is_last_stage());
@@ -142,23 +78,10 @@ Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, co
 Worker::Entry& Worker::entry(StepId step) { return ring_[size_t(step % int64_t(ring_.size()))]; }
 const Worker::Entry& Worker::entry(StepId step) const { return ring_[size_t(step % int64_t(ring_.size()))]; }
 
-StepContext Worker::part_context(const Entry& entry, int part) {
-  const StepInputs& inputs = entry.inputs;
-  const Range tokens = inputs.part_tokens(part);
-  const XVariant variant = x_variant_ >= 0 ? kX[x_variant_] : kX[0];
-  StepContext context{.device = device_,
-                      .stream = stream_,
-                      .workspace = workspace_,
-                      .tp_group = variant.group > 0 ? *x_groups[size_t(variant.group - 1)] : groups_.tp,
-                      .peer_sums = variant.group < 0 ? x_sums_ : groups_.sums,
-                      .kv_pool = *kv_pool_,
-                      .ids = inputs.ids().slice(0, tokens.begin, tokens.end),
-                      .batches = {},
-                      .first_token = tokens.begin,
-                      .sum_stream = inputs.num_parts() > 1 || x_chunks > 1 ? (variant.normal ? &*x_normal_ : &*sum_stream_) : nullptr,
-                      .half = part};
+StepContext Worker::step_context(const Entry& entry) {
+  StepContext context{device_, stream_, workspace_, groups_.tp, groups_.sums, *kv_pool_, entry.inputs.ids(), {}};
   for (int group = 0; group < kv_pool_->num_groups(); ++group)
-    context.batches.push_back(inputs.batch(slots_, part, group));
+    context.batches.push_back(entry.inputs.batch(slots_, group));
   return context;
 }
 
@@ -202,14 +125,12 @@ void Worker::send_draws(Entry& entry) {
 
 // What a graph can hold of a step: everything between the arrival of the stage's input and its output.
 void Worker::compute(const Entry& entry) {
-  std::vector<StepContext> parts;
-  for (int part = 0; part < entry.inputs.num_parts(); ++part) parts.push_back(part_context(entry, part));
+  StepContext context = step_context(entry);
   entry.inputs.resolve(slots_, stream_);
   const TensorView hidden = hidden_.view().slice(0, 0, entry.inputs.shape().tokens);
-  if (topology_.is_first_stage())
-    for (StepContext& part : parts) model_->embed(part.rows_of(hidden), part);
-  model_->layers(hidden, parts);
-  if (topology_.is_last_stage() && entry.inputs.shape().outputs > 0) compute_logits(entry, parts.front());
+  if (topology_.is_first_stage()) model_->embed(hidden, context);
+  model_->layers(hidden, context);
+  if (topology_.is_last_stage() && entry.inputs.shape().outputs > 0) compute_logits(entry, context);
   mark_progress(device_, stream_);
 }
 
@@ -223,20 +144,7 @@ void Worker::compute_logits(const Entry& entry, StepContext& context) {
 void Worker::forward(const Entry& entry, int64_t graph_size) {
   const int64_t tokens = entry.inputs.shape().tokens;
   if (!topology_.is_first_stage()) link_.receive(tokens, stream_);
-  if (x_variant_ >= 0) {
-    stream_.synchronize();
-    const auto begin = std::chrono::steady_clock::now();
-    compute(entry);
-    const double queued = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    stream_.synchronize();
-    const double done = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    if (topology_.rank() == 0)
-      if (FILE* file = std::fopen(std::getenv("TRIREME_X_FILE"), "a")) {
-        std::fprintf(file, "%lld %s %.3f %.3f\n", static_cast<long long>(tokens), kX[x_variant_].name, done * 1e3,
-                     queued * 1e3);
-        std::fclose(file);
-      }
-  } else if (graph_size > 0)
+  if (graph_size > 0)
     graphs_.run(graph_size, stream_, [&] { compute(entry); });
   else
     compute(entry);
@@ -286,7 +194,6 @@ void Worker::execute(const StepPlan& plan, const std::function<SamplingOrders()>
   entry.feedback_sent.wait_on(stream_);  // the ids' buffer is free again
   entry.step = plan.step;
   entry.outputs = plan.outputs;
-  x_begin(plan);
   slots_.apply(plan, int(plan.step % int64_t(ring_.size())), stream_);
   const int64_t graph_size = graphs_.size_for(plan);
   entry.inputs.prepare(plan, slots_, graph_size, stream_);

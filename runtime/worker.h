@@ -17,7 +17,6 @@
 #include "runtime/slot_table.h"
 #include "runtime/stage_link.h"
 #include "runtime/step_inputs.h"
-#include "runtime/sum_stream.h"
 
 namespace trireme {
 
@@ -32,11 +31,9 @@ struct WorkerGroups {
 
 class Worker {
  public:
-  // min_split_tokens: on several tensor-parallel ranks a step of that many tokens and more computes one half of them while
-  // the other half's sums are added up; 0: none does.
   Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, const ModelConfig& config,
          const Topology& topology, const ClusterInfo& info, WorkerGroups groups, Device device,
-         DecodeGraphMode graphs = DecodeGraphMode::on, int64_t min_split_tokens = 0);
+         DecodeGraphMode graphs = DecodeGraphMode::on);
 
   // Once, before the first plan, on all ranks: records the decode graphs. What an op sets up at its first use is set up
   // here.
@@ -79,7 +76,7 @@ class Worker {
   void compute_logits(const Entry& entry, StepContext& context);
   void sample(const StepPlan& plan, Entry& entry, const std::function<SamplingOrders()>& sampling_orders);
   void send_draws(Entry& entry);
-  StepContext part_context(const Entry& entry, int part);
+  StepContext step_context(const Entry& entry);
 
   std::unique_ptr<Model> model_;
   std::unique_ptr<KvPool> kv_pool_;
@@ -89,13 +86,6 @@ class Worker {
   WorkerGroups groups_;
   Device device_;
   Stream stream_, feedback_stream_;
-  void x_begin(const StepPlan& plan);
-  int64_t x_count_ = -1;
-  int x_variant_ = -1;
-  PeerBuffers x_buffers_;
-  PeerSums x_sums_;
-  std::optional<SumStream> x_normal_;
-  std::optional<SumStream> sum_stream_;  // where steps are cut in two
   Event sampled_;
   SlotTable slots_;
   SampleBatchBuilder batches_;  // reads slots_

@@ -20,9 +20,6 @@
         << #call << "->" << cublasLtGetStatusString(cublas_check_status); \
   } while (0)
 
-namespace trireme {
-int x_sm_target = 0;  // EXPERIMENT: processors; 1000 + processors: by heuristics
-}
 namespace trireme::cuda {
 namespace {
 
@@ -32,7 +29,7 @@ constexpr size_t kMaxPlans = 16384;  // a few shapes times every batch size; the
 
 // device, tokens, out, in, x stride, out stride, float output, bias, addition, alignments of weight, x and out, and the
 // hash of the algorithm asked for.
-using PlanKey = std::array<int64_t, 14>;
+using PlanKey = std::array<int64_t, 13>;
 using Plan = std::optional<cublasLtMatmulAlgo_t>;  // empty: cuBLASLt cannot
 
 struct PlanKeyHash {
@@ -58,7 +55,7 @@ int64_t hash_of(const GemmAlgorithm* algorithm) {
 PlanKey plan_key(const Gemm& g, const GemmAlgorithm* algorithm, int device) {
   return {device,         g.tokens,          g.out_features, g.in_features,       g.x_stride,     g.out_stride,
           g.out_is_float, g.bias != nullptr, g.add_to_out,   alignment(g.weight), alignment(g.x), alignment(g.out),
-          hash_of(algorithm), int64_t(x_sm_target)};
+          hash_of(algorithm)};
 }
 
 // cuBLASLt is column-major: it sees out^T = weight^T' x^T with weight^T' the transpose of an [in, out] matrix. All
@@ -81,7 +78,6 @@ void describe(Problem& problem, const Gemm& g) {
   const uint64_t n = uint64_t(g.out_features), k = uint64_t(g.in_features), t = uint64_t(g.tokens);
   CUBLAS_CHECK(cublasLtMatmulDescInit(&problem.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F));
   set(problem.operation, CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
-  if (x_sm_target > 0) set(problem.operation, CUBLASLT_MATMUL_DESC_SM_COUNT_TARGET, int32_t(x_sm_target % 1000));
   if (g.bias) {
     set(problem.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
     set(problem.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, g.bias);
@@ -162,7 +158,6 @@ bool gemm(const Gemm& g, const GemmAlgorithm* algorithm, const Stream& stream) {
   Problem problem;
   describe(problem, g);
   const cublasLtHandle_t handle = handle_of(device);
-  if (x_sm_target > 1000) algorithm = nullptr;
   const Plan& plan = find_plan(handle, problem, g, algorithm, device);
   if (!plan) return false;
   const float alpha = 1, beta = g.add_to_out ? 1 : 0;

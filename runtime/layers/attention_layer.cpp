@@ -16,13 +16,7 @@ void AttentionLayer::normalize_projections(TensorView q, TensorView k, StepConte
   head_square_sums(sums.slice(1, heads.q.begin, heads.q.end), q, context.stream);
   if (heads.q.begin == heads.kv.begin * (q_total / kv_total))
     head_square_sums(sums.slice(1, q_total + heads.kv.begin, q_total + heads.kv.end), k, context.stream);
-  if (context.sum_stream) {  // in line with the group's other sums
-    context.sum_stream->queue(context.half, context.stream,
-                              [&](const Stream& stream) { context.tp_group.all_reduce_sum(sums, stream); });
-    context.sum_stream->join(context.half, context.stream);
-  } else {
-    context.tp_group.all_reduce_sum(sums, context.stream);
-  }
+  context.tp_group.all_reduce_sum(sums, context.stream);
   rms_norm_by_sums(q.reshape({tokens, q.dim(1) * q.dim(2)}), sums.slice(1, 0, q_total), q_total * shape.head_dim,
                    q_norm, norm_eps, context.stream);
   rms_norm_by_sums(k.reshape({tokens, k.dim(1) * k.dim(2)}), sums.slice(1, q_total, q_total + kv_total),

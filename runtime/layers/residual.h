@@ -1,11 +1,7 @@
 #pragma once
-// The residual stream of one stage's layers, of all the step's tokens or of one half of them. Row-parallel layers add
-// into it; the next sublayer reads it, through a norm. Both ends are joined with the linear layers they stand at: on one
-// rank inside those layers, on several ranks, where a sum over the group lies between, with each other, and with that sum
-// where it goes through the peers' memory. A half's sum goes to a stream of its own, and is waited for by what reads it.
-
-#include <span>
-#include <vector>
+// The residual stream of one stage's layers. Row-parallel layers add into it; the next sublayer reads it, through a
+// norm. Both ends are joined with the linear layers they stand at: on one rank inside those layers, on several ranks, where
+// a sum over the group lies between, with each other, and with that sum where it goes through the peers' memory.
 
 #include "base/backend_traits.h"
 #include "kernels/fused_all_reduce.h"
@@ -29,14 +25,13 @@ struct ResidualAddition {
 
 class Residual {
  public:
-  // hidden: [T, hidden_size], the context's tokens, equal on every rank of the TP group. Takes [T, hidden_size] of the partial dtype from the
+  // hidden: [T, hidden_size], equal on every rank of the TP group. Takes [T, hidden_size] of the partial dtype from the
   // workspace, which its user's scope gives back.
   Residual(TensorView hidden, StepContext& context)
       : hidden_(hidden), context_(context), sum_(context.workspace.take(partial_dtype(context.device),
                                                                        {hidden.dim(0), hidden.dim(1)})) {}
 
   int64_t tokens() const { return hidden_.dim(0); }
-  StepContext& context() const { return context_; }
 
   // hidden += [norm of] (sum over ranks of x weight^T (+ bias)).
   void add(TensorView x, const LinearWeight& weight, const ResidualAddition& addition);
@@ -48,18 +43,14 @@ class Residual {
   TensorView hidden();
 
  private:
-  void sum_partials();
   void settle(TensorView normed, const InputNorm& norm);
 
   TensorView hidden_;
   StepContext& context_;
   TensorView sum_;           // scratch, or what is still to be added
-  bool pending_ = false;     // sum_ and pending_addition_ are not in hidden_ yet
-  ResidualAddition pending_addition_;
+  bool pending_ = false;     // sum_ and pending_bias_ are not in hidden_ yet
+  TensorView pending_bias_;
   std::optional<AllReduceForm> pending_form_;  // and sum_ is still this rank's share
 };
-
-// One for each part of the step.   hidden: [the step's tokens, hidden_size].
-std::vector<Residual> residuals_of(TensorView hidden, std::span<StepContext> parts);
 
 }  // namespace trireme

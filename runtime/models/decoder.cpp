@@ -16,14 +16,12 @@ class Decoder final : public Model {
   int64_t workspace_bytes(int64_t tokens) const override;
   std::vector<LinearUse> linear_layers() const override;
   void embed(TensorView hidden, StepContext& context) override;
-  void layers(TensorView hidden, std::span<StepContext> parts) override;
+  void layers(TensorView hidden, StepContext& context) override;
   void logits(TensorView logits, TensorView rows, StepContext& context) override;
 
  private:
   void make_groups(const ModelContext& context);
   void join_group(DecoderLayer& layer, int32_t window);
-  void add_attention(const DecoderLayer& layer, Residual& residual) const;
-  void add_mlp(const DecoderLayer& layer, Residual& residual) const;
   const RotaryEmbedding& rotary_of(const DecoderLayer& layer) const {
     return windowed_rotary_ && layer.windowed ? *windowed_rotary_ : rotary_;
   }
@@ -115,29 +113,20 @@ void Decoder::embed(TensorView hidden, StepContext& context) {
   scale(hidden, hidden.dtype() == DType::bf16 ? bf16_to_f32(f32_to_bf16(factor)) : factor, context.stream);
 }
 
-void Decoder::add_attention(const DecoderLayer& layer, Residual& residual) const {
-  StepContext& context = residual.context();
-  WorkspaceScope scope(context.workspace);
-  const LayerInput input = residual.input(layer.attention_norm, eps());
-  layer.attention.add_into(residual, input, rotary_of(layer), layer.kv_layer, context);
-}
-
-void Decoder::add_mlp(const DecoderLayer& layer, Residual& residual) const {
-  StepContext& context = residual.context();
-  WorkspaceScope scope(context.workspace);
-  layer.mlp.add_into(residual, residual.input(layer.mlp_norm, eps()), context);
-}
-
-void Decoder::layers(TensorView hidden, std::span<StepContext> parts) {
-  const StepContext& step = parts.front();
-  WorkspaceScope stream_scope(step.workspace);
-  std::vector<Residual> residuals = residuals_of(hidden, parts);
+void Decoder::layers(TensorView hidden, StepContext& context) {
+  WorkspaceScope stream_scope(context.workspace);
+  Residual residual(hidden, context);
   for (const DecoderLayer& layer : layers_) {
-    for (Residual& residual : residuals) add_attention(layer, residual);
-    for (Residual& residual : residuals) add_mlp(layer, residual);
-    if (is_marked(&layer - layers_.data(), hidden.dim(0))) mark_progress(step.device, step.stream);
+    {
+      WorkspaceScope scope(context.workspace);
+      const LayerInput input = residual.input(layer.attention_norm, eps());
+      layer.attention.add_into(residual, input, rotary_of(layer), layer.kv_layer, context);
+    }
+    WorkspaceScope scope(context.workspace);
+    layer.mlp.add_into(residual, residual.input(layer.mlp_norm, eps()), context);
+    if (is_marked(&layer - layers_.data(), hidden.dim(0))) mark_progress(context.device, context.stream);
   }
-  for (Residual& residual : residuals) residual.hidden();
+  residual.hidden();
 }
 
 void Decoder::logits(TensorView logits, TensorView rows, StepContext& context) {

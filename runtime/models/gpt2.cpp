@@ -29,7 +29,7 @@ class Gpt2 final : public Model {
   int64_t workspace_bytes(int64_t tokens) const override;
   std::vector<LinearUse> linear_layers() const override;
   void embed(TensorView hidden, StepContext& context) override;
-  void layers(TensorView hidden, std::span<StepContext> parts) override;
+  void layers(TensorView hidden, StepContext& context) override;
   void logits(TensorView logits, TensorView rows, StepContext& context) override;
 
  private:
@@ -37,9 +37,8 @@ class Gpt2 final : public Model {
   AttentionLayer load_attention(int64_t index, WeightLoader& loader) const;
   Gpt2Layer load_layer(int64_t index, WeightLoader& loader) const;
   void norm(TensorView out, TensorView x, const LayerNormWeights& weights, StepContext& context) const;
-  void add_attention(size_t index, Residual& residual) const;
-  void add_mlp(const Gpt2Layer& layer, Residual& residual) const;
-  TensorView normed(Residual& residual, const LayerNormWeights& weights) const;
+  void mlp(const Gpt2Layer& layer, Residual& residual, StepContext& context) const;
+  TensorView normed(Residual& residual, const LayerNormWeights& weights, StepContext& context) const;
   std::string name(int64_t layer, std::string_view suffix) const { return layer_name(prefix_ + "h", layer, suffix); }
 
   ModelConfig config_;
@@ -140,39 +139,33 @@ void Gpt2::norm(TensorView out, TensorView x, const LayerNormWeights& weights, S
 }
 
 // From the workspace.
-TensorView Gpt2::normed(Residual& residual, const LayerNormWeights& weights) const {
-  StepContext& context = residual.context();
+TensorView Gpt2::normed(Residual& residual, const LayerNormWeights& weights, StepContext& context) const {
   const TensorView hidden = residual.hidden();
   const TensorView out = context.workspace.take(hidden.dtype(), {hidden.dim(0), config_.hidden_size});
   norm(out, hidden, weights, context);
   return out;
 }
 
-void Gpt2::add_attention(size_t index, Residual& residual) const {
-  StepContext& context = residual.context();
+void Gpt2::mlp(const Gpt2Layer& layer, Residual& residual, StepContext& context) const {
   WorkspaceScope scope(context.workspace);
-  const TensorView input = normed(residual, layers_[index].attention_norm);
-  layers_[index].attention.add_into(residual, input, RotaryEmbedding(), int64_t(index), context);
-}
-
-void Gpt2::add_mlp(const Gpt2Layer& layer, Residual& residual) const {
-  StepContext& context = residual.context();
-  WorkspaceScope scope(context.workspace);
-  const TensorView up = layer.up.forward(normed(residual, layer.mlp_norm), context);
+  const TensorView up = layer.up.forward(normed(residual, layer.mlp_norm, context), context);
   gelu_tanh(up, up, context.stream);
   layer.down.add_into(residual, up);
 }
 
-void Gpt2::layers(TensorView hidden, std::span<StepContext> parts) {
-  const StepContext& step = parts.front();
-  WorkspaceScope stream_scope(step.workspace);
-  std::vector<Residual> residuals = residuals_of(hidden, parts);
+void Gpt2::layers(TensorView hidden, StepContext& context) {
+  WorkspaceScope stream_scope(context.workspace);
+  Residual residual(hidden, context);
   for (size_t i = 0; i < layers_.size(); ++i) {
-    for (Residual& residual : residuals) add_attention(i, residual);
-    for (Residual& residual : residuals) add_mlp(layers_[i], residual);
-    if (is_marked(int64_t(i), hidden.dim(0))) mark_progress(step.device, step.stream);
+    {
+      WorkspaceScope scope(context.workspace);
+      const TensorView input = normed(residual, layers_[i].attention_norm, context);
+      layers_[i].attention.add_into(residual, input, RotaryEmbedding(), int64_t(i), context);
+    }
+    mlp(layers_[i], residual, context);
+    if (is_marked(int64_t(i), hidden.dim(0))) mark_progress(context.device, context.stream);
   }
-  for (Residual& residual : residuals) residual.hidden();
+  residual.hidden();
 }
 
 void Gpt2::logits(TensorView logits, TensorView rows, StepContext& context) {

@@ -3,7 +3,6 @@
 // row in model.cpp's table.
 
 #include <memory>
-#include <span>
 #include <string_view>
 #include <vector>
 
@@ -41,9 +40,8 @@ class Model {
 
   // First stage only: hidden[t, :] = embedding of context.ids[t].   hidden: [T, hidden_size] activation dtype.
   virtual void embed(TensorView hidden, StepContext& context) = 0;
-  // This stage's layers, in place, of all tokens. parts: the step's one, or its two halves, sublayer by sublayer the
-  // first and then the second.
-  virtual void layers(TensorView hidden, std::span<StepContext> parts) = 0;
+  // This stage's layers, in place.
+  virtual void layers(TensorView hidden, StepContext& context) = 0;
   // Last stage only: final norm and output layer of some rows.   rows: [R, hidden_size] (overwritten);
   // logits: [R, this shard's vocabulary] f32.
   virtual void logits(TensorView logits, TensorView rows, StepContext& context) = 0;

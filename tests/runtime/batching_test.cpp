@@ -89,7 +89,6 @@ PolicyOutputs generate(Shape shape, BatchingPolicy policy) {
   options.max_num_batched_tokens = 256;
   options.num_blocks = 24;  // little enough that batches preempt
   options.max_model_len = 200;
-  options.min_split_tokens = 20;
   PolicyOutputs result;
   run_executor("tiny-llama", shape, DeviceKind::cpu, options, [&](Executor& executor) {
     SchedulerOptions scheduling;

@@ -28,7 +28,6 @@ struct Batching {
   bool prefix_caching = true;
   bool one_at_a_time = false;
   DecodeGraphMode graphs = DecodeGraphMode::off;
-  int64_t min_split_tokens = 0;
 };
 
 // 32 mixed prompts: greedy, seeded sampling with every cut and penalty, n = 3, shared beginnings, 1 to 300 tokens.
@@ -101,7 +100,6 @@ Outputs generate(const std::string& model, Shape shape, const Batching& batching
   options.num_blocks = batching.num_blocks;
   options.max_model_len = 400;
   options.graphs = batching.graphs;
-  options.min_split_tokens = batching.min_split_tokens;
   if (batching.lopsided_stages) options.stage_layers = lopsided(model, shape.pp);
   Outputs outputs;
   run_executor(model, shape, device, options, [&](Executor& executor) {
@@ -165,8 +163,6 @@ TEST_P(Identity, TokensDoNotDependOnBatchingChunksCacheOrPreemption) {
       {.name = "one request at a time", .one_at_a_time = true},
       {.name = "chunks of 16", .prefill_chunk = 16},
       {.name = "padded decode steps", .graphs = DecodeGraphMode::padded},
-      {.name = "every step of two tokens cut in two", .min_split_tokens = 1},
-      {.name = "padded decode steps cut in two", .graphs = DecodeGraphMode::padded, .min_split_tokens = 3},
       {.name = "no prefix cache", .prefix_caching = false},
       {.name = "a pool that makes it preempt", .num_blocks = 27},
       {.name = "small shares of prompts, stages of unequal depth", .min_prefill_share = 8, .lopsided_stages = true},
@@ -190,8 +186,8 @@ TEST_P(Identity, TokensDoNotDependOnBatchingChunksCacheOrPreemption) {
 TEST_P(Identity, CudaGraphsDoNotChangeTokens) {
   if (cuda_device_count() < world_size() && !(std::getenv("TRIREME_SHARE_GPUS") && cuda_device_count() > 0))
     GTEST_SKIP() << "needs " << world_size() << " GPUs, this host has " << cuda_device_count();
-  const Batching queued{.name = "queued", .graphs = DecodeGraphMode::padded, .min_split_tokens = 3},
-      recorded{.name = "recorded", .graphs = DecodeGraphMode::on, .min_split_tokens = 3};
+  const Batching queued{.name = "queued", .graphs = DecodeGraphMode::padded},
+      recorded{.name = "recorded", .graphs = DecodeGraphMode::on};
   for (const Shape shape : shapes_of(world_size())) {
     const Outputs expected = generate(GetParam() + "-bf16", shape, queued, nullptr, DeviceKind::cuda);
     const Outputs outputs = generate(GetParam() + "-bf16", shape, recorded, nullptr, DeviceKind::cuda);

@@ -38,14 +38,12 @@ class ModelGoldens : public ::testing::TestWithParam<Case> {
 
 constexpr int32_t kWindowedChunk = 40;  // of prompts of a model with windows: about two windows
 
-// min_split_tokens: chunks of a prompt of that many tokens and more are cut in two where tp > 1, tokens drawn never.
-RankRuntimeOptions small_options(int64_t min_split_tokens) {
+RankRuntimeOptions small_options() {
   RankRuntimeOptions options;
   options.max_num_seqs = 8;
   options.max_num_batched_tokens = 512;
   options.max_logit_rows = 600;
   options.num_blocks = 160;
-  options.min_split_tokens = min_split_tokens;
   return options;
 }
 
@@ -128,7 +126,7 @@ std::vector<float> log_softmax(const std::vector<float>& logits) {
 
 TEST_P(ModelGoldens, LogitsAfterEveryPromptEqualTransformers) {
   const auto prompts = read_goldens(model_path(GetParam().model));
-  for_each_shape(small_options(2), [&](PlanRunner& runner) {
+  for_each_shape(small_options(), [&](PlanRunner& runner) {
     float worst = 0;
     for (const GoldenPrompt& prompt : prompts) {
       const std::vector<float> expected = log_softmax(prompt.last_logits);
@@ -156,7 +154,7 @@ TEST_P(ModelGoldens, LogitsAfterEveryPromptEqualTransformers) {
 
 TEST_P(ModelGoldens, TeacherForcedLogProbabilitiesEqualTransformers) {
   const auto prompts = read_goldens(model_path(GetParam().model));
-  for_each_shape(small_options(64), [&](PlanRunner& runner) {
+  for_each_shape(small_options(), [&](PlanRunner& runner) {
     float worst = 0;
     for (const GoldenPrompt& prompt : prompts) {
       if (prompt.logprobs.empty()) continue;
@@ -186,7 +184,7 @@ TEST_P(ModelGoldens, TeacherForcedLogProbabilitiesEqualTransformers) {
 
 TEST_P(ModelGoldens, GreedyContinuationsEqualTransformers) {
   const auto prompts = read_goldens(model_path(GetParam().model));
-  for_each_shape(small_options(2), [&](PlanRunner& runner) {
+  for_each_shape(small_options(), [&](PlanRunner& runner) {
     for (const GoldenPrompt& prompt : prompts) {
       if (prompt.greedy.empty()) continue;
       int32_t length = int32_t(prompt.ids.size());
