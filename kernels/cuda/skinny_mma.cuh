@@ -141,6 +141,7 @@ __global__ __launch_bounds__(Tile::kThreads, 2) void skinny_mma_kernel(const __g
     next.advance(args.steps);
   }
 
+  prefetch_addends(args, now.tile);
   int stage = 0, free_stage = kAhead, first_step = now.step;
   for (int u = 0; u < count; ++u) {
     wait_for_copy_groups<kAhead - 1>();

@@ -195,6 +195,16 @@ __device__ inline void store_feature(const SkinnyArgs& args, int token, int feat
   *out = __float2bfloat16_rn(value);
 }
 
+// What the epilogue of this tile will add to, on its way while the tile is computed.
+__device__ inline void prefetch_addends(const SkinnyArgs& args, int tile) {
+  if (args.epilogue != SkinnyEpilogue::add) return;
+  for (int e = int(threadIdx.x); e < args.tokens * args.tile_features; e += int(blockDim.x)) {
+    const int feature = tile * args.tile_features + e % args.tile_features;
+    if (feature < args.features && feature % 16 == 0)
+      prefetch_to_l1(static_cast<const bf16*>(args.out) + e / args.tile_features * args.out_stride + feature);
+  }
+}
+
 // The epilogue of a tile whose parts are complete.
 template <class Tile, bool kNorm, class Parts>
 __device__ void finish_tile(const SkinnyArgs& args, int tile, const Parts& parts) {

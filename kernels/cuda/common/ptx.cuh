@@ -45,6 +45,9 @@ __device__ inline void prefetch_bulk(const void* global, uint32_t bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
 }
 #endif
+__device__ inline void prefetch_to_l1(const void* global) {
+  asm volatile("prefetch.global.L1 [%0];" ::"l"(global) : "memory");
+}
 __device__ inline void copy_4_async(void* shared, const void* global) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared_address(shared)), "l"(global) : "memory");
 }
