@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <limits>
 
 #include "base/check.h"
@@ -32,7 +31,7 @@ struct Class {
   int64_t full_share = 0;   // in percent of the blocks that run at a time: so many keep the GPU busy
   int64_t extra_items = 0;  // splits may add that many items
   int32_t granule = kSplitGranule;
-  bool grouped = false;
+  bool grouped = false;  // splits lie in groups, cut by cut_group
   int64_t running = kAttentionBlocksPerProcessor;  // blocks of a processor
 };
 
@@ -287,8 +286,7 @@ int32_t decode_blocks_per_processor(int64_t rows, const AttentionPlanOptions& op
 }
 
 bool decode_tiles_are_grouped(int64_t rows, const AttentionPlanOptions& options) {
-  static const bool off = std::getenv("TRIREME_NOGROUP") != nullptr;
-  return !off && options.head_dim <= kMaxManyBlocksHeadDim &&
+  return options.head_dim <= kMaxManyBlocksHeadDim &&
          rows * kDecodeGroup * options.kv_heads <= int64_t(kAttentionBlocksPerProcessor) * options.num_processors;
 }
 

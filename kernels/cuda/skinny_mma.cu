@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cstdlib>
 
 #include "kernels/cuda/common/workspace.h"
 #include "kernels/cuda/skinny_mma.cuh"
@@ -138,11 +137,6 @@ int64_t grid_of(SkinnyChoice::Grid grid, int64_t tiles, int64_t units, int64_t p
   return std::min({blocks, units, kMaxSharingBlocks});
 }
 
-int env(const char* name, int otherwise) {
-  const char* value = std::getenv(name);
-  return value ? std::atoi(value) : otherwise;
-}
-
 SkinnyArgs make_args(const SkinnyLinear& p, const TileRow& tile, const Stream& stream) {
   const bool gated = p.epilogue == SkinnyEpilogue::gated;
   SkinnyArgs args{};
@@ -160,8 +154,6 @@ SkinnyArgs make_args(const SkinnyLinear& p, const TileRow& tile, const Stream& s
   args.tile_features = gated ? tile.rows / 2 : tile.rows;
   args.row_tile_features = gated ? 8 : 16, args.half_features = gated ? 0 : 8;
   args.epilogue = p.epilogue, args.gelu = p.gelu, args.out_is_float = p.out_is_float;
-  static const int kTrigger = env("TRIREME_TRIG", 0), kHint = env("TRIREME_HINT", 0);
-  args.trigger = kTrigger, args.hint = kHint;
   return args;
 }
 
@@ -182,11 +174,9 @@ void skinny_mma(const SkinnyLinear& p, SkinnyChoice choice, const Stream& stream
   const int64_t processors = multiprocessor_count(stream.device());
   const bool chosen = choice.tile >= 0 && choice.tile < skinny_tile_count() && skinny_tile_fits(choice.tile, p.tokens);
   const TileRow& tile = kTiles[size_t(chosen ? choice.tile : default_tile(p, processors))];
-  SkinnyArgs args = make_args(p, tile, stream);
+  const SkinnyArgs args = make_args(p, tile, stream);
   const int64_t units = int64_t(args.num_tiles) * args.steps;
   const int64_t grid = grid_of(chosen ? choice.grid : SkinnyChoice::automatic, args.num_tiles, units, processors);
-  static const int64_t kPrefetch = env("TRIREME_PF", 0) * int64_t(1 << 20);
-  args.prefetch_units = int(kPrefetch / grid / (tile.rows * tile.step * 2));
   tile.launch(args, p.norm != nullptr, grid_size(grid), stream);
 }
 

@@ -19,13 +19,8 @@ struct SkinnyWarp : SkinnySums<Tile, kNorm> {
   using SkinnySums<Tile, kNorm>::sums, SkinnySums<Tile, kNorm>::squares;
   const SkinnyArgs& args;
   char* ring;
-  uint64_t policy;
 
   __device__ SkinnyWarp(const SkinnyArgs& a, char* shared) : args(a) {
-    if (args.hint)
-      asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-    else
-      asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
     ring = shared + warp * Tile::kStages * Tile::kBlocks * Tile::block_bytes(kNorm);
   }
   __device__ char* block_of(int stage, int b) const {
@@ -52,8 +47,7 @@ struct SkinnyWarp : SkinnySums<Tile, kNorm> {
         for (int b = 0; b < Tile::kBlocks; ++b) {
           const int k = first_k(at, b) + 8 * i;
           const bool valid = in_rows && k < args.in_features;
-          copy_16_async_of_line(piece(block_of(stage, b), 2 * m + half), valid ? from + k : args.weight, valid,
-                                policy);
+          copy_16_async_of_line(piece(block_of(stage, b), 2 * m + half), valid ? from + k : args.weight, valid);
         }
       }
     }
@@ -130,10 +124,8 @@ __global__ __launch_bounds__(Tile::kThreads, 2) void skinny_mma_kernel(const __g
     end_copy_group();
     next.advance(args.steps);
   }
-  if (args.prefetch_units > 0 && count > kAhead) prefetch_weights<Tile>(args, next, min(args.prefetch_units, count - kAhead));
-  if (args.trigger == 0) let_next_kernel_start();
+  let_next_kernel_start();
   wait_for_previous_kernel();
-  if (args.trigger == 1) let_next_kernel_start();
   next = now;
   for (int s = 0; s < kAhead; ++s) {
     if (s < count) warp.copy_x(next, s);
@@ -141,7 +133,6 @@ __global__ __launch_bounds__(Tile::kThreads, 2) void skinny_mma_kernel(const __g
     next.advance(args.steps);
   }
 
-  prefetch_addends(args, now.tile);
   int stage = 0, free_stage = kAhead, first_step = now.step;
   for (int u = 0; u < count; ++u) {
     wait_for_copy_groups<kAhead - 1>();
@@ -151,7 +142,6 @@ __global__ __launch_bounds__(Tile::kThreads, 2) void skinny_mma_kernel(const __g
       warp.copy_x(next, free_stage);
     }
     end_copy_group();
-    if (args.trigger == 2 && u + kAhead == count) let_next_kernel_start();
     next.advance(args.steps);
     warp.multiply(stage);
     free_stage = stage;

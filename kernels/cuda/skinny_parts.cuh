@@ -51,8 +51,6 @@ struct SkinnyArgs {
   SkinnyEpilogue epilogue;
   bool gelu, out_is_float;
   int stages;  // of the pipeline, where it is not the tile's
-  int prefetch_units;  // read ahead into the L2 cache behind the pipeline's first stages
-  int trigger, hint;
 };
 
 __device__ inline int64_t first_unit(const SkinnyArgs& args, int64_t block) {
@@ -71,27 +69,6 @@ struct SkinnyCursor {
     if (++step == steps) step = 0, ++tile;
   }
 };
-
-// Asks for the weights of `units` units from `at` on to be in the L2 cache: constants, so also before the previous
-// kernel has ended, whose end and whose outputs' way here would else leave memory idle. All threads of a block.
-template <class Tile>
-__device__ inline void prefetch_weights(const SkinnyArgs& args, SkinnyCursor at, int units) {
-#if __CUDA_ARCH__ >= 900
-  while (units > 0) {
-    const int run = min(units, args.steps - at.step), first_k = at.step * Tile::kStep;
-    const uint32_t bytes = 2u * uint32_t(min(run * Tile::kStep, args.in_features - first_k));
-    for (int r = int(threadIdx.x); r < Tile::kRows; r += Tile::kThreads) {
-      const int m = r / 16, half = r / 8 % 2, feature = at.tile * args.tile_features + r % 8;
-      if (feature + m * args.row_tile_features + half * args.half_features >= args.features) continue;
-      prefetch_bulk(args.weight + int64_t(feature) * args.in_features + m * args.row_tile_step +
-                        half * args.half_step + first_k,
-                    bytes);
-    }
-    units -= run;
-    at.step = 0, ++at.tile;
-  }
-#endif
-}
 
 // One warp's share of a block's sums. Lane (g, i) = (lane / 4, lane % 4).
 template <class Tile, bool kNorm>
@@ -193,16 +170,6 @@ __device__ inline void store_feature(const SkinnyArgs& args, int token, int feat
   bf16* out = static_cast<bf16*>(args.out) + at;
   if (args.epilogue == SkinnyEpilogue::add) value += __bfloat162float(*out);
   *out = __float2bfloat16_rn(value);
-}
-
-// What the epilogue of this tile will add to, on its way while the tile is computed.
-__device__ inline void prefetch_addends(const SkinnyArgs& args, int tile) {
-  if (args.epilogue != SkinnyEpilogue::add) return;
-  for (int e = int(threadIdx.x); e < args.tokens * args.tile_features; e += int(blockDim.x)) {
-    const int feature = tile * args.tile_features + e % args.tile_features;
-    if (feature < args.features && feature % 16 == 0)
-      prefetch_to_l1(static_cast<const bf16*>(args.out) + e / args.tile_features * args.out_stride + feature);
-  }
 }
 
 // The epilogue of a tile whose parts are complete.

@@ -31,23 +31,6 @@ __device__ inline void copy_16_async_of_line(void* shared, const void* global, b
                "r"(bytes)
                : "memory");
 }
-// The same, with how the line is kept in the L2 cache (sm_80).
-__device__ inline void copy_16_async_of_line(void* shared, const void* global, bool valid, uint64_t policy) {
-  const int bytes = valid ? 16 : 0;
-  asm volatile("cp.async.cg.shared.global.L2::cache_hint.L2::128B [%0], [%1], 16, %2, %3;" ::"r"(
-                   shared_address(shared)),
-               "l"(global), "r"(bytes), "l"(policy)
-               : "memory");
-}
-#if __CUDA_ARCH__ >= 900
-// Into the L2 cache in the background; address and size are multiples of 16 bytes.
-__device__ inline void prefetch_bulk(const void* global, uint32_t bytes) {
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes) : "memory");
-}
-#endif
-__device__ inline void prefetch_to_l1(const void* global) {
-  asm volatile("prefetch.global.L1 [%0];" ::"l"(global) : "memory");
-}
 __device__ inline void copy_4_async(void* shared, const void* global) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared_address(shared)), "l"(global) : "memory");
 }

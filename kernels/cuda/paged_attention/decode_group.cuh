@@ -1,15 +1,15 @@
 #pragma once
-// Decode tiles of few rows, whose end is all latency: the splits of a tile are the blocks of one cluster (a group of the
-// work list, kernels/attention_plan.h) and add up through shared memory instead of global memory and a counter. The
-// arithmetic is that of merge_splits, in the same order.
+// Decode tiles of few rows, whose end is all latency: the splits of a tile are the blocks of one cluster (a group of
+// the work list, kernels/attention_plan.h) and add up through shared memory instead of global memory and a counter.
+// The arithmetic is that of merge_splits, in the same order.
 
 #include "kernels/cuda/common/cluster.cuh"
 #include "kernels/cuda/paged_attention/decode.cuh"
 
 namespace trireme::cuda {
 
-// What a block receives of all its tile's splits: its share of the row pairs (two neighbouring dimensions of a row), and
-// every row's maximum and sum.
+// What a block receives of all its tile's splits: its share of the row pairs (two neighbouring dimensions of a row),
+// and every row's maximum and sum.
 template <int kDim>
 struct GroupExchange {
   static constexpr int kPairs = kDecodeTileRows * kDim / 2 + kDecodeGroup;  // shares are rounded up
@@ -67,7 +67,7 @@ __device__ inline void merge_group(GroupExchange<kDim>& exchange, const Attentio
 
 // Launched in clusters of kDecodeGroup blocks: a KV head's kDecodeGroup items in a row.
 template <int kDim>
-__global__ __launch_bounds__(kAttentionThreads, kAttentionBlocksPerProcessor) void decode_group_kernel(
+__global__ __launch_bounds__(kAttentionThreads, kAttentionBlocksPerProcessor) void decode_group_attention_kernel(
     const AttentionArgs args) {
   using Shared = DecodeShared<kDim, bf16, kGroupedBlocks>;
   extern __shared__ __align__(16) unsigned char shared_bytes[];

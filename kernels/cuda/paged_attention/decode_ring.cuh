@@ -5,7 +5,8 @@
 
 namespace trireme::cuda {
 
-inline constexpr int kGroupedBlocks = 1;  // in kBlocks' place: of decode_group_kernel, two of which run at a time
+// In kBlocks' place: of decode_group_attention_kernel, two of which run at a time.
+inline constexpr int kGroupedBlocks = 1;
 
 // Of a warp. Two blocks fit a processor's shared memory, or four: so many short ones hide one another's start and end,
 // two read further ahead.

@@ -25,8 +25,9 @@ void launch_attention(const AttentionArgs& args, int tile_rows, int64_t capacity
       return launch_attention_kernel(decode_attention_kernel<kDim, kManyDecodeBlocks>,
                                      DecodeShared<kDim, bf16, kManyDecodeBlocks>::kBytes, args, capacity, stream);
     if (tile_rows == kDecodeTileRows && args.decode_groups)
-      return launch_attention_kernel(decode_group_kernel<kDim>, DecodeShared<kDim, bf16, kGroupedBlocks>::kBytes, args,
-                                     capacity, stream, kDecodeGroup);
+      return launch_attention_kernel(decode_group_attention_kernel<kDim>,
+                                     DecodeShared<kDim, bf16, kGroupedBlocks>::kBytes, args, capacity, stream,
+                                     kDecodeGroup);
   }
   if (tile_rows == kDecodeTileRows)
     return launch_attention_kernel(decode_attention_kernel<kDim, kAttentionBlocksPerProcessor>,
