@@ -24,13 +24,14 @@ struct Tile {
 struct Class {
   int32_t tile_rows;
   bool decode;
-  int32_t max_splits;
-  int32_t min_keys;     // of a piece
-  int64_t piece_cost;   // a block's start and end
-  int64_t split_cost;   // a partial written and read again
-  int64_t full_share;   // in percent of the blocks that run at a time: so many keep the GPU busy
-  int64_t extra_items;  // splits may add that many items
+  int32_t max_splits = 1;
+  int32_t min_keys = 0;     // of a piece
+  int64_t piece_cost = 0;   // a block's start and end
+  int64_t split_cost = 0;   // a partial written and read again
+  int64_t full_share = 0;   // in percent of the blocks that run at a time: so many keep the GPU busy
+  int64_t extra_items = 0;  // splits may add that many items
   int32_t granule = kSplitGranule;
+  bool grouped = false;  // splits lie in groups, cut by cut_group
   int64_t running = kAttentionBlocksPerProcessor;  // blocks of a processor
 };
 
@@ -138,25 +139,52 @@ int32_t order_by_row(std::span<AttentionWorkItem> items) {
   return int32_t(items.size());
 }
 
+// The pieces of a tile whose splits are a group.
+Pieces cut_group(const Tile& tile) {
+  const int64_t even = ceil_div(ceil_div(tile.keys(), kDecodeGroup), kGroupedSplitGranule) * kGroupedSplitGranule;
+  const auto keys = int32_t(std::max<int64_t>(kMinGroupedSplitKeys, even));
+  return {keys, int32_t(ceil_div(tile.keys(), keys))};
+}
+
+void write_tile(const Tile& tile, const Pieces& pieces, int32_t partial, int32_t flags,
+                std::span<AttentionWorkItem> items) {
+  CHECK_LE(size_t(pieces.count), items.size()) << "attention work list";
+  for (int32_t split = 0; split < pieces.count; ++split) {
+    const bool first = split == 0, last = split + 1 == pieces.count;
+    items[size_t(split)] = {.first_token = tile.row.first_token,
+                            .first_packed = tile.first_packed,
+                            .packed_end = tile.packed_end,
+                            .slot = tile.row.slot,
+                            .key_begin = first ? tile.key_begin : tile.base() + split * pieces.keys,
+                            .key_end = last ? tile.key_end : tile.base() + (split + 1) * pieces.keys,
+                            .partial = pieces.count > 1 ? partial : -1,
+                            .splits = (pieces.count | flags) << 16 | split};
+  }
+}
+
+int32_t write_groups(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions& options, const Class& kind,
+                     std::span<AttentionWorkItem> items) {
+  size_t count = 0, group = 0;
+  for_each_tile(rows, options, kind, [&](const Tile& tile) {
+    CHECK_LE(group, items.size()) << "attention work list";
+    for (; count < group; ++count) items[count] = {};
+    const Pieces pieces = cut_group(tile);
+    write_tile(tile, pieces, int32_t(group), kGroupedSplits, items.subspan(group));
+    count = group + size_t(pieces.count), group += kDecodeGroup;
+  });
+  return int32_t(count);
+}
+
 int32_t write_items(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions& options, const Class& kind,
                     std::span<AttentionWorkItem> items) {
+  if (kind.grouped) return write_groups(rows, options, kind, items);
   const int64_t longest = choose_longest(rows, options, kind);
   size_t count = 0;
   int32_t partials = 0;
   for_each_tile(rows, options, kind, [&](const Tile& tile) {
     const Pieces pieces = cut(tile, longest, kind);
-    CHECK_LE(count + size_t(pieces.count), items.size()) << "attention work list";
-    for (int32_t split = 0; split < pieces.count; ++split) {
-      const bool first = split == 0, last = split + 1 == pieces.count;
-      items[count++] = {.first_token = tile.row.first_token,
-                        .first_packed = tile.first_packed,
-                        .packed_end = tile.packed_end,
-                        .slot = tile.row.slot,
-                        .key_begin = first ? tile.key_begin : tile.base() + split * pieces.keys,
-                        .key_end = last ? tile.key_end : tile.base() + (split + 1) * pieces.keys,
-                        .partial = pieces.count > 1 ? partials : -1,
-                        .splits = pieces.count << 16 | split};
-    }
+    write_tile(tile, pieces, partials, 0, items.subspan(count));
+    count += size_t(pieces.count);
     if (pieces.count > 1) partials += pieces.count;
   });
   CHECK_LE(int64_t(partials) * options.kv_heads * kind.tile_rows,
@@ -183,10 +211,22 @@ int64_t extra_decode_items(int64_t tiles, const AttentionPlanOptions& options) {
   return std::min(std::max(two_waves, tiles), most_extra_items(kDecodeTileRows, options));
 }
 
+// Longer contexts want more blocks than a group has.
+bool contexts_fit_groups(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions& options,
+                         const Class& kind) {
+  bool fit = true;
+  for_each_tile(rows, options, kind, [&](const Tile& tile) {
+    fit = fit && tile.keys() <= kDecodeGroup * kMaxGroupedSplitKeys;
+  });
+  return fit;
+}
+
 Class decode_class(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions& options) {
   const auto tiles = std::count_if(rows.begin(), rows.end(), [&](const AttentionPlanRow& row) {
     return row.count > 0 && packed_rows(row, options) <= kDecodeTileRows;
   });
+  Class grouped{.tile_rows = kDecodeTileRows, .decode = true, .granule = kGroupedSplitGranule, .grouped = true};
+  if (decode_tiles_are_grouped(tiles, options) && contexts_fit_groups(rows, options, grouped)) return grouped;
   return {.tile_rows = kDecodeTileRows,
           .decode = true,
           .max_splits = kMaxDecodeSplits,
@@ -243,6 +283,11 @@ void check_options(const AttentionPlanOptions& options) {
 int32_t decode_blocks_per_processor(int64_t rows, const AttentionPlanOptions& options) {
   const bool many = rows * options.kv_heads >= int64_t(kManyDecodeBlocks) * options.num_processors;
   return many && options.head_dim <= kMaxManyBlocksHeadDim ? kManyDecodeBlocks : kAttentionBlocksPerProcessor;
+}
+
+bool decode_tiles_are_grouped(int64_t rows, const AttentionPlanOptions& options) {
+  return options.head_dim <= kMaxManyBlocksHeadDim &&
+         rows * kDecodeGroup * options.kv_heads <= int64_t(kAttentionBlocksPerProcessor) * options.num_processors;
 }
 
 AttentionWorkCapacity attention_work_capacity(int64_t max_tokens, int64_t max_rows,

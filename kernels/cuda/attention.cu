@@ -18,6 +18,12 @@ namespace {
 constexpr int kMaxHeadDim = 256;
 constexpr float kLog2e = 1.4426950408889634f;
 
+int compute_capability(Device device) {
+  int major = 0;
+  CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.index));
+  return major;
+}
+
 // Room for the partials of any work list that was planned for this device; launches on one stream share it.
 void bind_partials(AttentionArgs& args, const Stream& stream) {
   const size_t rows = size_t(kPartialRowsPerProcessor) * size_t(multiprocessor_count(stream.device()));
@@ -45,11 +51,12 @@ AttentionArgs attention_args(TensorView out, TensorView q, TensorView kv, const 
   args.soft_cap = std::max(0.0f, options.soft_cap);
   args.exponent_scale = args.soft_cap > 0 ? kLog2e : options.scale * kLog2e;
   args.cap_scale = args.soft_cap > 0 ? options.scale / args.soft_cap : 0;
-  args.decode_blocks = decode_blocks_per_processor(
-      batch.num_rows, {.group = args.group,
-                       .kv_heads = args.kv_heads,
-                       .head_dim = args.head_dim,
-                       .num_processors = multiprocessor_count(kv.device())});
+  const AttentionPlanOptions plan{.group = args.group,
+                                  .kv_heads = args.kv_heads,
+                                  .head_dim = args.head_dim,
+                                  .num_processors = multiprocessor_count(kv.device())};
+  args.decode_blocks = decode_blocks_per_processor(batch.num_rows, plan);
+  args.decode_groups = decode_tiles_are_grouped(batch.num_rows, plan) && compute_capability(kv.device()) >= 9;
   args.wide_queries = rows_are_wide(q, args.head_dim);
   args.wide_output = rows_are_wide(out, args.head_dim);
   return args;
@@ -107,9 +114,7 @@ int32_t attention_processors(Device device) { return multiprocessor_count(device
 
 bool attention_has_warpgroup_tiles(Device device, int64_t head_dim, int64_t block_size) {
   if (!TRIREME_WITH_WGMMA || block_size % 8 != 0 || (head_dim != 64 && head_dim != 128)) return false;
-  int major = 0;
-  CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.index));
-  return major == 9;
+  return compute_capability(device) == 9;
 }
 
 void paged_attention(TensorView out, TensorView q, TensorView kv, const AttentionBatch& batch,

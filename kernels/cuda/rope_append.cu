@@ -50,7 +50,7 @@ __global__ __launch_bounds__(kThreads) void rope_append_kernel(const RopeAppendA
   const int end = min(first + args.heads_per_block, args.q_heads + 2 * args.kv_heads);
   for (int h = first + int(threadIdx.x) / kWarpSize; h < end; h += kWarps) {
     bf16* head = args.qkv + token * args.qkv_stride + int64_t(h) * args.rotary.head_dim;
-    rotate_head(args.rotary, head, destination(args, head, h, place), nullptr, kind_of(args, h), cosines, sines);
+    rotate_head(args.rotary, head, destination(args, head, h, place), kind_of(args, h), cosines, sines);
   }
 }
 

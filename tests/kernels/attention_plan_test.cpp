@@ -38,6 +38,8 @@ std::vector<AttentionPlanRow> rows_of(int count, int32_t tokens, int32_t context
   return rows;
 }
 
+bool is_grouped(const AttentionWorkItem& item) { return (item.splits >> 16 & kGroupedSplits) != 0; }
+
 int32_t keys_of(const AttentionWorkItem& item) { return item.key_end - item.key_begin; }
 
 // Every (packed row, key it sees) lies in exactly one item of its row, items of a tile agree with one another, and
@@ -47,9 +49,15 @@ void check_cover(const std::vector<AttentionPlanRow>& rows, const AttentionPlanO
   std::map<std::pair<int32_t, int32_t>, std::vector<AttentionWorkItem>> tiles;  // (first token, first packed row)
   const bool by_row = tile_rows != kDecodeTileRows &&
                       std::ranges::all_of(items, [](const AttentionWorkItem& item) { return item.partial < 0; });
+  const bool grouped = std::ranges::any_of(items, is_grouped);
   for (size_t i = 0; i < items.size(); ++i) {
+    if (grouped && items[i].first_packed == items[i].packed_end) continue;  // spare
     tiles[{items[i].first_token, items[i].first_packed}].push_back(items[i]);
-    if (i == 0) continue;
+    if (grouped) {
+      ASSERT_TRUE(is_grouped(items[i]));
+      ASSERT_EQ((items[i].splits & 0xffff), int32_t(i % kDecodeGroup)) << "splits of a tile in a row";
+    }
+    if (i == 0 || grouped) continue;
     const AttentionWorkItem &before = items[i - 1], &item = items[i];
     if (!by_row) {
       ASSERT_GE(keys_of(before), keys_of(item)) << "longest first";
@@ -75,14 +83,14 @@ void check_cover(const std::vector<AttentionPlanRow>& rows, const AttentionPlanO
     EXPECT_EQ(tile.back().key_end, last + 1);
     int32_t at = front.key_begin, longest = 0, shortest = INT32_MAX;
     for (size_t s = 0; s < tile.size(); ++s) {
-      EXPECT_EQ(tile[s].splits, int32_t(tile.size()) << 16 | int32_t(s));
+      EXPECT_EQ(tile[s].splits, (int32_t(tile.size()) | (grouped ? kGroupedSplits : 0)) << 16 | int32_t(s));
       EXPECT_EQ(tile[s].key_begin, at);
       EXPECT_GT(tile[s].key_end, at);
       EXPECT_EQ(tile[s].packed_end, front.packed_end);
       EXPECT_EQ(tile[s].slot, row->slot);
       EXPECT_EQ(tile[s].partial, front.partial);
       if (s > 0) {
-        EXPECT_EQ(at % kSplitGranule, 0);
+        EXPECT_EQ(at % (grouped ? kGroupedSplitGranule : kSplitGranule), 0);
       }
       if (s > 0 && s + 1 < tile.size()) {
         longest = std::max(longest, keys_of(tile[s])), shortest = std::min(shortest, keys_of(tile[s]));
@@ -91,7 +99,9 @@ void check_cover(const std::vector<AttentionPlanRow>& rows, const AttentionPlanO
     }
     if (longest > 0) {
       EXPECT_EQ(longest, shortest) << "equal pieces";
-      EXPECT_GE(shortest, tile_rows == kDecodeTileRows ? kMinDecodeSplitKeys : kMinPrefillSplitKeys);
+      EXPECT_GE(shortest, grouped                        ? kMinGroupedSplitKeys
+                          : tile_rows == kDecodeTileRows ? kMinDecodeSplitKeys
+                                                         : kMinPrefillSplitKeys);
     }
     if (tile.size() == 1) {
       EXPECT_EQ(front.partial, -1);
@@ -115,7 +125,8 @@ void check(const std::vector<AttentionPlanRow>& rows, const AttentionPlanOptions
   check_cover(rows, options, work.decode, kDecodeTileRows, options.num_processors);
   check_cover(rows, options, work.prefill, work.plan.prefill_tile_rows, options.num_processors);
   std::set<int32_t> covered, expected;
-  for (const auto& item : work.decode) covered.insert(item.first_token);
+  for (const auto& item : work.decode)
+    if (item.packed_end > item.first_packed) covered.insert(item.first_token);
   for (const auto& item : work.prefill) EXPECT_FALSE(covered.count(item.first_token)) << "in one class only";
   for (const auto& item : work.prefill) covered.insert(item.first_token);
   for (const AttentionPlanRow& row : rows)
@@ -158,7 +169,20 @@ TEST(AttentionPlan, OneRowUsesEveryProcessor) {
 TEST(AttentionPlan, ManyShortRowsStayWhole) {
   EXPECT_EQ(plan(rows_of(256, 1, 512), llama()).decode.size(), 256u);
   EXPECT_EQ(plan(rows_of(32, 1, 512), llama()).decode.size(), 32u);
-  EXPECT_EQ(plan(rows_of(1, 1, 128), llama()).decode.size(), 1u);
+  EXPECT_EQ(plan(rows_of(1, 1, 64), llama()).decode.size(), 1u);
+}
+
+TEST(AttentionPlan, FewRowsOfModerateContextsAreGrouped) {
+  for (const auto& [rows, kv_heads] : {std::pair{1, 8}, {4, 8}, {16, 2}, {1, 1}}) {
+    const Work work = plan(rows_of(rows, 1, 513), llama(kv_heads));
+    ASSERT_EQ(work.decode.size(), size_t(kDecodeGroup * (rows - 1) + 7));
+    for (const AttentionWorkItem& item : work.decode) EXPECT_TRUE(is_grouped(item) || item.packed_end == 0);
+    check(rows_of(rows, 1, 513), llama(kv_heads));
+  }
+  for (const auto& [rows, kv_heads, context] :
+       {std::tuple{5, 8, 513}, {17, 2, 513}, {1, 8, kDecodeGroup * kMaxGroupedSplitKeys + 1}})
+    for (const AttentionWorkItem& item : plan(rows_of(rows, 1, context), llama(kv_heads)).decode)
+      EXPECT_FALSE(is_grouped(item));
 }
 
 TEST(AttentionPlan, ManyRowsRunMoreBlocksAtATime) {
@@ -183,7 +207,7 @@ TEST(AttentionPlan, WindowsLeaveOutWhatNobodySees) {
 }
 
 TEST(AttentionPlan, ClassesByPackedRows) {
-  const Work work = plan({{0, 4, 100, 3}, {4, 5, 100, 4}, {9, 0, 7, 5}, {9, 300, 0, 6}}, llama());
+  const Work work = plan({{0, 4, 60, 3}, {4, 5, 100, 4}, {9, 0, 7, 5}, {9, 300, 0, 6}}, llama());
   ASSERT_EQ(work.decode.size(), 1u);
   EXPECT_EQ(work.decode[0].slot, 3);
   EXPECT_EQ(work.decode[0].packed_end, 16);

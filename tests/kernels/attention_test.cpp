@@ -66,6 +66,16 @@ TEST_P(AttentionTest, ContextsInOneAndManyPieces) {
   check({1, 1, 64, 16}, {{6000, 5999, 1}}, {0.1f});
 }
 
+TEST_P(AttentionTest, FewRowsInGroups) {  // cuda: a tile's splits are a cluster, or would be on a larger GPU
+  const std::vector<AttentionRow> rows = {{1, 0, 1}, {65, 64, 1}, {449, 448, 1}, {577, 576, 1}, {130, 129, 1}};
+  for (int32_t processors : {0, 400}) {
+    check({32, 8, 128, 16}, rows, {0.1f}, 0, 0, processors);
+    check({8, 1, 64, 16}, rows, {0.1f}, 9, 0, processors);
+    check({8, 2, 128, 16}, {{2048, 2047, 1}, {600, 596, 4}}, {0.1f}, 0, 0, processors);
+    check({8, 2, 128, 16}, {{2049, 2048, 1}, {600, 599, 1}}, {0.1f}, 0, 0, processors);
+  }
+}
+
 TEST_P(AttentionTest, MoreRowsThanRunAtATime) {  // cuda: four blocks on a processor
   for (int64_t head_dim : {64, 72, 96, 128, 256})
     check({128, 64, head_dim, 16},

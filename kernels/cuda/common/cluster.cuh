@@ -28,13 +28,23 @@ __device__ inline int cluster_rank() {
 #endif
 }
 
-// All threads of all blocks of the cluster; what they wrote before, shared memory included, is seen after.
-__device__ inline void cluster_sync() {
+// All threads of all blocks of the cluster that have not ended; what they wrote before they arrive, shared memory
+// included, is seen by those that have waited.
+__device__ inline void cluster_arrive() {
 #if __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.arrive.release;\n\tbarrier.cluster.wait.acquire;" ::: "memory");
+  asm volatile("barrier.cluster.arrive.release;" ::: "memory");
+#endif
+}
+__device__ inline void cluster_wait() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
 #else
   __syncthreads();
 #endif
+}
+__device__ inline void cluster_sync() {
+  cluster_arrive();
+  cluster_wait();
 }
 
 // Where `rank`'s block has what lies at `own`, an address in this block's shared memory.

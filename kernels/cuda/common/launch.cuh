@@ -31,17 +31,25 @@ inline unsigned grid_size(int64_t blocks, int64_t limit = 0x7fffffff) {
 inline void check_launch() { CUDA_CHECK(cudaGetLastError()); }
 
 // Launches a kernel that may start before its predecessor has ended: it calls wait_for_previous_kernel() (ptx.cuh).
+// cluster: blocks of one (cluster.cuh), sm_90 where there are several.
 template <typename... Params, typename... Args>
-void launch_dependent(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes, const Stream& stream,
-                      Args&&... args) {
-  cudaLaunchAttribute early{};
-  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  early.val.programmaticStreamSerializationAllowed = 1;
+void launch_dependent_clusters(void (*kernel)(Params...), int cluster, dim3 grid, dim3 block, size_t shared_bytes,
+                               const Stream& stream, Args&&... args) {
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {unsigned(cluster), 1, 1};
   cudaLaunchConfig_t config{};
   config.gridDim = grid, config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes, config.stream = stream.get();
-  config.attrs = &early, config.numAttrs = 1;
+  config.attrs = attributes, config.numAttrs = cluster > 1 ? 2 : 1;
   CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...));
+}
+template <typename... Params, typename... Args>
+void launch_dependent(void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes, const Stream& stream,
+                      Args&&... args) {
+  launch_dependent_clusters(kernel, 1, grid, block, shared_bytes, stream, std::forward<Args>(args)...);
 }
 
 inline bool is_aligned(const void* pointer, size_t bytes) { return reinterpret_cast<uintptr_t>(pointer) % bytes == 0; }

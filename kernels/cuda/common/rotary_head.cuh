@@ -57,6 +57,7 @@ struct Quad {
   }
   // As head_rms_norm_kernel does it, with its rounding to bf16.
   __device__ void normalize(const float* weight, float factor) {
+#pragma unroll
     for (int i = 0; i < 4; ++i) {
       const float w = weight[i < 2 ? low + i : high + i - 2];
       values[i] = __bfloat162float(__float2bfloat16_rn(values[i] * factor * w));
@@ -76,28 +77,45 @@ struct Quad {
 
 enum class HeadKind { query, key, value };
 
-// By one warp: a head from `head` to `to` and, where that is given, to `copy`. Lanes beyond the head's quads only help
-// with the sum.
-__device__ inline void rotate_head(const RotaryHeadArgs& args, const bf16* head, bf16* to, bf16* copy, HeadKind kind,
-                                   const float* cosines, const float* sines) {
-  const int lane = int(threadIdx.x) % kWarpSize;
-  const float* weight = kind == HeadKind::value ? nullptr : kind == HeadKind::key ? args.k_norm : args.q_norm;
-  Quad quads[kMaxQuads] = {Quad(args, lane), Quad(args, lane + kWarpSize)};
+// By one warp. Lanes beyond the head's quads only help with the sum.
+struct RotaryHead {
+  Quad quads[kMaxQuads];
+
+  __device__ static int lane() { return int(threadIdx.x) % kWarpSize; }
+  __device__ explicit RotaryHead(const RotaryHeadArgs& args)
+      : quads{Quad(args, lane()), Quad(args, lane() + kWarpSize)} {}
+  __device__ void load(const RotaryHeadArgs& args, const bf16* head) {
 #pragma unroll
-  for (int j = 0; j < kMaxQuads; ++j)
-    if (4 * (lane + j * kWarpSize) < args.head_dim) quads[j].load(head);
+    for (int j = 0; j < kMaxQuads; ++j)
+      if (4 * (lane() + j * kWarpSize) < args.head_dim) quads[j].load(head);
+  }
+  // What was loaded from `head` goes to `to` and, where that is given, to `copy`.
+  __device__ void finish(const RotaryHeadArgs& args, const bf16* head, bf16* to, bf16* copy, HeadKind kind,
+                         const float* cosines, const float* sines) const;
+};
+
+__device__ inline void RotaryHead::finish(const RotaryHeadArgs& args, const bf16* head, bf16* to, bf16* copy,
+                                          HeadKind kind, const float* cosines, const float* sines) const {
+  const float* weight = kind == HeadKind::value ? nullptr : kind == HeadKind::key ? args.k_norm : args.q_norm;
   float factor = 1;
   if (weight) factor = 1.0f / sqrtf(head_square_sum(head, args.head_dim) / float(args.head_dim) + args.norm_eps);
 #pragma unroll
   for (int j = 0; j < kMaxQuads; ++j) {
-    const int index = lane + j * kWarpSize;
-    if (4 * index >= args.head_dim) break;
-    Quad& quad = quads[j];
+    const int index = lane() + j * kWarpSize;
+    if (4 * index >= args.head_dim) continue;
+    Quad quad = quads[j];
     if (weight) quad.normalize(weight, factor);
     if (kind != HeadKind::value && index < args.half / 2) quad.turn(cosines, sines, index, args.interleaved);
     quad.store(to);
     if (copy) quad.store(copy);
   }
+}
+
+__device__ inline void rotate_head(const RotaryHeadArgs& args, const bf16* head, bf16* to, HeadKind kind,
+                                   const float* cosines, const float* sines) {
+  RotaryHead values(args);
+  values.load(args, head);
+  values.finish(args, head, to, nullptr, kind, cosines, sines);
 }
 
 }  // namespace trireme::cuda

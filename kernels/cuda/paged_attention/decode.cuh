@@ -36,16 +36,17 @@ __device__ inline void attend_decode(RunningSoftmax<kDim> (&state)[1], const Att
   clip_to_position(tile, args);
   ring.begin(first_key, tile.first_position, found);
   if (args.append.wanted) prepare_append<kDim>(queries, tables, args, tile);
+  const TokenAppend<kDim, kBlocks> append(args, tile, queries, rings, tables);
   wait_for_previous_kernel();
   let_next_kernel_start();
   if (args.append.wanted) {
-    append_token<kDim, kBlocks>(args, tile, queries, rings, tables, warp);
+    append.run(warp);
   } else {
     read_queries<kDim>(queries, args, tile);
     ring.begin_new(first_key, tile.first_position);
   }
   __syncthreads();
-  QueryFragments<kDim, 1, kBlocks == 2> query;  // four blocks have no registers for them
+  QueryFragments<kDim, 1, kBlocks != kManyDecodeBlocks> query;  // four blocks have no registers for them
   query.assign(queries, lane);
   const DecodeRows rows(tile, args, lane);
 
@@ -69,11 +70,11 @@ __device__ inline void attend_decode(RunningSoftmax<kDim> (&state)[1], const Att
 }
 
 // The warps hold the same 16 rows over different keys. `outputs`: [warps][16][kOutputStride], over the rings.
-// `states`: [kStates].
-template <int kDim, int kBlocks>
-__device__ inline void write_joined(const AttentionArgs& args, const AttentionTile& tile,
-                                    const RunningSoftmax<kDim>& state, float* outputs, float* states, int warp,
-                                    int lane) {
+// `states`: [kStates]. Of all rows: pair(row, column, first, second, sum), the unnormalized dimensions `column` and
+// column + 1, and state(row, maximum, sum).
+template <int kDim, int kBlocks, typename Pair, typename State>
+__device__ inline void join_warps(const AttentionTile& tile, const RunningSoftmax<kDim>& state, float* outputs,
+                                  float* states, int warp, int lane, const Pair& pair_of, const State& state_of) {
   constexpr int kStride = DecodeShared<kDim, bf16, kBlocks>::kOutputStride;
   float *maxima = states, *sums = states + kAttentionWarps * kDecodeTileRows;  // [warps][16] each
   const int rows = tile.packed_end - tile.first_packed;
@@ -109,9 +110,21 @@ __device__ inline void write_joined(const AttentionArgs& args, const AttentionTi
       first = fmaf(weight, pair.x, first);
       second = fmaf(weight, pair.y, second);
     }
-    write_pair<kDim, kDecodeTileRows>(args, tile, row, column, first, second, sum);
-    if (column == 0) write_state<kDecodeTileRows>(args, tile, row, top, sum);
+    pair_of(row, column, first, second, sum);
+    if (column == 0) state_of(row, top, sum);
   }
+}
+
+template <int kDim, int kBlocks>
+__device__ inline void write_joined(const AttentionArgs& args, const AttentionTile& tile,
+                                    const RunningSoftmax<kDim>& state, float* outputs, float* states, int warp,
+                                    int lane) {
+  join_warps<kDim, kBlocks>(
+      tile, state, outputs, states, warp, lane,
+      [&](int row, int column, float first, float second, float sum) {
+        write_pair<kDim, kDecodeTileRows>(args, tile, row, column, first, second, sum);
+      },
+      [&](int row, float top, float sum) { write_state<kDecodeTileRows>(args, tile, row, top, sum); });
 }
 
 // kBlocks: that run on a processor at a time.
@@ -123,7 +136,7 @@ __global__ __launch_bounds__(kAttentionThreads, kBlocks) void decode_attention_k
   bf16* rings = queries + Shared::kQuery;
   __shared__ float scratch[Shared::kScratch];
   AttentionTile tile;
-  if (!take_decode_item(tile, args)) return;
+  if (!take_decode_item(tile, args, int(blockIdx.x) / args.kv_heads, int(blockIdx.x) % args.kv_heads)) return;
   const int warp = int(threadIdx.x) / kWarpSize, lane = int(threadIdx.x) % kWarpSize;
   RunningSoftmax<kDim> state[1];
   attend_decode<kDim, kBlocks>(state, args, tile, queries, rings, scratch, warp, lane);

@@ -5,10 +5,13 @@
 
 namespace trireme::cuda {
 
+// In kBlocks' place: of decode_group_attention_kernel, two of which run at a time.
+inline constexpr int kGroupedBlocks = 1;
+
 // Of a warp. Two blocks fit a processor's shared memory, or four: so many short ones hide one another's start and end,
 // two read further ahead.
 template <int kBlocks>
-inline constexpr int kRingBytes = kBlocks == 4 ? 13056 : 26112;
+inline constexpr int kRingBytes = kBlocks == kManyDecodeBlocks ? 13056 : kBlocks == kGroupedBlocks ? 21760 : 26112;
 
 template <int kDim, typename Element, int kBlocks>
 struct DecodeShared {

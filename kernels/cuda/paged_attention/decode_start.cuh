@@ -7,19 +7,20 @@
 
 namespace trireme::cuda {
 
-// What the work list says of the block's item; false where it is spare. first_position is set where a window asks for
-// it; key_end is as planned.
-__device__ inline bool take_decode_item(AttentionTile& tile, const AttentionArgs& args) {
-  const int index = int(blockIdx.x) / args.kv_heads;
+// What the work list says of item `index`; false where it is spare. first_position is set where a window asks for it;
+// key_end is as planned.
+__device__ inline bool take_decode_item(AttentionTile& tile, const AttentionArgs& args, int index, int kv_head) {
   if (index >= __ldcg(args.num_items)) {
     if (blockIdx.x == 0) wait_for_previous_kernel();  // one block in any case: grids end in order
     return false;
   }
   const int4* item = reinterpret_cast<const int4*>(args.items + index);
   const int4 rows = __ldcg(item), keys = __ldcg(item + 1);
+  if (rows.y == rows.z) return false;  // fills a group up
   tile.first_token = rows.x, tile.first_packed = rows.y, tile.packed_end = rows.z, tile.slot = rows.w;
-  tile.kv_head = int(blockIdx.x) % args.kv_heads;
-  tile.partial = keys.z, tile.split = keys.w & 0xffff, tile.num_splits = keys.w >> 16;
+  tile.kv_head = kv_head;
+  tile.partial = keys.z, tile.split = keys.w & 0xffff, tile.num_splits = keys.w >> 16 & (kGroupedSplits - 1);
+  tile.grouped = (keys.w >> 16 & kGroupedSplits) != 0;
   tile.key_begin = tile.split > 0 ? keys.x : 0, tile.key_end = keys.y;
   if (tile.split == 0 && args.window > 0) {
     tile.first_position = args.positions[tile.first_token];
@@ -69,30 +70,58 @@ __device__ inline void prepare_append(bf16* queries, float* tables, const Attent
 // The tile's heads, normed and rotated: its q into `queries`, and where the block's keys end with the token itself, its
 // k and v into the cache and to where begin() left rows of the rings for them. A warp per head. `rings`: of all warps.
 template <int kDim, int kBlocks>
-__device__ inline void append_token(const AttentionArgs& args, const AttentionTile& tile, bf16* queries, bf16* rings,
-                                    const float* tables, int warp) {
+struct TokenAppend {
   using Shared = DecodeShared<kDim, bf16, kBlocks>;
   using Ring = UnitRing<kDim, bf16, kBlocks>;
-  const int group = args.group, position = tile.first_position, heads = group * args.kv_heads;
-  const bool owns = position >= tile.key_begin && position < tile.key_end;
-  const bf16* token = args.q + tile.first_token * args.q_stride;
-  const float *cosines = tables, *sines = tables + args.append.rotary.half;
-  for (int j = warp; j < group + (owns ? 2 : 0); j += kAttentionWarps) {
-    if (j < group) {
-      rotate_head(args.append.rotary, token + (tile.kv_head * group + j) * args.head_dim,
-                  queries + j * TileRows<kDim>::kStride, nullptr, HeadKind::query, cosines, sines);
-      continue;
-    }
-    const int part = j - group;  // 0: key, 1: value
-    const int from_base = position - tile.key_begin / Shared::kKeys * Shared::kKeys;
+  const AttentionArgs& args;
+  const AttentionTile& tile;
+  bf16 *queries, *rings;
+  const float *cosines, *sines;
+  uint32_t place;  // of the token's key, kNoKey where it is not the block's
+
+  // Before the kernel ahead has ended.
+  __device__ TokenAppend(const AttentionArgs& a, const AttentionTile& t, bf16* q, bf16* r, const float* tables)
+      : args(a),
+        tile(t),
+        queries(q),
+        rings(r),
+        cosines(tables),
+        sines(tables + a.append.rotary.half),
+        place(key_place<bf16>(a, t, t.first_position)) {}
+
+  // q heads, then the key, then the value.
+  __device__ const bf16* source(int j) const {
+    const int group = args.group, heads = group * args.kv_heads;
+    const int head = j < group ? tile.kv_head * group + j : heads + (j - group) * args.kv_heads + tile.kv_head;
+    return args.q + tile.first_token * args.q_stride + head * args.head_dim;
+  }
+  __device__ void finish(const RotaryHead& head, int j) const {
+    const RotaryHeadArgs& rotary = args.append.rotary;
+    if (j < args.group)
+      return head.finish(rotary, source(j), queries + j * TileRows<kDim>::kStride, nullptr, HeadKind::query, cosines,
+                         sines);
+    const int part = j - args.group;  // 0: key, 1: value
+    const int from_base = tile.first_position - tile.key_begin / Shared::kKeys * Shared::kKeys;
     const int unit = 2 * (from_base / Shared::kStepKeys) + part;
     bf16* ring = rings + from_base % Shared::kStepKeys / Shared::kKeys * Shared::kUnits * Shared::kUnit;
-    bf16* row = ring + unit * Shared::kUnit + position % Shared::kKeys * Shared::Rows::kStride;
+    bf16* row = ring + unit * Shared::kUnit + tile.first_position % Shared::kKeys * Shared::Rows::kStride;
     bf16* cached = args.append.kv + tile.kv_head * args.head_stride + part * args.value_offset +
-                   int64_t(key_place<bf16>(args, tile, position)) * Shared::Rows::kPieceElements;
-    rotate_head(args.append.rotary, token + (heads + part * args.kv_heads + tile.kv_head) * args.head_dim, cached,
-                unit < Ring::kAhead ? row : nullptr, part ? HeadKind::value : HeadKind::key, cosines, sines);
+                   int64_t(place) * Shared::Rows::kPieceElements;
+    head.finish(rotary, source(j), cached, unit < Ring::kAhead ? row : nullptr,
+                part ? HeadKind::value : HeadKind::key, cosines, sines);
   }
-}
+  // Two heads at a time: their reads are one latency.
+  __device__ void run(int warp) const {
+    const int heads = args.group + (place != kNoKey ? 2 : 0);
+    for (int j = warp; j < heads; j += 2 * kAttentionWarps) {
+      const int other = j + kAttentionWarps;
+      RotaryHead first(args.append.rotary), second(args.append.rotary);
+      first.load(args.append.rotary, source(j));
+      if (other < heads) second.load(args.append.rotary, source(other));
+      finish(first, j);
+      if (other < heads) finish(second, other);
+    }
+  }
+};
 
 }  // namespace trireme::cuda

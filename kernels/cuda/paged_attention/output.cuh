@@ -56,17 +56,18 @@ __device__ inline void write_state(const AttentionArgs& args, const AttentionTil
 }
 
 // weights[row * num_splits + s] = 2^(m_s - m) / sum_s 2^(m_s - m) l_s.   A warp per row.
-template <int kRows, typename Team>
-__device__ inline void split_weights(float* weights, const AttentionArgs& args, const AttentionTile& tile, int rows) {
-  const int lane = Team::thread() % kWarpSize, splits = tile.num_splits;
+// state(split, row): maximum and sum.
+template <typename Team, typename State>
+__device__ inline void split_weights(float* weights, int rows, int splits, const State& state_of) {
+  const int lane = Team::thread() % kWarpSize;
   for (int row = Team::thread() / kWarpSize; row < rows; row += Team::kThreads / kWarpSize) {
     float* row_weights = weights + row * splits;
     float top = -INFINITY, sum = 0;
     for (int s = lane; s < splits; s += kWarpSize)
-      top = fmaxf(top, __ldcg(args.partial_state + partial_row<kRows>(args, tile, s, row)).x);
+      top = fmaxf(top, state_of(s, row).x);
     for (int offset = kWarpSize / 2; offset > 0; offset /= 2) top = fmaxf(top, __shfl_xor_sync(~0u, top, offset));
     for (int s = lane; s < splits; s += kWarpSize) {
-      const float2 state = __ldcg(args.partial_state + partial_row<kRows>(args, tile, s, row));
+      const float2 state = state_of(s, row);
       row_weights[s] = state.y == 0 ? 0.0f : exp2_fast(state.x - top);
       sum = fmaf(row_weights[s], state.y, sum);
     }
@@ -79,7 +80,9 @@ __device__ inline void split_weights(float* weights, const AttentionArgs& args, 
 template <int kDim, int kRows, typename Team>
 __device__ inline void merge_splits(float* weights, const AttentionArgs& args, const AttentionTile& tile) {
   const int rows = tile.packed_end - tile.first_packed, splits = tile.num_splits;
-  split_weights<kRows, Team>(weights, args, tile, rows);
+  split_weights<Team>(weights, rows, splits, [&](int split, int row) {
+    return __ldcg(args.partial_state + partial_row<kRows>(args, tile, split, row));
+  });
   Team::sync();
   const int64_t step = int64_t(args.kv_heads) * kRows * kDim / 4;  // to the next split, in float4
   for (int i = Team::thread(); i < rows * (kDim / 4); i += Team::kThreads) {

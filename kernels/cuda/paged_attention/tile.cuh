@@ -26,6 +26,7 @@ struct AttentionTile {
   int first_position;            // of the batch row's first token
   int kv_head, slot;
   int partial, split, num_splits;
+  bool grouped;            // of a decode tile: its splits may be one cluster
   int key_begin, key_end;  // positions this block reads
 
   __device__ int position_of(int packed, int group) const { return first_position + packed / group; }
