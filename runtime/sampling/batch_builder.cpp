@@ -107,7 +107,7 @@ void read_outputs(StepResult& result, const ShardSampler& sampler, int entry, si
   for (size_t i = 0; i < num_outputs; ++i) {
     const SampleAnswer& answer = answers[i];
     OutputResult& output = result.outputs.emplace_back();
-    output.tokens.push_back({answer.id, answer.logprob});
+    output.token = {answer.id, answer.logprob};
     output.rank = answer.rank;
     output.non_finite = answer.non_finite != 0;
     output.candidates.reserve(size_t(answer.candidate_count));
