@@ -11,6 +11,7 @@ SlotTable::SlotTable(const SlotTableOptions& options, KvPool& kv_pool, Device de
       kv_pool_(kv_pool),
       device_(device),
       slots_(size_t(options.num_slots)),
+      open_(size_t(options.num_slots)),
       length_(DType::i32, {options.num_slots}, device),
       last_token_(DType::i32, {options.num_slots}, device) {
   const Stream stream(device);
@@ -42,6 +43,10 @@ const SlotInfo& SlotTable::info(SlotId id) const {
   return slots_[size_t(id)];
 }
 
+void SlotTable::check_open(SlotId slot) const {
+  CHECK(slot >= 0 && slot < options_.num_slots && open_[size_t(slot)]) << "slot" << slot << "is not open";
+}
+
 namespace {
 
 // One update per table entry: on the device they run side by side.
@@ -63,13 +68,14 @@ void SlotTable::apply_to_host(const SlotOrder& order) {
     CHECK(info.open) << "append to slot" << order.slot;
     return;
   }
+  ++version_;
   if (order.kind == SlotOrderKind::close) {
     CHECK(info.open) << "close of slot" << order.slot;
-    info.open = false;
+    info.open = open_[size_t(order.slot)] = false;
     return;
   }
   CHECK(!info.open) << "slot" << order.slot << "opened twice";
-  info.open = true;
+  info.open = open_[size_t(order.slot)] = true;
   info.sampling = order.sampling;
   info.suppressed = order.suppressed;
   if (order.kind == SlotOrderKind::fork) {

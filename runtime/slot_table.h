@@ -41,6 +41,8 @@ class SlotTable {
   // Slot orders, then block orders, queued on the stream. `entry`: this step's place in the ring.
   void apply(const StepPlan& plan, int entry, const Stream& stream);
   const SlotInfo& info(SlotId slot) const;
+  void check_open(SlotId slot) const;  // as info() does, without touching what a step does not need
+  uint64_t version() const { return version_; }  // another one whenever an info() is
   const SlotState& state() const { return state_; }
   TensorView block_table(int group) const { return block_tables_[size_t(group)]; }  // [slots, max_blocks] i32
   int64_t vocab_begin() const { return options_.vocab.begin; }
@@ -60,6 +62,8 @@ class SlotTable {
   KvPool& kv_pool_;
   Device device_;
   std::vector<SlotInfo> slots_;
+  std::vector<uint8_t> open_;  // by slot, what SlotInfo::open is
+  uint64_t version_ = 0;
   std::vector<std::vector<int32_t>> fork_lengths_;  // by slot: table lengths of its latest fork, when it was made
   Tensor length_, last_token_, counts_;
   SlotState state_;

@@ -1,0 +1,27 @@
+#pragma once
+// How far the host's launches run ahead of the device in steps that are queued op by op. A driver's queue holds some
+// thousand kernels; whoever launches more is held inside the driver, which spins: two steps of a large model's prompt
+// are more, and rank 0's thread burned a core for as long as they took. Here it sleeps instead, with plenty queued.
+// One thread (the worker's).
+
+#include <vector>
+
+#include "base/stream.h"
+
+namespace trireme {
+
+class LaunchWindow {
+ public:
+  static constexpr int kLayers = 4;   // of a group: some 50 kernels
+  static constexpr int kGroups = 8;   // that may be queued and not yet run, of this step and the one before
+  explicit LaunchWindow(Device device);
+
+  // After every layer's launches. At the end of a group it waits until the device has passed the group kGroups before.
+  void end_layer(int64_t layer, const Stream& stream);
+
+ private:
+  std::vector<Event> passed_;  // a ring
+  size_t next_ = 0;
+};
+
+}  // namespace trireme
