@@ -39,7 +39,7 @@ SlotInfo& SlotTable::slot(SlotId id) {
 }
 
 const SlotInfo& SlotTable::info(SlotId id) const {
-  CHECK(id >= 0 && id < options_.num_slots && slots_[size_t(id)].open) << "slot" << id << "is not open";
+  check_open(id);
   return slots_[size_t(id)];
 }
 
@@ -64,18 +64,19 @@ void set_table_entry(std::vector<int32_t>& updates, const BlockOrder& order) {
 
 void SlotTable::apply_to_host(const SlotOrder& order) {
   SlotInfo& info = slot(order.slot);
+  uint8_t& is_open = open_[size_t(order.slot)];
   if (order.kind == SlotOrderKind::append) {
-    CHECK(info.open) << "append to slot" << order.slot;
+    CHECK(is_open) << "append to slot" << order.slot;
     return;
   }
   ++version_;
   if (order.kind == SlotOrderKind::close) {
-    CHECK(info.open) << "close of slot" << order.slot;
-    info.open = open_[size_t(order.slot)] = false;
+    CHECK(is_open) << "close of slot" << order.slot;
+    is_open = false;
     return;
   }
-  CHECK(!info.open) << "slot" << order.slot << "opened twice";
-  info.open = open_[size_t(order.slot)] = true;
+  CHECK(!is_open) << "slot" << order.slot << "opened twice";
+  is_open = true;
   info.sampling = order.sampling;
   info.suppressed = order.suppressed;
   if (order.kind == SlotOrderKind::fork) {
@@ -182,7 +183,7 @@ void SlotTable::queue_blocks(const StepPlan& plan, PackedUpload& upload) {
       }
       if (order.kind == BlockOrderKind::drop_prefix) continue;  // attention's window never looks there
       int32_t& length = slot(order.slot).table_lengths[group];
-      CHECK(slot(order.slot).open) << "block order for closed slot" << order.slot;
+      CHECK(open_[size_t(order.slot)]) << "block order for closed slot" << order.slot;
       if (order.kind == BlockOrderKind::append)
         CHECK_EQ(order.index, length++) << "append to the table of slot" << order.slot;
       else
