@@ -12,8 +12,8 @@ namespace trireme {
 
 class LaunchWindow {
  public:
-  static constexpr int kLayers = 4;   // of a group: some 50 kernels
-  static constexpr int kGroups = 8;   // that may be queued and not yet run, of this step and the one before
+  static constexpr int kLayers = 4;   // of a group: some 55 kernels and memsets
+  static constexpr int kGroups = 12;  // that may be queued and not yet run, of this step and the one before
   explicit LaunchWindow(Device device);
 
   // After every layer's launches. At the end of a group it waits until the device has passed the group kGroups before.

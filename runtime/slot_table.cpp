@@ -209,6 +209,26 @@ int64_t SlotTable::upload_bytes(const StepPlan& plan, int groups) {
   return PackedUpload::bytes_for(elements) + 16 * (8 + 3 * groups) * int64_t(1 + plan.slots.size());
 }
 
+void SlotTable::warm_up(const Stream& stream) {
+  StepPlan plan;
+  plan.slots.push_back({.kind = SlotOrderKind::open, .slot = 0, .prompt_length = 1, .sampling = {}, .history = {0},
+                        .suppressed = {}, .lists = {}});
+  if (options_.num_slots > 1)
+    plan.slots.push_back({.kind = SlotOrderKind::fork, .slot = 1, .source = 0, .sampling = {}, .history = {},
+                          .suppressed = {}, .lists = {}});
+  for (uint8_t group = 0; group < uint8_t(block_tables_.size()); ++group) {
+    plan.blocks.push_back({.kind = BlockOrderKind::append, .group = group});
+    plan.blocks.push_back({.kind = BlockOrderKind::copy, .group = group});  // block 0 onto itself
+  }
+  apply(plan, 0, stream);
+  StepPlan end;
+  for (const SlotOrder& order : plan.slots)
+    end.slots.push_back({.kind = SlotOrderKind::close, .slot = order.slot, .sampling = {}, .history = {},
+                         .suppressed = {}, .lists = {}});
+  apply(end, 0, stream);
+  stream.synchronize();
+}
+
 void SlotTable::apply(const StepPlan& plan, int entry, const Stream& stream) {
   if (plan.slots.empty() && plan.blocks.empty()) return;
   PackedUpload& upload = uploads_[size_t(entry)];

@@ -37,6 +37,8 @@ class SlotTable {
  public:
   SlotTable(const SlotTableOptions& options, KvPool& kv_pool, Device device);
 
+  // Before the first plan: what its orders run is set up, which takes a device milliseconds.
+  void warm_up(const Stream& stream);
   // Slot orders, then block orders, queued on the stream. `entry`: this step's place in the ring.
   void apply(const StepPlan& plan, int entry, const Stream& stream);
   const SlotInfo& info(SlotId slot) const;

@@ -157,6 +157,7 @@ void Worker::forward(const Entry& entry, int64_t graph_size) {
 
 // Largest first: what is set up on the way is then large enough for all. Each size runs once before it is recorded.
 void Worker::warm_up() {
+  slots_.warm_up(stream_);
   Entry& entry = ring_.front();
   const StepPlan padding;
   const auto& sizes = graphs_.sizes();
@@ -194,8 +195,9 @@ void Worker::execute(const StepPlan& plan, const std::function<SamplingOrders()>
   receive_draws(plan.draws_needed);
 
   Entry& entry = this->entry(plan.step);
-  entry.done.synchronize();              // long past, unless this rank is a whole ring behind
-  entry.feedback_sent.wait_on(stream_);  // the ids' buffer is free again
+  if (!entry.is_done) entry.done.synchronize();                   // this rank is a whole ring behind
+  if (topology_.pp() > 1) entry.feedback_sent.wait_on(stream_);  // the ids' buffer is free again
+  entry.is_done = false;
   entry.step = plan.step;
   entry.outputs = plan.outputs;
   const int64_t graph_size = graphs_.size_for(plan);
@@ -219,8 +221,10 @@ void Worker::check_health() {
 }
 
 bool Worker::finished(StepId step) const {
-  CHECK_EQ(entry(step).step, step) << "finished() of a step that left the ring";
-  return entry(step).done.done();
+  const Entry& asked = entry(step);
+  CHECK_EQ(asked.step, step) << "finished() of a step that left the ring";
+  if (!asked.is_done) asked.is_done = asked.done.done();
+  return asked.is_done;
 }
 
 StepResult Worker::result(StepId step) const {

@@ -58,6 +58,7 @@ class Worker {
  private:
   struct Entry {  // one step in the ring
     StepId step = -1;
+    mutable bool is_done = true;  // as far as finished() has seen
     StepInputs inputs;
     Event done, feedback_sent;            // feedback_sent: last stage
     Event draws_arrived, draws_applied;   // earlier stages
