@@ -146,9 +146,8 @@ void Stream::synchronize() const {
   if (handle_) CUDA_CHECK(cudaStreamSynchronize(handle_));
 }
 
-Event::Event(Device device, EventWait wait) : device_(device) {
-  const unsigned blocking = wait == EventWait::sleeping ? cudaEventBlockingSync : 0;
-  if (device.is_cuda()) CUDA_CHECK(cudaEventCreateWithFlags(&handle_, cudaEventDisableTiming | blocking));
+Event::Event(Device device) : device_(device) {
+  if (device.is_cuda()) CUDA_CHECK(cudaEventCreateWithFlags(&handle_, cudaEventDisableTiming));
 }
 Event::~Event() {
   if (handle_) cudaEventDestroy(handle_);
@@ -217,7 +216,7 @@ void fill_zero_async(void* destination, size_t bytes, Device, const Stream&) {
 Stream::Stream(Device device, StreamPriority) : device_(device) {}
 Stream::~Stream() = default;
 void Stream::synchronize() const {}
-Event::Event(Device device, EventWait) : device_(device) {}
+Event::Event(Device device) : device_(device) {}
 Event::~Event() = default;
 void Event::record(const Stream&) {}
 void Event::wait_on(const Stream&) const {}

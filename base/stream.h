@@ -32,12 +32,9 @@ class Stream {
   CUstream_st* handle_ = nullptr;
 };
 
-// How synchronize() waits: at once, or with the core given away and some 50 us late.
-enum class EventWait : uint8_t { spinning, sleeping };
-
 class Event {
  public:
-  explicit Event(Device device, EventWait wait = EventWait::spinning);
+  explicit Event(Device device);
   ~Event();
   Event(Event&&) noexcept;
   Event& operator=(Event&&) noexcept;

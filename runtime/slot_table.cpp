@@ -210,23 +210,18 @@ int64_t SlotTable::upload_bytes(const StepPlan& plan, int groups) {
 }
 
 void SlotTable::warm_up(const Stream& stream) {
+  if (options_.num_slots == 0) return;
   StepPlan plan;
   plan.slots.push_back({.kind = SlotOrderKind::open, .slot = 0, .prompt_length = 1, .sampling = {}, .history = {0},
                         .suppressed = {}, .lists = {}});
-  if (options_.num_slots > 1)
-    plan.slots.push_back({.kind = SlotOrderKind::fork, .slot = 1, .source = 0, .sampling = {}, .history = {},
-                          .suppressed = {}, .lists = {}});
-  for (uint8_t group = 0; group < uint8_t(block_tables_.size()); ++group) {
-    plan.blocks.push_back({.kind = BlockOrderKind::append, .group = group});
-    plan.blocks.push_back({.kind = BlockOrderKind::copy, .group = group});  // block 0 onto itself
-  }
+  for (size_t group = 0; group < block_tables_.size(); ++group)
+    plan.blocks.push_back({.kind = BlockOrderKind::append, .group = uint8_t(group)});
   apply(plan, 0, stream);
-  StepPlan end;
-  for (const SlotOrder& order : plan.slots)
-    end.slots.push_back({.kind = SlotOrderKind::close, .slot = order.slot, .sampling = {}, .history = {},
-                         .suppressed = {}, .lists = {}});
-  apply(end, 0, stream);
   stream.synchronize();
+  StepPlan end;
+  end.slots.push_back({.kind = SlotOrderKind::close, .slot = 0, .sampling = {}, .history = {}, .suppressed = {},
+                       .lists = {}});
+  apply(end, 0, stream);
 }
 
 void SlotTable::apply(const StepPlan& plan, int entry, const Stream& stream) {
