@@ -20,7 +20,7 @@ TEST_P(LaunchWindowTest, LetsAllLayersPassInOrder) {
   const Device device{GetParam(), 0};
   const Stream stream(device);
   LaunchWindow window(device);
-  Tensor memory(DType::u8, {int64_t(64) << 20}, device);
+  Tensor memory(DType::u8, {int64_t(4) << 20}, device);
   Event last(device);
   for (int step = 0; step < 8; ++step)
     for (int64_t layer = 0; layer < 30; ++layer) {
