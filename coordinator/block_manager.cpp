@@ -95,9 +95,12 @@ std::optional<ChainKey> BlockManager::enroll(const ChainKey& parent, std::span<c
       << "block" << block << "enrolled while nobody owns it";
   // Where a block that nobody owns holds the same, this one takes its place: it is there for as long as its owner is,
   // and the other may be written again at once.
-  const auto held = index_.find(parent, tokens);
-  if (held && held->block != block && at(held->block).references == 0) forget(held->block);
-  return index_.insert(parent, tokens, block);
+  auto held = index_.insert(parent, tokens, block);
+  if (held && held->block != block && at(held->block).references == 0) {
+    forget(held->block);
+    held = index_.insert(parent, tokens, block);
+  }
+  return held ? std::optional(held->key) : std::nullopt;
 }
 
 void BlockManager::forget(BlockId block) {

@@ -1,6 +1,7 @@
 #include "coordinator/kv_blocks.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "base/check.h"
@@ -22,6 +23,7 @@ KvBlocks::KvBlocks(const ClusterInfo& cluster, int32_t max_chunk, PlantedFault f
   for (const KvGroupInfo& info : infos_) {
     managers_.emplace_back(info, fault);
     hit_granule_ = std::lcm(hit_granule_, info.block_size);
+    has_windows_ |= info.window > 0;
   }
 }
 
@@ -82,6 +84,7 @@ void KvBlocks::take_prefix(Sequence& sequence, const CachedPrefix& prefix) {
     table.enrolled = int32_t(matches.size());
   }
   sequence.computed = prefix.tokens;
+  sequence.blocks_until = sequence.enroll_from = 0;
 }
 
 KvBlocks::Need KvBlocks::need(size_t group, const Sequence& sequence, int32_t end) const {
@@ -123,6 +126,8 @@ void KvBlocks::extend(Sequence& sequence, int32_t end, StepPlan& plan) {
       manager.release(source, plan.step);
     }
     while (int32_t(table.blocks.size()) * block_size(group) < end) table.blocks.push_back(manager.allocate());
+    const int32_t writable = int32_t(table.blocks.size()) * block_size(group);
+    sequence.blocks_until = group == 0 ? writable : std::min(sequence.blocks_until, writable);
   }
 }
 
@@ -140,8 +145,10 @@ void KvBlocks::send(Sequence& sequence, StepPlan& plan) {
   }
 }
 
-void KvBlocks::fork(const Sequence& parent, Sequence& child) {
+void KvBlocks::fork(Sequence& parent, Sequence& child) {
   child.tables = parent.tables;
+  child.enroll_from = parent.enroll_from;
+  parent.blocks_until = child.blocks_until = 0;  // the partial block has two owners now
   for (size_t group = 0; group < managers_.size(); ++group) {
     const BlockTable& table = child.tables[group];
     for (size_t index = size_t(table.first); index < table.blocks.size(); ++index) {
@@ -156,6 +163,7 @@ int32_t KvBlocks::first_live(size_t group, int32_t next) const {
 }
 
 void KvBlocks::drop_behind_window(Sequence& sequence, StepId last_plan) {
+  if (!has_windows_) return;
   for (size_t group = 0; group < managers_.size(); ++group) {
     if (infos_[group].window == 0) continue;
     BlockTable& table = sequence.tables[group];
@@ -169,8 +177,8 @@ void KvBlocks::drop_behind_window(Sequence& sequence, StepId last_plan) {
   }
 }
 
-void KvBlocks::enroll(Sequence& sequence) {
-  const int32_t known = std::min(sequence.computed, int32_t(sequence.tokens.size()));
+void KvBlocks::enroll(Sequence& sequence, int32_t known) {
+  int32_t next = std::numeric_limits<int32_t>::max();  // positions that fill the next block
   for (size_t group = 0; group < managers_.size(); ++group) {
     BlockTable& table = sequence.tables[group];
     int32_t full = known / block_size(group);
@@ -185,7 +193,9 @@ void KvBlocks::enroll(Sequence& sequence) {
       if (!table.enrollable) break;
       table.chain = *key;
     }
+    if (table.enrollable) next = std::min(next, (table.enrolled + 1) * block_size(group));
   }
+  sequence.enroll_from = next;
 }
 
 void KvBlocks::forget(const Sequence& sequence) {

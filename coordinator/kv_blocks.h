@@ -4,6 +4,7 @@
 // last `window` of them). A block with more than one reference is never written: fork shares all blocks, and
 // whoever writes the partial one first copies it, until one sharer is left.
 
+#include <algorithm>
 #include <vector>
 
 #include "coordinator/block_manager.h"
@@ -39,12 +40,15 @@ class KvBlocks final {
   void send(Sequence& sequence, StepPlan& plan);
   // The child's tables become the parent's, before the parent's changes in this plan are sent: a fork order
   // copies what the ranks have.
-  void fork(const Sequence& parent, Sequence& child);
+  void fork(Sequence& parent, Sequence& child);
   void drop_behind_window(Sequence& sequence, StepId last_plan);
 
   // Full blocks become hits once their rows are submitted and their ids known. Submitted is enough: a hit reads
   // them in a later plan, and every rank executes plans in order.
-  void enroll(Sequence& sequence);
+  void enroll(Sequence& sequence) {
+    const int32_t known = std::min(sequence.computed, int32_t(sequence.tokens.size()));
+    if (known >= sequence.enroll_from || fault_ == PlantedFault::enrolled_before_computed) enroll(sequence, known);
+  }
   void forget(const Sequence& sequence);  // its contents are bad: no later request may hit them
   void release(Sequence& sequence, StepId last_plan);
   void retire(StepId step);
@@ -57,6 +61,7 @@ class KvBlocks final {
     int32_t blocks = 0;
     bool copies = false;
   };
+  void enroll(Sequence& sequence, int32_t known);
   Need need(size_t group, const Sequence& sequence, int32_t end) const;
   // Index of the first block that a query at position `next` or later can read.
   int32_t first_live(size_t group, int32_t next) const;
@@ -66,6 +71,7 @@ class KvBlocks final {
   std::vector<BlockManager> managers_;
   int32_t hit_granule_ = 1;  // tokens: a multiple of every group's block size
   int32_t max_chunk_ = 1;
+  bool has_windows_ = false;
   PlantedFault fault_;
 };
 

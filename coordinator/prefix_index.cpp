@@ -15,7 +15,9 @@ uint64_t scramble(uint64_t x) {
 
 }  // namespace
 
-PrefixIndex::PrefixIndex(int32_t num_blocks, PlantedFault fault) : keys_(size_t(num_blocks)), fault_(fault) {}
+PrefixIndex::PrefixIndex(int32_t num_blocks, PlantedFault fault) : keys_(size_t(num_blocks)), fault_(fault) {
+  entries_.reserve(size_t(num_blocks));  // it does not grow in the middle of a step
+}
 
 ChainKey PrefixIndex::root(uint8_t group, int32_t adapter, uint64_t cache_salt) const {
   if (fault_ == PlantedFault::salt_ignored) cache_salt = 0;
@@ -44,14 +46,15 @@ std::optional<PrefixMatch> PrefixIndex::find(const ChainKey& parent, std::span<c
   return PrefixMatch{found->second.block, key};
 }
 
-std::optional<ChainKey> PrefixIndex::insert(const ChainKey& parent, std::span<const TokenId> tokens, BlockId block) {
+std::optional<PrefixMatch> PrefixIndex::insert(const ChainKey& parent, std::span<const TokenId> tokens, BlockId block) {
   const ChainKey key = extend(parent, tokens);
-  const auto found = entries_.find(key);
-  if (found != entries_.end()) return holds(found->second, parent, tokens) ? std::optional(key) : std::nullopt;
+  const auto [found, fresh] = entries_.try_emplace(key);
+  Entry& entry = found->second;
+  if (!fresh) return holds(entry, parent, tokens) ? std::optional(PrefixMatch{entry.block, key}) : std::nullopt;
   CHECK(!contains(block)) << "block" << block << "is in the prefix index already";
-  entries_.emplace(key, Entry{block, parent, {tokens.begin(), tokens.end()}});
+  entry = {block, parent, {tokens.begin(), tokens.end()}};
   keys_[size_t(block)] = key;
-  return key;
+  return PrefixMatch{block, key};
 }
 
 void PrefixIndex::erase(BlockId block) {

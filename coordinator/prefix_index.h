@@ -33,9 +33,9 @@ class PrefixIndex {
 
   std::optional<PrefixMatch> find(const ChainKey& parent, std::span<const TokenId> tokens) const;
 
-  // The chain's next key, when the index now holds these tokens behind `parent`: in `block`, or already in
+  // The chain's next key, and where the index now holds these tokens behind `parent`: in `block`, or already in
   // another one. Nothing when a collision keeps them out: then nothing behind them may be inserted either.
-  std::optional<ChainKey> insert(const ChainKey& parent, std::span<const TokenId> tokens, BlockId block);
+  std::optional<PrefixMatch> insert(const ChainKey& parent, std::span<const TokenId> tokens, BlockId block);
 
   bool contains(BlockId block) const { return keys_[size_t(block)].has_value(); }
   void erase(BlockId block);  // no effect when it is not there

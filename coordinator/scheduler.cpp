@@ -38,6 +38,13 @@ Scheduler::Draft Scheduler::new_draft() const {
   return draft;
 }
 
+void Scheduler::Draft::reserve(size_t decode_rows) {
+  plan.rows.reserve(decode_rows);
+  plan.outputs.reserve(decode_rows);
+  outputs.reserve(decode_rows);
+  sequences.reserve(decode_rows);
+}
+
 std::optional<StepPlan> Scheduler::next_plan() {
   if (in_flight() >= cluster_.max_in_flight()) return std::nullopt;
   do {
@@ -73,10 +80,13 @@ bool Scheduler::give_way() {
 // Least recently scheduled first, so that nobody starves where a plan cannot take all.
 void Scheduler::schedule_decodes(Draft& draft, bool spread_over_stages) {
   std::vector<SequencePtr> ready;
+  ready.reserve(running_.size());
   for (const auto& [order, sequence] : running_) {
     if (sequence->can_decode()) ready.push_back(sequence);
   }
-  std::ranges::stable_sort(ready, {}, [](const SequencePtr& sequence) { return sequence->last_row; });
+  const auto last_row = [](const SequencePtr& sequence) { return sequence->last_row; };
+  if (!std::ranges::is_sorted(ready, {}, last_row)) std::ranges::stable_sort(ready, {}, last_row);
+  draft.reserve(ready.size());
   int64_t share = (int64_t(ready.size()) + cluster_.pp - 1) / cluster_.pp;
   for (const SequencePtr& sequence : ready) {
     if (share == 0 || draft.tokens_left == 0 || draft.outputs_left == 0) return;
@@ -129,6 +139,7 @@ void Scheduler::admit_waiting(Draft& draft) {
 // Preempts the youngest of those behind `sequence` while its blocks are missing. Blocks of a preempted sequence
 // that plans in flight still read come back when these have retired; until then `sequence` waits.
 bool Scheduler::make_room(const SequencePtr& sequence, int32_t end, const Draft& draft) {
+  if (end <= sequence->blocks_until) return true;
   for (;;) {
     const Room room = blocks_.room_until(*sequence, end);
     if (room != Room::short_of_blocks) return room == Room::now;

@@ -24,6 +24,7 @@
 #include "coordinator/batching.h"
 #include "coordinator/beam_search.h"
 #include "coordinator/kv_blocks.h"
+#include "coordinator/running_sequences.h"
 #include "coordinator/slot_pool.h"
 #include "protocol/events.h"
 
@@ -91,9 +92,10 @@ class Scheduler final {
   struct Draft {  // a plan under construction and what is left of its budgets
     StepPlan plan;
     std::vector<PlannedOutput> outputs;
-    std::vector<SequencePtr> sequences;  // with a row or forked here
+    std::vector<Sequence*> sequences;  // with a row or forked here
     int32_t tokens_left = 0, outputs_left = 0;
     int32_t prefill_left = 0;  // of tokens_left, what chunks of prompts may take
+    void reserve(size_t decode_rows);
   };
   struct BeamGroup {
     BeamSearch search;
@@ -190,7 +192,7 @@ class Scheduler final {
 
   std::map<RequestId, AcceptedRequest> requests_;
   std::map<SequenceOrder, SequencePtr> waiting_;
-  std::map<SequenceOrder, SequencePtr> running_;
+  RunningSequences running_;
   std::map<SlotId, SequencePtr> slot_owners_;  // of running sequences
   std::vector<SlotOrder> queued_orders_;       // for the next plan, before its own
   std::deque<InFlightPlan> in_flight_;

@@ -95,8 +95,7 @@ void Scheduler::add(Request request) {
 }
 
 SequencePtr Scheduler::make_sequence(const std::shared_ptr<const Request>& request, int32_t choice) {
-  auto sequence = std::make_shared<Sequence>();
-  sequence->request = request;
+  auto sequence = std::make_shared<Sequence>(request);
   sequence->order = {request->priority, next_arrival_, choice};
   sequence->tokens = request->prompt;
   const int64_t asked = int64_t(request->prompt.size()) + request->sampling.max_new_tokens;

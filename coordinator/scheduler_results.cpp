@@ -22,7 +22,7 @@ std::vector<TokenScore> top_scores(const OutputResult& result) {
 // A sequence that ended after the plan was submitted has wasted a row: its result is dropped here.
 void Scheduler::on_result(const StepResult& result) {
   CHECK(!in_flight_.empty()) << "a result without a plan, step" << result.step;
-  const InFlightPlan done = std::move(in_flight_.front());
+  InFlightPlan done = std::move(in_flight_.front());
   in_flight_.pop_front();
   CHECK_EQ(result.step, done.step);
   CHECK_EQ(result.outputs.size(), done.outputs.size()) << "outputs of step" << done.step;
@@ -33,8 +33,9 @@ void Scheduler::on_result(const StepResult& result) {
 
   PromptLogprobsEvent scores;
   size_t dropped = 0;
+  events_.reserve(events_.size() + done.outputs.size());
   for (size_t index = 0; index < done.outputs.size(); ++index) {
-    PlannedOutput output = done.outputs[index];
+    PlannedOutput& output = done.outputs[index];
     if (fault_ == PlantedFault::stale_result_applied && slot_owners_.contains(output.slot)) {
       output.sequence = slot_owners_.at(output.slot);
     }
@@ -94,19 +95,18 @@ void Scheduler::apply_draw(const PlannedOutput& output, const OutputResult& resu
   Sequence& sequence = *output.sequence;
   --sequence.draws_in_flight;
   if (sequence.state == SequenceState::ended && fault_ != PlantedFault::result_after_end) return;
-  const RequestId id = sequence.request->id;
+  const RequestId id = sequence.request_id;
   if (result.non_finite) {
     blocks_.forget(sequence);
     return fail(id, "the model's logits are not finite at position " + std::to_string(output.position) +
                         ": the weights or the prompt drive it out of the number format's range");
   }
-  CHECK_EQ(result.tokens.size(), size_t(1)) << "a draw gives one id, step" << retired_;
-  if (result.tokens[0].id < 0) {
+  if (result.token.id < 0) {
     return fail(id, "no token could be drawn at position " + std::to_string(output.position) +
                         ": the stop ids, masks and cuts leave none");
   }
   CHECK_EQ(output.position, int32_t(sequence.tokens.size())) << "draws of a sequence arrive in order";
-  sequence.tokens.push_back(result.tokens[0].id);
+  sequence.tokens.push_back(result.token.id);
   ++stats_.generated_tokens;
   const FinishReason reason = sequence.finish_reason();
   emit_token(sequence, result, reason);
@@ -121,12 +121,12 @@ void Scheduler::apply_draw(const PlannedOutput& output, const OutputResult& resu
 
 void Scheduler::emit_token(const Sequence& sequence, const OutputResult& result, FinishReason reason) {
   TokenEvent event;
-  event.request = sequence.request->id;
+  event.request = sequence.request_id;
   event.choice = sequence.choice();
   event.index = sequence.num_drawn() - 1;
-  event.token = {result.tokens[0].id, result.tokens[0].logprob};
+  event.token = {result.token.id, result.token.logprob};
   event.rank = result.rank;
-  event.top = top_scores(result);
+  if (!result.top.empty()) event.top = top_scores(result);
   event.finish = reason;
   event.stop_id = reason == FinishReason::stop ? event.token.id : -1;
   if (event.index == sequence.emitted_before) event.cached_tokens = sequence.cached_tokens;
@@ -142,13 +142,12 @@ void Scheduler::apply_score(const PlannedOutput& output, const OutputResult& res
     blocks_.forget(sequence);
     return fail(id, "the model's logits are not finite at prompt position " + std::to_string(output.position));
   }
-  CHECK_EQ(result.tokens.size(), size_t(1)) << "a score gives one log-probability, step" << retired_;
   if (scores.request != id || scores.first_position + int32_t(scores.tokens.size()) != output.position) {
     flush_scores(scores);
     scores.request = id;
     scores.first_position = output.position;
   }
-  scores.tokens.push_back({result.tokens[0].id, result.tokens[0].logprob});
+  scores.tokens.push_back({result.token.id, result.token.logprob});
   scores.top.push_back(top_scores(result));
   if (!sequence.only_scores() || output.position + 1 < sequence.prompt_length()) return;
   flush_scores(scores);
@@ -158,7 +157,8 @@ void Scheduler::apply_score(const PlannedOutput& output, const OutputResult& res
 }
 
 void Scheduler::flush_scores(PromptLogprobsEvent& scores) {
-  if (!scores.tokens.empty()) events_.emplace_back(std::move(scores));
+  if (scores.tokens.empty()) return;
+  events_.emplace_back(std::move(scores));
   scores = {};
 }
 

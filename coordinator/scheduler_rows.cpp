@@ -28,13 +28,11 @@ SlotSampling slot_sampling(const Sequence& sequence) {
 // What may not be drawn before min_new_tokens; nothing when that is behind.
 std::vector<TokenId> suppressed_ids(const Sequence& sequence) {
   const Request& request = *sequence.request;
-  if (sequence.num_drawn() >= request.sampling.min_new_tokens) return {};
+  if (sequence.num_drawn() >= sequence.min_new_tokens) return {};
   std::set<TokenId> ids(request.eos_token_ids.begin(), request.eos_token_ids.end());
   ids.insert(request.sampling.stop_token_ids.begin(), request.sampling.stop_token_ids.end());
   return {ids.begin(), ids.end()};
 }
-
-uint8_t asked_top(int32_t top_logprobs) { return uint8_t(std::max(0, top_logprobs)); }
 
 }  // namespace
 
@@ -87,14 +85,16 @@ int32_t Scheduler::fit_chunk(const Sequence& sequence, int32_t start, const Draf
 
 void Scheduler::add_decode_row(Draft& draft, const SequencePtr& sequence) {
   CHECK_EQ(sequence->computed, sequence->submitted_length() - 1) << "a decode row computes the last token";
-  blocks_.extend(*sequence, sequence->computed + 1, draft.plan);
-  blocks_.send(*sequence, draft.plan);
+  if (sequence->computed >= sequence->blocks_until) {
+    blocks_.extend(*sequence, sequence->computed + 1, draft.plan);
+    blocks_.send(*sequence, draft.plan);
+  }
   StepId needed = sequence->last_draw;
   if (fault_ == PlantedFault::draws_needed_too_small) --needed;
   draft.plan.draws_needed = std::max(draft.plan.draws_needed, needed);
   const int32_t row = int32_t(draft.plan.rows.size());
   draft.plan.rows.push_back({sequence->slot, sequence->computed, 1, kLastDrawn});
-  draft.sequences.push_back(sequence);
+  draft.sequences.push_back(sequence.get());
   sequence->last_row = draft.plan.step;
   ++sequence->computed;
   --draft.tokens_left;
@@ -109,7 +109,7 @@ void Scheduler::add_chunk(Draft& draft, const SequencePtr& sequence, int32_t cou
   blocks_.extend(*sequence, end, draft.plan);
   draft.plan.rows.push_back({sequence->slot, start, count, ids_begin});
   draft.plan.row_ids.insert(draft.plan.row_ids.end(), sequence->tokens.begin() + start, sequence->tokens.begin() + end);
-  draft.sequences.push_back(sequence);
+  draft.sequences.push_back(sequence.get());
   draft.tokens_left -= count;
   draft.prefill_left -= count;
   sequence->last_row = draft.plan.step;
@@ -150,7 +150,7 @@ void Scheduler::fork_choices(Draft& draft, const SequencePtr& parent) {
     running_.emplace(child->order, child);
     slot_owners_[child->slot] = child;
     blocks_.fork(*parent, *child);
-    draft.sequences.push_back(child);
+    draft.sequences.push_back(child.get());
     draft.plan.slots.push_back(fork_order(*parent, *child));
   }
   parent->forks.clear();
@@ -168,19 +168,18 @@ void Scheduler::add_scores(Draft& draft, const SequencePtr& sequence, int32_t st
                 .offset = position - 1 - start,
                 .position = position,
                 .target = sequence->tokens[size_t(position)],
-                .top_logprobs = asked_top(sequence->request->sampling.prompt_logprobs)});
+                .top_logprobs = uint8_t(std::max(0, sequence->request->sampling.prompt_logprobs))});
   }
 }
 
 void Scheduler::add_draw(Draft& draft, const SequencePtr& sequence, int32_t row, int32_t offset) {
-  const SamplingParams& sampling = sequence->request->sampling;
   const int32_t position = sequence->submitted_length();
-  const int32_t minimum = sampling.min_new_tokens - (fault_ == PlantedFault::minimum_ignored ? 1 : 0);
+  const int32_t minimum = sequence->min_new_tokens - (fault_ == PlantedFault::minimum_ignored ? 1 : 0);
   PlanOutput output{.slot = sequence->slot,
                     .row = row,
                     .offset = offset,
                     .position = position,
-                    .top_logprobs = asked_top(sampling.top_logprobs),
+                    .top_logprobs = sequence->top_logprobs,
                     .suppress = position - sequence->prompt_length() < minimum};
   sequence->drew = true;
   if (sequence->is_beam) {
@@ -217,13 +216,14 @@ StepPlan Scheduler::launch(Draft draft) {
   // Draws that have retired are on every rank: waiting for them costs nothing, and a slot's late draws can
   // then never reach the slot's next owner.
   plan.draws_needed = std::max(plan.draws_needed, fault_ == PlantedFault::draws_needed_too_small ? -1 : retired_);
-  std::set<RequestId> requests;
-  for (const SequencePtr& sequence : draft.sequences) {
-    requests.insert(sequence->request->id);
+  planned_requests_.clear();
+  for (Sequence* sequence : draft.sequences) {
+    planned_requests_.push_back(sequence->request_id);
     blocks_.drop_behind_window(*sequence, plan.step);
     if (options_.enable_prefix_caching || sequence->is_beam) blocks_.enroll(*sequence);
   }
-  planned_requests_.assign(requests.begin(), requests.end());
+  if (!std::ranges::is_sorted(planned_requests_)) std::ranges::sort(planned_requests_);
+  planned_requests_.erase(std::ranges::unique(planned_requests_).begin(), planned_requests_.end());
   in_flight_.push_back({plan.step, std::move(draft.outputs), plan.sampling_follows});
   last_prefill_ = prefill_tokens;
   ++next_step_;

@@ -38,32 +38,42 @@ struct BlockTable {
   bool enrollable = true;  // false once a block of the chain could not enter
 };
 
+// All that a decode step needs stands first, the request's part copied: between two steps the caches have forgotten
+// every line of it, and a sequence costs as many misses as it has lines to touch.
 struct Sequence {
-  std::shared_ptr<const Request> request;
-  SequenceOrder order;
-  SequenceState state = SequenceState::waiting;
-  std::vector<TokenId> tokens;  // prompt and drawn ids, as far as the host knows them
-  int32_t max_length = 0;       // of prompt and output
-  int32_t emitted_before = 0;   // drawn ids the request came with
-  int32_t cached_tokens = -1;   // prompt tokens the first admission's prefix hit spared
-  uint64_t cache_salt = 0;      // of its prefix chains
-  bool is_beam = false;         // of its request's beam search; order.choice only tells the beams apart
-  bool needs_host = false;      // what may be drawn depends on ids that the host has to know: moving_bans()
-  int32_t score_next = 0;       // next position to score; prompt_length() when none is left
-  int32_t outputs_in_flight = 0, draws_in_flight = 0;
-  std::vector<std::shared_ptr<Sequence>> forks;  // choices that will start from this one's prompt
+  explicit Sequence(std::shared_ptr<const Request> of);
 
-  // Of the slot the sequence has while it runs.
-  SlotId slot = -1;
-  int32_t computed = 0;            // positions whose keys and values are submitted
-  bool drew = false;               // its next id is on the device: decoding, no longer prefill
-  bool awaits_choice = false;      // beam: its candidates are asked for; the search has yet to choose
-  StepId last_draw = -1;           // the plan of its latest draw
-  StepId last_row = -1;            // the last plan that touches its slot and blocks
-  std::vector<BlockTable> tables;  // by KV group
+  SequenceState state = SequenceState::waiting;
+  bool drew = false;           // its next id is on the device: decoding, no longer prefill
+  bool awaits_choice = false;  // beam: its candidates are asked for; the search has yet to choose
+  bool is_beam = false;        // of its request's beam search; order.choice only tells the beams apart
+  bool needs_host = false;     // what may be drawn depends on ids that the host has to know: moving_bans()
+  uint8_t top_logprobs = 0;    // asked for
+  SlotId slot = -1;            // while it runs
+  int32_t computed = 0;        // positions whose keys and values are submitted
+  int32_t blocks_until = 0;    // positions before are writable: KvBlocks::extend has nothing to do for them
+  int32_t enroll_from = 0;     // with fewer positions known KvBlocks::enroll has nothing to do
+  int32_t outputs_in_flight = 0, draws_in_flight = 0;
+  int32_t max_length = 0;        // of prompt and output
+  int32_t min_new_tokens = 0;
+  StepId last_draw = -1;         // the plan of its latest draw
+  StepId last_row = -1;          // the last plan that touches its slot and blocks
+  std::vector<TokenId> tokens;   // prompt and drawn ids, as far as the host knows them
+  uint64_t ending_ids = 0;       // bit id % 64 is set for every id that ends it
+  RequestId request_id = 0;
+  int32_t prompt_tokens = 0;
+  int32_t emitted_before = 0;  // drawn ids the request came with
+  SequenceOrder order;
+
+  std::shared_ptr<const Request> request;
+  int32_t cached_tokens = -1;  // prompt tokens the first admission's prefix hit spared
+  int32_t score_next = 0;      // next position to score; prompt_length() when none is left
+  uint64_t cache_salt = 0;     // of its prefix chains
+  std::vector<std::shared_ptr<Sequence>> forks;  // choices that will start from this one's prompt
+  std::vector<BlockTable> tables;                // by KV group, while it has a slot
 
   int32_t choice() const { return order.choice; }
-  int32_t prompt_length() const { return int32_t(request->prompt.size()); }
+  int32_t prompt_length() const { return prompt_tokens; }
   int32_t num_drawn() const { return int32_t(tokens.size()) - prompt_length(); }
   int32_t submitted_length() const { return int32_t(tokens.size()) + draws_in_flight; }
   bool only_scores() const { return max_length == prompt_length(); }  // nothing is drawn behind the prompt

@@ -16,7 +16,7 @@ struct Tile {
   int32_t first_packed, packed_end;
   int32_t key_begin, key_end;
   int32_t granule;
-  int32_t base() const { return key_begin / granule * granule; }  // where the first piece would begin
+  int32_t base() const { return key_begin == 0 ? 0 : key_begin / granule * granule; }  // where the first piece would begin
   int32_t keys() const { return key_end - base(); }
 };
 
@@ -56,16 +56,20 @@ void for_each_tile(std::span<const AttentionPlanRow> rows, const AttentionPlanOp
 }
 
 // The pieces of a tile where none should be longer than `longest` keys and none shorter than kind.min_keys: equal
-// ones, but for the granule.
+// ones, but for the granule. Every row of every step comes by several times: few divisions, of 32 bits.
 struct Pieces {
   int32_t keys, count;
 };
 
+uint32_t ceil_div_32(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
+
 Pieces cut(const Tile& tile, int64_t longest, const Class& kind) {
-  const int64_t most = std::clamp<int64_t>(tile.keys() / kind.min_keys, 1, kind.max_splits);
-  const int64_t wanted = std::min(ceil_div(tile.keys(), longest), most);
-  const int64_t keys = ceil_div(ceil_div(tile.keys(), wanted), kind.granule) * kind.granule;
-  return {int32_t(keys), int32_t(ceil_div(tile.keys(), keys))};
+  const auto keys = uint32_t(tile.keys()), granule = uint32_t(kind.granule), least = uint32_t(kind.min_keys);
+  if (keys <= longest || keys < 2 * least) return {int32_t(ceil_div_32(keys, granule) * granule), 1};
+  const uint32_t most = std::min(keys / least, uint32_t(kind.max_splits));
+  const uint32_t wanted = std::min(ceil_div_32(keys, uint32_t(longest)), most);
+  const uint32_t piece = ceil_div_32(ceil_div_32(keys, wanted), granule) * granule;
+  return {int32_t(piece), int32_t(ceil_div_32(keys, piece))};
 }
 
 struct Load {
@@ -191,12 +195,14 @@ int32_t write_items(std::span<const AttentionPlanRow> rows, const AttentionPlanO
            int64_t(kPartialRowsPerProcessor) * options.num_processors)
       << "attention partials";
   if (!kind.decode && partials == 0) return order_by_row(items.first(count));
-  std::sort(items.begin(), items.begin() + int64_t(count), [](const AttentionWorkItem& a, const AttentionWorkItem& b) {
+  const auto before = [](const AttentionWorkItem& a, const AttentionWorkItem& b) {
     const int32_t a_keys = a.key_end - a.key_begin, b_keys = b.key_end - b.key_begin;
     if (a_keys != b_keys) return a_keys > b_keys;
     if (a.first_token != b.first_token) return a.first_token < b.first_token;
     return a.first_packed != b.first_packed ? a.first_packed < b.first_packed : a.splits < b.splits;
-  });
+  };
+  const auto written = items.first(count);
+  if (!std::is_sorted(written.begin(), written.end(), before)) std::sort(written.begin(), written.end(), before);
   return int32_t(count);
 }
 

@@ -71,6 +71,7 @@ void append(std::string& out, const Message& message, uint32_t attempt) {
   writer.write(attempt);
   writer.write(uint8_t(first_kind(&message) + message.index()));
   std::visit([&writer](const auto& value) { writer.write(value); }, message);
+  writer.flush();
   const size_t payload = out.size() - start - kFrameHeaderBytes;
   if (payload > kMaxFrameBytes) {
     out.resize(start);

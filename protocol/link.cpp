@@ -65,7 +65,9 @@ struct FrontLink::State {
   void run();                           // the beat thread
   void read_front();                    // beat thread
   void accept(FrontMessage&& message);  // beat thread
-  void send(const RankMessage& message);
+  void send(const RankMessage& message);      // leaves it to the beat thread
+  void send_now(const RankMessage& message);  // by the caller: no thread is woken while the kernel takes it
+  void queue(const RankMessage& message);
   bool write_out();                               // what the kernel takes now; false: the connection is broken
   bool flush(std::chrono::milliseconds timeout);  // false: bytes are left
   Hello hello() const;
@@ -119,11 +121,24 @@ void FrontLink::State::handshake() {
               " or did not answer");
 }
 
-void FrontLink::State::send(const RankMessage& message) {
+void FrontLink::State::queue(const RankMessage& message) {
   std::lock_guard lock(mutex);
   append_frame(outgoing, message, options.front.attempt);
   if (outgoing.size() + sending_bytes > kMaxOutgoingBytes) front_lost();
+}
+
+void FrontLink::State::send(const RankMessage& message) {
+  queue(message);
   wakeup.notify();
+}
+
+// The beat thread waits for the kernel to take more only once it knows that something is left. It also is who notices a
+// broken connection.
+void FrontLink::State::send_now(const RankMessage& message) {
+  queue(message);
+  const bool intact = write_out();
+  std::lock_guard lock(mutex);
+  if (!intact || sending_bytes > 0 || !outgoing.empty()) wakeup.notify();
 }
 
 bool FrontLink::State::flush(std::chrono::milliseconds timeout) {
@@ -229,12 +244,11 @@ void FrontLink::set_gpu(const std::string& gpu) {
 void FrontLink::send_ready(const EngineFacts& facts) { state_->send(facts); }
 
 void FrontLink::emit(std::vector<EngineEvent> events) {
-  if (!events.empty()) state_->send(EventBatch{std::move(events)});
+  if (!events.empty()) state_->send_now(EventBatch{std::move(events)});
 }
 
 void FrontLink::announce(int64_t step, std::span<const RequestId> requests) {
-  state_->send(Announce{step, {requests.begin(), requests.end()}});
-  state_->write_out();  // not left to the beat thread: the plan may be the last thing that this process does
+  state_->send_now(Announce{step, {requests.begin(), requests.end()}});  // the plan may be this process's last deed
 }
 
 std::vector<EngineCommand> FrontLink::receive(std::chrono::microseconds timeout) {
@@ -286,9 +300,9 @@ void FrontLink::report_failure(FailureKind kind, const std::string& text) {
 void FrontLink::stop() {
   if (!state_->thread.joinable()) return;
   if (state_->forwarding) set_log_forwarder({});
-  state_->send(Stopped{});
   {
-    std::lock_guard lock(state_->mutex);
+    std::lock_guard lock(state_->mutex);  // one step: a front that has read the one may be gone before the other
+    append_frame(state_->outgoing, RankMessage(Stopped{}), state_->options.front.attempt);
     state_->stopping = true;
   }
   if (!state_->flush(kStopFlush)) state_->front_lost();

@@ -28,17 +28,23 @@ concept WireEnum = std::is_enum_v<E> && requires {
   last_enumerator(E{});
 };
 
+// Fields gather in a piece of its own: a step's events are thousands of them, and a string grows by a call each.
 class Writer {
  public:
   explicit Writer(std::string& out) : out_(out) {}
+
+  void flush() {  // before, the string lacks what was written last
+    out_.append(piece_, used_);
+    used_ = 0;
+  }
 
   template <typename T>
   requires std::is_arithmetic_v<T>
   void write(T value) {
     if constexpr (std::same_as<T, bool>) return write(uint8_t(value));
-    char bytes[sizeof(T)];
-    std::memcpy(bytes, &value, sizeof(T));
-    out_.append(bytes, sizeof(T));
+    if (used_ + sizeof(T) > sizeof piece_) flush();
+    std::memcpy(piece_ + used_, &value, sizeof(T));
+    used_ += sizeof(T);
   }
   template <WireEnum E>
   void write(E value) {
@@ -48,6 +54,8 @@ class Writer {
     if (text.size() > kMaxTextBytes)
       throw WireError("a text of " + std::to_string(text.size()) + " bytes is too long to send");
     write(uint32_t(text.size()));
+    if (text.empty()) return;
+    flush();
     out_.append(text);
   }
   template <typename T>
@@ -69,6 +77,8 @@ class Writer {
 
  private:
   std::string& out_;
+  char piece_[1024];
+  size_t used_ = 0;
 };
 
 class Reader {

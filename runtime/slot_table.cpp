@@ -11,6 +11,7 @@ SlotTable::SlotTable(const SlotTableOptions& options, KvPool& kv_pool, Device de
       kv_pool_(kv_pool),
       device_(device),
       slots_(size_t(options.num_slots)),
+      open_(size_t(options.num_slots)),
       length_(DType::i32, {options.num_slots}, device),
       last_token_(DType::i32, {options.num_slots}, device) {
   const Stream stream(device);
@@ -38,8 +39,12 @@ SlotInfo& SlotTable::slot(SlotId id) {
 }
 
 const SlotInfo& SlotTable::info(SlotId id) const {
-  CHECK(id >= 0 && id < options_.num_slots && slots_[size_t(id)].open) << "slot" << id << "is not open";
+  check_open(id);
   return slots_[size_t(id)];
+}
+
+void SlotTable::check_open(SlotId slot) const {
+  CHECK(slot >= 0 && slot < options_.num_slots && open_[size_t(slot)]) << "slot" << slot << "is not open";
 }
 
 namespace {
@@ -59,17 +64,19 @@ void set_table_entry(std::vector<int32_t>& updates, const BlockOrder& order) {
 
 void SlotTable::apply_to_host(const SlotOrder& order) {
   SlotInfo& info = slot(order.slot);
+  uint8_t& is_open = open_[size_t(order.slot)];
   if (order.kind == SlotOrderKind::append) {
-    CHECK(info.open) << "append to slot" << order.slot;
+    CHECK(is_open) << "append to slot" << order.slot;
     return;
   }
+  ++version_;
   if (order.kind == SlotOrderKind::close) {
-    CHECK(info.open) << "close of slot" << order.slot;
-    info.open = false;
+    CHECK(is_open) << "close of slot" << order.slot;
+    is_open = false;
     return;
   }
-  CHECK(!info.open) << "slot" << order.slot << "opened twice";
-  info.open = true;
+  CHECK(!is_open) << "slot" << order.slot << "opened twice";
+  is_open = true;
   info.sampling = order.sampling;
   info.suppressed = order.suppressed;
   if (order.kind == SlotOrderKind::fork) {
@@ -176,7 +183,7 @@ void SlotTable::queue_blocks(const StepPlan& plan, PackedUpload& upload) {
       }
       if (order.kind == BlockOrderKind::drop_prefix) continue;  // attention's window never looks there
       int32_t& length = slot(order.slot).table_lengths[group];
-      CHECK(slot(order.slot).open) << "block order for closed slot" << order.slot;
+      CHECK(open_[size_t(order.slot)]) << "block order for closed slot" << order.slot;
       if (order.kind == BlockOrderKind::append)
         CHECK_EQ(order.index, length++) << "append to the table of slot" << order.slot;
       else
@@ -200,6 +207,21 @@ int64_t SlotTable::upload_bytes(const StepPlan& plan, int groups) {
   for (const SlotOrder& order : plan.slots) elements += int64_t(order.history.size());
   // Each piece of an upload is padded; a slot order that is a run of its own has at most 5 + groups of them.
   return PackedUpload::bytes_for(elements) + 16 * (8 + 3 * groups) * int64_t(1 + plan.slots.size());
+}
+
+void SlotTable::warm_up(const Stream& stream) {
+  if (options_.num_slots == 0) return;
+  StepPlan plan;
+  plan.slots.push_back({.kind = SlotOrderKind::open, .slot = 0, .prompt_length = 1, .sampling = {}, .history = {0},
+                        .suppressed = {}, .lists = {}});
+  for (size_t group = 0; group < block_tables_.size(); ++group)
+    plan.blocks.push_back({.kind = BlockOrderKind::append, .group = uint8_t(group)});
+  apply(plan, 0, stream);
+  stream.synchronize();
+  StepPlan end;
+  end.slots.push_back({.kind = SlotOrderKind::close, .slot = 0, .sampling = {}, .history = {}, .suppressed = {},
+                       .lists = {}});
+  apply(end, 0, stream);
 }
 
 void SlotTable::apply(const StepPlan& plan, int entry, const Stream& stream) {

@@ -64,7 +64,7 @@ void StepInputs::fill(const StepPlan& plan, const SlotTable& slots) {
   plan_rows_.clear();
   for (size_t r = 0; r < plan.rows.size(); ++r) {
     const PlanRow& row = plan.rows[r];
-    slots.info(row.slot);  // must be open
+    slots.check_open(row.slot);
     const bool drawn = row.ids_begin == kLastDrawn;
     CHECK(row.count > 0 && (!drawn || row.count == 1)) << "row" << r << "of step" << plan.step;
     CHECK(drawn || (row.ids_begin >= 0 && size_t(row.ids_begin) + size_t(row.count) <= plan.row_ids.size()))

@@ -63,6 +63,7 @@ Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, co
       hidden_(activation_dtype(device), {info.max_batched_tokens, config.hidden_size}, device),
       link_(groups.previous, groups.next, hidden_),
       graphs_(device, graphs, most_decode_rows(info, *kv_pool_)),
+      launches_(device),
       inputs_memory_(input_limits(info), *kv_pool_, device) {
   if (ReplicaCheck::wanted()) replica_check_.emplace(groups.tp);
   for (int i = 0; i < ring_size(info); ++i)
@@ -124,8 +125,9 @@ void Worker::send_draws(Entry& entry) {
 }
 
 // What a graph can hold of a step: everything between the arrival of the stage's input and its output.
-void Worker::compute(const Entry& entry) {
+void Worker::compute(const Entry& entry, LaunchWindow* launches) {
   StepContext context = step_context(entry);
+  context.launches = launches;
   entry.inputs.resolve(slots_, stream_);
   const TensorView hidden = hidden_.view().slice(0, 0, entry.inputs.shape().tokens);
   if (topology_.is_first_stage()) model_->embed(hidden, context);
@@ -142,18 +144,20 @@ void Worker::compute_logits(const Entry& entry, StepContext& context) {
 }
 
 void Worker::forward(const Entry& entry, int64_t graph_size) {
+  const HostSpan span("forward", kWorkerLane);
   const int64_t tokens = entry.inputs.shape().tokens;
   if (!topology_.is_first_stage()) link_.receive(tokens, stream_);
   if (graph_size > 0)
     graphs_.run(graph_size, stream_, [&] { compute(entry); });
   else
-    compute(entry);
+    compute(entry, &launches_);
   if (replica_check_) replica_check_->check("hidden states", hidden_.view().slice(0, 0, tokens), stream_);
   if (!topology_.is_last_stage()) link_.send(tokens, stream_);
 }
 
 // Largest first: what is set up on the way is then large enough for all. Each size runs once before it is recorded.
 void Worker::warm_up() {
+  slots_.warm_up(stream_);
   Entry& entry = ring_.front();
   const StepPlan padding;
   const auto& sizes = graphs_.sizes();
@@ -168,6 +172,7 @@ void Worker::warm_up() {
 }
 
 void Worker::sample(const StepPlan& plan, Entry& entry, const std::function<SamplingOrders()>& sampling_orders) {
+  const HostSpan span("sample", kWorkerLane);
   const int64_t outputs = int64_t(plan.outputs.size());
   const TensorView logits = logits_.view().slice(0, 0, outputs);
   fault_point(FaultPoint::sampling);
@@ -190,13 +195,13 @@ void Worker::execute(const StepPlan& plan, const std::function<SamplingOrders()>
   receive_draws(plan.draws_needed);
 
   Entry& entry = this->entry(plan.step);
-  entry.done.synchronize();              // long past, unless this rank is a whole ring behind
-  entry.feedback_sent.wait_on(stream_);  // the ids' buffer is free again
+  if (!entry.is_done) entry.done.synchronize();                   // this rank is a whole ring behind
+  if (topology_.pp() > 1) entry.feedback_sent.wait_on(stream_);  // the ids' buffer is free again
+  entry.is_done = false;
   entry.step = plan.step;
   entry.outputs = plan.outputs;
-  slots_.apply(plan, int(plan.step % int64_t(ring_.size())), stream_);
   const int64_t graph_size = graphs_.size_for(plan);
-  entry.inputs.prepare(plan, slots_, graph_size, stream_);
+  prepare(plan, entry, graph_size);
   if (!plan.rows.empty()) {
     forward(entry, graph_size);
     expect_draws(entry);
@@ -205,13 +210,21 @@ void Worker::execute(const StepPlan& plan, const std::function<SamplingOrders()>
   entry.done.record(stream_);
 }
 
+void Worker::prepare(const StepPlan& plan, Entry& entry, int64_t graph_size) {
+  const HostSpan span("prepare", kWorkerLane);
+  slots_.apply(plan, int(plan.step % int64_t(ring_.size())), stream_);
+  entry.inputs.prepare(plan, slots_, graph_size, stream_);
+}
+
 void Worker::check_health() {
   for (Communicator* group : {&groups_.tp, &groups_.previous, &groups_.next, &groups_.feedback}) group->check_health();
 }
 
 bool Worker::finished(StepId step) const {
-  CHECK_EQ(entry(step).step, step) << "finished() of a step that left the ring";
-  return entry(step).done.done();
+  const Entry& asked = entry(step);
+  CHECK_EQ(asked.step, step) << "finished() of a step that left the ring";
+  if (!asked.is_done) asked.is_done = asked.done.done();
+  return asked.is_done;
 }
 
 StepResult Worker::result(StepId step) const {

@@ -58,6 +58,7 @@ class Worker {
  private:
   struct Entry {  // one step in the ring
     StepId step = -1;
+    mutable bool is_done = true;  // as far as finished() has seen
     StepInputs inputs;
     Event done, feedback_sent;            // feedback_sent: last stage
     Event draws_arrived, draws_applied;   // earlier stages
@@ -72,10 +73,11 @@ class Worker {
   void receive_draws(StepId through);
   TensorView received_draws(const Entry& entry) const;
   void forward(const Entry& entry, int64_t graph_size);
-  void compute(const Entry& entry);
+  void compute(const Entry& entry, LaunchWindow* launches = nullptr);
   void compute_logits(const Entry& entry, StepContext& context);
   void sample(const StepPlan& plan, Entry& entry, const std::function<SamplingOrders()>& sampling_orders);
   void send_draws(Entry& entry);
+  void prepare(const StepPlan& plan, Entry& entry, int64_t graph_size);
   StepContext step_context(const Entry& entry);
 
   std::unique_ptr<Model> model_;
@@ -94,6 +96,7 @@ class Worker {
   StageLink link_;                        // moves hidden_
   std::optional<ShardSampler> sampler_;   // last stage
   DecodeGraphs graphs_;
+  LaunchWindow launches_;
   std::optional<ReplicaCheck> replica_check_;
   StepInputsMemory inputs_memory_;
   std::vector<Entry> ring_;

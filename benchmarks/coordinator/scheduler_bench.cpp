@@ -23,7 +23,7 @@ StepResult made_up_result(const StepPlan& plan) {
   StepResult result{.step = plan.step, .outputs = {}, .device_ms = 0};
   for (size_t i = 0; i < plan.outputs.size(); ++i) {
     OutputResult output;
-    output.tokens = {{TokenId((plan.step * 31 + int64_t(i)) % 100000), -1.5f}};
+    output.token = {TokenId((plan.step * 31 + int64_t(i)) % 100000), -1.5f};
     output.rank = 1;
     result.outputs.push_back(std::move(output));
   }

@@ -149,14 +149,15 @@ struct Candidate {
   bool operator==(const Candidate&) const = default;
 };
 
+// One cache line: a thread writes a step's results and another reads them.
 struct OutputResult {
-  std::vector<TokenLogprob> tokens;   // 1..k ids (draw, score: one) with the log-probability of the raw logits
+  TokenLogprob token;                 // draw, score: the id with the log-probability of the raw logits
+  int32_t rank = 0;                   // 1-based rank of the token among the raw logits
+  bool non_finite = false;            // this row's logits were not finite: fail its request, not the batch
   std::vector<TokenLogprob> top;      // best first; as many as asked
   std::vector<Candidate> candidates;  // candidates: best first; fewer than asked where the rest is banned
-  std::vector<float> vector;          // pool
-  int32_t rank = 0;                   // 1-based rank of tokens[0] among the raw logits
-  bool non_finite = false;            // this row's logits were not finite: fail its request, not the batch
 };
+static_assert(sizeof(OutputResult) == 64);
 
 struct StepResult {
   StepId step = 0;

@@ -124,7 +124,7 @@ void Decoder::layers(TensorView hidden, StepContext& context) {
     }
     WorkspaceScope scope(context.workspace);
     layer.mlp.add_into(residual, residual.input(layer.mlp_norm, eps()), context);
-    if (is_marked(&layer - layers_.data(), hidden.dim(0))) mark_progress(context.device, context.stream);
+    end_layer(&layer - layers_.data(), hidden.dim(0), context);
   }
   residual.hidden();
 }

@@ -163,7 +163,7 @@ void Gpt2::layers(TensorView hidden, StepContext& context) {
       layers_[i].attention.add_into(residual, input, RotaryEmbedding(), int64_t(i), context);
     }
     mlp(layers_[i], residual, context);
-    if (is_marked(int64_t(i), hidden.dim(0))) mark_progress(context.device, context.stream);
+    end_layer(int64_t(i), hidden.dim(0), context);
   }
   residual.hidden();
 }

@@ -65,7 +65,21 @@ void add_allowed(SampleBatch& batch, SampleRow& row, const std::vector<TokenId>&
 
 }  // namespace
 
+// All that add_row() reads of an output.
+bool SampleBatchBuilder::is_as_before(std::span<const PlanOutput> outputs) const {
+  return slots_version_ == slots_.version() &&
+         std::ranges::equal(outputs, outputs_, [](const PlanOutput& a, const PlanOutput& b) {
+           return a.kind == b.kind && a.slot == b.slot && a.target == b.target && a.top_logprobs == b.top_logprobs &&
+                  a.num_candidates == b.num_candidates && a.suppress == b.suppress;
+         });
+}
+
 const SampleBatch& SampleBatchBuilder::build(std::span<const PlanOutput> outputs, const SamplingOrders* orders) {
+  if (!orders && !outputs.empty() && is_as_before(outputs)) return batch_;
+  outputs_.clear();
+  if (!orders) outputs_.assign(outputs.begin(), outputs.end());
+  slots_version_ = slots_.version();
+  batch_.number = ++num_batches_;
   batch_.rows.clear();
   batch_.suppressed.clear();
   batch_.bias_ids.clear();
@@ -107,7 +121,7 @@ void read_outputs(StepResult& result, const ShardSampler& sampler, int entry, si
   for (size_t i = 0; i < num_outputs; ++i) {
     const SampleAnswer& answer = answers[i];
     OutputResult& output = result.outputs.emplace_back();
-    output.tokens.push_back({answer.id, answer.logprob});
+    output.token = {answer.id, answer.logprob};
     output.rank = answer.rank;
     output.non_finite = answer.non_finite != 0;
     output.candidates.reserve(size_t(answer.candidate_count));

@@ -61,6 +61,7 @@ struct ShardSampler::State {
  private:
   void check(const SampleBatch& batch, const TensorView& logits, const SlotState& slots) const;
   void upload(StepBuffers& buffers, const SampleBatch& batch, const Stream& stream);
+  void use_orders(const SampleShard& orders);
   void cut_and_draw(Gathered candidates, const Stream& stream);
   Gathered gather_stats(bool for_typical, const Stream& stream);
   void search(SampleSearch search, Gathered stats, const Stream& stream);
@@ -73,6 +74,7 @@ struct ShardSampler::State {
   Exchange first_round_, small_, bins_;
   Tensor z_, states_;
   SampleLayout layout_;
+  uint64_t planned_number_ = 0;  // SampleBatch::number of layout_
   SampleShard shard_;  // of the step being enqueued
 
  public:
@@ -98,10 +100,11 @@ ShardSampler::State::State(Device device, Communicator& group, const ShardSample
 
 void ShardSampler::State::check(const SampleBatch& batch, const TensorView& logits, const SlotState& slots) const {
   const int64_t rows = int64_t(batch.rows.size());
-  CHECK_LE(rows, options_.max_rows) << "ShardSampler: rows";
   CHECK(logits.rank() == 2 && logits.dim(0) >= rows) << "ShardSampler: logits" << logits.shape_text();
   CHECK_EQ(logits.dim(1), options_.vocab.size()) << "ShardSampler: logits";
   CHECK(logits.dtype() == DType::f32 && logits.device() == device_) << "ShardSampler: logits" << logits.shape_text();
+  if (batch.number != 0 && batch.number == planned_number_) return;
+  CHECK_LE(rows, options_.max_rows) << "ShardSampler: rows";
   CHECK_EQ(batch.bias_ids.size(), batch.bias_values.size()) << "ShardSampler: bias";
   const int64_t words = (options_.vocab_size + 31) / 32;
   for (const SampleRow& row : batch.rows) {
@@ -122,20 +125,34 @@ void ShardSampler::State::upload(StepBuffers& buffers, const SampleBatch& batch,
   const auto add = [&]<typename T>(const std::vector<T>& values) {
     return static_cast<const T*>(upload.add(values.data(), values.size() * sizeof(T)));
   };
-  shard_.rows = add(batch.rows);
-  shard_.index = add(layout_.index);
-  shard_.suppressed = add(batch.suppressed);
-  shard_.masks = add(batch.masks);
-  shard_.bias_ids = add(batch.bias_ids);
-  shard_.bias_values = add(batch.bias_values);
+  SampleShard& orders = buffers.orders;
+  orders.rows = add(batch.rows);
+  orders.index = add(layout_.index);
+  orders.suppressed = add(batch.suppressed);
+  orders.masks = add(batch.masks);
+  orders.bias_ids = add(batch.bias_ids);
+  orders.bias_values = add(batch.bias_values);
   upload.send(stream);
+  buffers.batch_number = batch.number;
+  buffers.beam_of_row.clear();
+  for (const SampleIndex& index : layout_.index) buffers.beam_of_row.push_back(index.beam);
+}
+
+void ShardSampler::State::use_orders(const SampleShard& orders) {
+  shard_.rows = orders.rows;
+  shard_.index = orders.index;
+  shard_.suppressed = orders.suppressed;
+  shard_.masks = orders.masks;
+  shard_.bias_ids = orders.bias_ids;
+  shard_.bias_values = orders.bias_values;
 }
 
 void ShardSampler::State::enqueue(StepBuffers& buffers, const SampleBatch& batch, TensorView logits,
                                   const SlotState& slots, const Stream& stream) {
   if (batch.rows.empty()) return;
-  layout_.plan(batch, options_.vocab_size);
+  if (batch.number == 0 || batch.number != planned_number_) layout_.plan(batch, options_.vocab_size);
   check(batch, logits, slots);
+  planned_number_ = batch.number;
   shard_ = SampleShard{.states = reinterpret_cast<SampleState*>(states_.data()),
                        .answers = buffers.device_answers(),
                        .num_rows = int32_t(batch.rows.size()),
@@ -157,7 +174,8 @@ void ShardSampler::State::enqueue(StepBuffers& buffers, const SampleBatch& batch
                        .counts = static_cast<const uint16_t*>(layout_.penalties ? slots.counts.data() : nullptr),
                        .only_greedy = layout_.only_greedy,
                        .device = device_};
-  upload(buffers, batch, stream);
+  if (batch.number == 0 || batch.number != buffers.batch_number) upload(buffers, batch, stream);
+  use_orders(buffers.orders);
 
   const size_t heads = size_t(shard_.num_rows) * sizeof(SampleHead);
   const size_t tops = size_t(shard_.num_top) * kMaxTopLogprobs * sizeof(SampleEntry);
@@ -177,8 +195,6 @@ void ShardSampler::State::enqueue(StepBuffers& buffers, const SampleBatch& batch
     if (shard_.num_rank > 0) count_ranks(stream);
     sample_ids(ids, shard_, stream);
   }
-  buffers.beam_of_row.clear();
-  for (const SampleIndex& index : layout_.index) buffers.beam_of_row.push_back(index.beam);
   if (shard_.num_beam > 0) find_candidates(buffers, stream);
   copy_to_host(buffers.host_answers, buffers.answers.data(), size_t(shard_.num_rows) * sizeof(SampleAnswer), stream);
 }

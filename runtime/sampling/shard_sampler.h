@@ -19,6 +19,7 @@ struct SampleBatch {
   std::vector<uint32_t> masks;      // [mask rows, ceil(vocab / 32)], bit set = allowed; global ids
   std::vector<int32_t> bias_ids;    // global ids
   std::vector<float> bias_values;
+  uint64_t number = 0;  // another one with other contents, so that what the device has is not sent again; 0: unknown
 };
 
 struct ShardSamplerOptions {

@@ -59,6 +59,8 @@ struct StepBuffers {
   SampleAnswer* host_answers = nullptr;
   SampleEntry* host_candidates = nullptr;
   std::vector<int32_t> beam_of_row;  // where a row's candidates lie; -1: it has none
+  uint64_t batch_number = 0;         // SampleBatch::number of what was uploaded last
+  SampleShard orders;                // its rows, index and lists on the device; nothing else
 };
 
 }  // namespace trireme

@@ -38,7 +38,7 @@ TEST(SchedulerRequests, ScoresAPromptOfTheModelsLengthAndDrawsNothing) {
     for (const PlanOutput& output : plan->outputs) {
       EXPECT_EQ(output.kind, OutputKind::score);
       OutputResult& score = result.outputs.emplace_back();
-      score.tokens = {{output.target, -1.0f}};
+      score.token = {output.target, -1.0f};
     }
     harness.scheduler.on_result(result);
     const auto events = harness.scheduler.take_events();
@@ -165,7 +165,7 @@ TEST(SchedulerRequests, NonFiniteLogitsFailTheirRequestAndItsCacheButNotTheBatch
   StepResult result{.step = harness.plan().step, .outputs = {}, .device_ms = 1};
   result.outputs.resize(2);
   result.outputs[0].non_finite = true;
-  result.outputs[1].tokens = {{9, -1.0f}};
+  result.outputs[1].token = {9, -1.0f};
   const auto events = harness.retire(result);
   const auto failures = events_of<RequestFailedEvent>(events);
   ASSERT_EQ(failures.size(), 1u);

@@ -213,6 +213,52 @@ TEST_F(LinkTest, CarriesCommandsAndEventsAndEndsCleanly) {
   EXPECT_EQ(child_exit(), 0);
 }
 
+// The caller writes what the kernel takes; the rest leaves by itself, in order, without a further call.
+TEST_F(LinkTest, EventsBeyondWhatTheKernelTakesFollowInOrder) {
+  constexpr int kBatches = 200, kEvents = 200;  // some 2 MB
+  in_child([this] {
+    LinkOptions patient = options();
+    patient.front_timeout = seconds(60);
+    FrontLink link(patient);
+    for (int batch = 0; batch < kBatches; ++batch) {
+      std::vector<EngineEvent> events;
+      for (int i = 0; i < kEvents; ++i) {
+        TokenEvent token;
+        token.index = batch * kEvents + i;
+        events.emplace_back(token);
+      }
+      link.emit(std::move(events));
+    }
+    while (link.receive(milliseconds(50)).empty()) {
+    }
+    link.stop();
+    return 0;
+  });
+  accept_child();
+  std::this_thread::sleep_for(milliseconds(300));  // nobody reads: the kernel's buffer is full
+  for (int next = 0; next < kBatches * kEvents;) {
+    const auto batch = hear<EventBatch>();
+    ASSERT_TRUE(batch) << "after " << next << " events";
+    for (const EngineEvent& event : batch->events) ASSERT_EQ(std::get<TokenEvent>(event).index, next++);
+  }
+  say(ShutdownCommand{});
+  EXPECT_TRUE(hear<Stopped>());
+  EXPECT_EQ(child_exit(), 0);
+}
+
+// A front may be gone as soon as it has read the word.
+TEST_F(LinkTest, AFrontThatLeavesOnceARankHasStoppedIsNotLost) {
+  in_child([this] {
+    FrontLink link(options());
+    link.stop();
+    return 0;
+  });
+  accept_child();
+  EXPECT_TRUE(hear<Stopped>());
+  socket_.close();
+  EXPECT_EQ(child_exit(), 0);
+}
+
 TEST_F(LinkTest, SendsAFailureWithStepAndOperationBeforeTheProcessEnds) {
   in_child([this] {
     FrontLink link(options());

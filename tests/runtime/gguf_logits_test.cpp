@@ -50,7 +50,7 @@ std::vector<float> log_probabilities(const std::string& model, Shape shape) {
   std::vector<float> result;
   run_cluster("../checkpoint/golden/families/" + model, shape, DeviceKind::cpu, options, [&](PlanRunner& runner) {
     for (const OutputResult& output : runner.run(scoring_plan(runner.info())).outputs)
-      result.push_back(output.tokens.at(0).logprob);
+      result.push_back(output.token.logprob);
   });
   return result;
 }

@@ -144,7 +144,7 @@ TEST_P(ModelGoldens, LogitsAfterEveryPromptEqualTransformers) {
           });
       ASSERT_EQ(results.back().outputs.size(), expected.size());
       for (int32_t id = 0; id < vocab; ++id)
-        worst = std::max(worst, std::abs(results.back().outputs[size_t(id)].tokens[0].logprob - expected[size_t(id)]));
+        worst = std::max(worst, std::abs(results.back().outputs[size_t(id)].token.logprob - expected[size_t(id)]));
       close(runner);
     }
     EXPECT_LE(worst, GetParam().tolerance());
@@ -171,7 +171,7 @@ TEST_P(ModelGoldens, TeacherForcedLogProbabilitiesEqualTransformers) {
       for (const StepResult& result : results)
         for (const OutputResult& output : result.outputs) {
           ASSERT_LT(position, prompt.logprobs.size());
-          worst = std::max(worst, std::abs(output.tokens[0].logprob - prompt.logprobs[position]));
+          worst = std::max(worst, std::abs(output.token.logprob - prompt.logprobs[position]));
           ++position;
         }
       EXPECT_EQ(position, prompt.logprobs.size());
@@ -193,7 +193,7 @@ TEST_P(ModelGoldens, GreedyContinuationsEqualTransformers) {
           plan.outputs.push_back(
               {.kind = OutputKind::draw, .slot = 3, .row = 0, .offset = count - 1, .position = length});
       });
-      int32_t drawn = results.back().outputs.at(0).tokens[0].id;
+      int32_t drawn = results.back().outputs.at(0).token.id;
       for (size_t step = 0; step < prompt.greedy.size(); ++step) {
         if (drawn != prompt.greedy[step]) {
           // On GPUs another choice is right where the reference's own two best are that close.
@@ -208,7 +208,7 @@ TEST_P(ModelGoldens, GreedyContinuationsEqualTransformers) {
         plan.rows.push_back({.slot = 3, .start = length, .count = 1, .ids_begin = kLastDrawn});
         plan.outputs.push_back({.kind = OutputKind::draw, .slot = 3, .row = 0, .offset = 0, .position = length + 1});
         ++length;
-        drawn = runner.run(plan).outputs.at(0).tokens[0].id;
+        drawn = runner.run(plan).outputs.at(0).token.id;
       }
       close(runner);
     }

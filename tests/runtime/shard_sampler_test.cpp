@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <barrier>
+#include <span>
 #include <string>
 
 #include "tests/runtime/support/sampling_reference.h"
@@ -475,6 +478,46 @@ TEST_P(ShardSamplerTest, OneIdLeftInTheLastOfManyBlocks) {
         EXPECT_EQ(answer.non_finite, 1);
         EXPECT_EQ(answer.id, -1);
       }
+  }
+}
+
+// Steps that ask for the same as the one before send nothing anew, whichever of the ring's memory they use; positions
+// move all the same. Orders that change come through.
+TEST_P(ShardSamplerTest, ANumberedBatchIsDrawnFromWhatTheDeviceHas) {
+  Generator generator(31);
+  Problem problem;
+  for (int r = 0; r < 16; ++r) problem.add(random_row(generator, r), make_logits(kShapes[0], 997, generator));
+  for (SampleRow& row : problem.batch.rows) row.temperature = 1.5f;
+  Problem other = problem;
+  for (size_t r = 0; r < 16; ++r) other.batch.rows[r].seed += 1, other.batch.rows[r].top_logprobs = int32_t(r % 3);
+  for (int shards : {1, 3}) {
+    const std::vector<int32_t> expected = repeated_draws(device(), problem, shards, 6, 1);
+    const std::vector<int32_t> changed = repeated_draws(device(), other, shards, 2, 1);
+    EXPECT_FALSE(std::ranges::equal(changed, std::span(expected).first(changed.size())));
+    Problem numbered = problem;
+    numbered.batch.number = 1;
+    EXPECT_EQ(repeated_draws(device(), numbered, shards, 6, 1), expected);
+
+    std::vector<int32_t> before, after, again;
+    Problem changing = numbered;
+    std::barrier<> meeting(shards);
+    on_shards(device(), changing, shards, [&](size_t s, ShardOfProblem& shard) {
+      const auto draw = [&](std::vector<int32_t>& into, int entry, int32_t position) {
+        const std::vector<int32_t> ids = shard.draw(entry, position);
+        if (s == 0) into.insert(into.end(), ids.begin(), ids.end());
+        meeting.arrive_and_wait();
+      };
+      draw(before, 0, 0);
+      if (s == 0) changing.batch = other.batch, changing.batch.number = 2;
+      meeting.arrive_and_wait();
+      draw(after, 1, 0), draw(after, 0, 1);
+      if (s == 0) changing.batch = problem.batch, changing.batch.number = 3;
+      meeting.arrive_and_wait();
+      draw(again, 0, 0), draw(again, 1, 1);
+    });
+    EXPECT_TRUE(std::ranges::equal(before, std::span(expected).first(before.size())));
+    EXPECT_EQ(after, changed);
+    EXPECT_TRUE(std::ranges::equal(again, std::span(expected).first(again.size())));
   }
 }
 

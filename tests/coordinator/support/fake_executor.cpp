@@ -100,7 +100,7 @@ void FakeExecutor::finish_step(Running& running) {
                          orders->bias_ids.begin() + orders->bias_begin[index + 1]);
     running.result.outputs.push_back(ranks_.back().sample(output, hidden, banned));
     if (output.kind == OutputKind::draw)
-      running.draws.emplace_back(output.slot, running.result.outputs.back().tokens[0].id);
+      running.draws.emplace_back(output.slot, running.result.outputs.back().token.id);
   }
 }
 

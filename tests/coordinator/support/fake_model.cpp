@@ -78,7 +78,7 @@ OutputResult FakeModel::judge(uint64_t hidden, TokenId id, int top) const {
   OutputResult result;
   result.non_finite = non_finite_period_ > 0 && mix(hidden, 3) % non_finite_period_ == 0;
   const auto logprob = [&](TokenId of) { return -float(mix(hidden, uint64_t(uint32_t(of)) + 11) % 4096) / 256; };
-  result.tokens.push_back({id, logprob(id)});
+  result.token = {id, logprob(id)};
   result.rank = int32_t(mix(hidden, uint64_t(uint32_t(id))) % 7) + 1;
   for (int index = 0; index < top; ++index) {
     const auto other = TokenId((hidden + uint64_t(index)) % uint64_t(cluster_.vocab_size));
@@ -112,7 +112,7 @@ OutputResult FakeModel::candidates(uint64_t hidden, const SlotSampling& sampling
   const uint64_t seen = mix(hidden, sampling.needs_counts() ? counts : 0);
   for (TokenId id = 0; id < cluster_.vocab_size; ++id) {
     const float score = -float(mix(seen, uint64_t(uint32_t(id)) + 5) % 65536) / 8192;
-    if (bans.allow(id)) result.candidates.push_back({id, score, judge(hidden, id, 0).tokens[0].logprob});
+    if (bans.allow(id)) result.candidates.push_back({id, score, judge(hidden, id, 0).token.logprob});
   }
   std::ranges::stable_sort(result.candidates, std::ranges::greater(), &Candidate::score);
   if (int(result.candidates.size()) > count) result.candidates.resize(size_t(count));
@@ -202,7 +202,7 @@ ReferenceAnswer FakeModel::answer_beams(const Request& request) const {
     for (const BeamToken& token : best[index].tokens) {
       choice.ids.push_back(token.token.id);
       OutputResult& result = choice.results.emplace_back();
-      result.tokens = {{token.token.id, token.token.logprob}};
+      result.token = {token.token.id, token.token.logprob};
       for (const TokenScore& top : token.top) result.top.push_back({top.id, top.logprob});
     }
   }
@@ -237,7 +237,7 @@ ReferenceAnswer FakeModel::answer(const Request& request) const {
     while (choice.finish == FinishReason::none) {
       const auto position = int32_t(request.prompt.size() + choice.ids.size());
       OutputResult drawn = draw(at, slot, position, counts, bans_behind(request, history), top);
-      const TokenId id = drawn.tokens[0].id;
+      const TokenId id = drawn.token.id;
       choice.fails = drawn.non_finite || id < 0;
       if (choice.fails) break;
       choice.ids.push_back(id);

@@ -63,9 +63,9 @@ void Ledger::note_token(const TokenEvent& event) {
   CHECK(!entry.cancelled && !dropping_) << "a token after the cancel, request" << event.request;
   CHECK_LT(size_t(event.index), expected.ids.size()) << "more tokens than the reference, request" << event.request;
   const OutputResult& result = expected.results[size_t(event.index)];
-  CHECK(same_score(event.token, result.tokens[0]) && event.rank == result.rank && same_top(event.top, result.top))
+  CHECK(same_score(event.token, result.token) && event.rank == result.rank && same_top(event.top, result.top))
       << "request" << event.request << "choice" << event.choice << "index" << event.index << "id" << event.token.id
-      << "differs from the reference" << result.tokens[0].id;
+      << "differs from the reference" << result.token.id;
   const bool last = size_t(event.index) + 1 == expected.ids.size();
   CHECK_EQ(int(event.finish), int(last ? expected.finish : FinishReason::none)) << "finish of request" << event.request;
   CHECK_EQ(event.stop_id, event.finish == FinishReason::stop ? event.token.id : -1);
@@ -108,7 +108,7 @@ void Ledger::note_scores(const PromptLogprobsEvent& event) {
   CHECK_EQ(event.tokens.size(), event.top.size());
   for (size_t index = 0; index < event.tokens.size(); ++index) {
     const OutputResult& expected = entry.answer.scores.at(size_t(entry.next_score++));
-    CHECK(same_score(event.tokens[index], expected.tokens[0]) && same_top(event.top[index], expected.top))
+    CHECK(same_score(event.tokens[index], expected.token) && same_top(event.top[index], expected.top))
         << "prompt score of request" << event.request << "position" << entry.next_score - 1;
   }
 }

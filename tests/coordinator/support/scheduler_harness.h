@@ -48,7 +48,7 @@ struct SchedulerHarness {
     result.step = in_flight.front().step;
     for (const PlanOutput& output : in_flight.front().outputs) {
       OutputResult& one = result.outputs.emplace_back();
-      one.tokens = {{output.kind == OutputKind::score ? output.target : id, -1.0f}};
+      one.token = {output.kind == OutputKind::score ? output.target : id, -1.0f};
       one.rank = 1;
     }
     return retire(result);

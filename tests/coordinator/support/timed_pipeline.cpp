@@ -14,7 +14,7 @@ StepResult result_of(const StepPlan& plan) {
   result.step = plan.step;
   for (size_t output = 0; output < plan.outputs.size(); ++output) {
     OutputResult& one = result.outputs.emplace_back();
-    one.tokens = {{99, -1.0f}};
+    one.token = {99, -1.0f};
     one.rank = 1;
   }
   return result;
