@@ -152,11 +152,9 @@ TEST(MixedSteps, ALimitShortensTheLongestWaitsForTokensAndHardlyCostsThroughput)
 }
 
 TEST(MixedSteps, ManyStreamsKeepTheirThroughput) {
-  for (const int seats : {256, 512, 1024}) {
-    const Load load{.streams = 1024, .requests = 2048, .seats = seats};
-    const Served whole = serve(load, 0), limited = serve(load, 1536);
-    EXPECT_GT(limited.tokens_per_second, 0.97 * whole.tokens_per_second) << seats << " seats";
-  }
+  const Load load{.streams = 1024, .requests = 1536, .seats = 512};
+  const Served whole = serve(load, 0), limited = serve(load, 1536);
+  EXPECT_GT(limited.tokens_per_second, 0.98 * whole.tokens_per_second);
 }
 
 TEST(MixedSteps, WhereNothingDecodesPromptsTakeTheWholePlan) {
