@@ -35,8 +35,9 @@ struct SchedulerOptions {
   // pp > 1: a plan's share of the prompts' tokens is never fewer. A stage would hardly be quicker with fewer: it reads
   // its weights in any case. A plan costs about a quarter of so many tokens besides its own (docs/scaling.md).
   int32_t min_prefill_share = 256;
-  // Prompts' tokens per plan while sequences decode, since these wait for them; 0: as many as the plan takes.
-  int32_t mixed_prefill = 0;
+  // Tokens per plan while sequences decode, decode rows included; 0: as many as the plan takes. Prompts get a quarter of
+  // it in any case.
+  int32_t mixed_step_tokens = 0;
   bool enable_prefix_caching = true;
   int32_t max_waiting = 10000;  // sequences not running; a request that comes then is refused
   // For stop strings of beam searches; called when one comes. Empty, or null: such a request is refused.
@@ -97,6 +98,7 @@ class Scheduler final {
     std::vector<SequencePtr> sequences;  // with a row or forked here
     int32_t tokens_left = 0, outputs_left = 0;
     int32_t prefill_left = 0;  // of tokens_left, what chunks of prompts may take
+    bool mixed = false;        // somebody waits for the next token
   };
   struct BeamGroup {
     BeamSearch search;
@@ -163,7 +165,8 @@ class Scheduler final {
   // scheduler_prefill.cpp: how much of the prompts' work a plan takes
   bool somebody_waits_for_tokens() const;
   int64_t tokens_to_prefill(int64_t enough) const;
-  int32_t prefill_share() const;
+  int32_t prefill_share(bool mixed) const;
+  void limit_mixed(Draft& draft) const;
 
   // scheduler_rows.cpp: what goes into a plan
   void open(Draft& draft, const SequencePtr& sequence, const CachedPrefix& prefix);

@@ -30,7 +30,7 @@ struct Load {
 
 struct Served {
   double tokens_per_second = 0, itl_median = 0, itl_p99 = 0, ttft_mean = 0;
-  int32_t largest_mixed = 0;  // prompts' tokens beside decode rows
+  int32_t largest_mixed = 0;  // tokens of a plan with decode rows
 };
 
 ClusterInfo cluster_of(const Load& load) {
@@ -41,22 +41,21 @@ ClusterInfo cluster_of(const Load& load) {
   cluster.max_model_len = 2000;
   cluster.max_blocks_per_slot = 125;
   cluster.vocab_size = 1000;
-  cluster.groups = {KvGroupInfo{.block_size = 16, .num_blocks = 60000}};
+  cluster.groups = {KvGroupInfo{.block_size = 16, .num_blocks = 60 * load.seats}};
   return cluster;
 }
 
 class ClosedLoop {
  public:
-  ClosedLoop(const Load& load, int32_t mixed_prefill)
+  ClosedLoop(const Load& load, int32_t mixed_step_tokens)
       : load_(load),
         cluster_(cluster_of(load)),
-        scheduler_(cluster_, {.prefill_chunk = 0, .mixed_prefill = mixed_prefill, .enable_prefix_caching = false}) {}
+        harness_(cluster_, {.prefill_chunk = 0, .mixed_step_tokens = mixed_step_tokens, .enable_prefix_caching = false}) {}
 
   Served run() {
     while (added_ < std::min(load_.streams, load_.requests)) add();
-    while (scheduler_.has_unfinished()) {
-      auto plan = int(in_flight_.size()) < cluster_.max_in_flight() ? scheduler_.next_plan() : std::nullopt;
-      if (plan)
+    while (harness_.scheduler.has_unfinished()) {
+      if (auto plan = harness_.scheduler.next_plan())
         submit(std::move(*plan));
       else
         retire();
@@ -65,37 +64,25 @@ class ClosedLoop {
   }
 
  private:
-  struct Flying {
-    StepPlan plan;
-    double end = 0;
-  };
-
   void add() {
     Request request = make_request(RequestId(++added_), load_.prompt, load_.output);
     sent_[request.id] = now_;
-    scheduler_.add(std::move(request));
+    harness_.scheduler.add(std::move(request));
   }
 
   void submit(StepPlan plan) {
     if (std::ranges::any_of(plan.rows, [](const PlanRow& row) { return row.ids_begin == kLastDrawn; }))
-      served_.largest_mixed = std::max(served_.largest_mixed, int32_t(plan.row_ids.size()));
+      served_.largest_mixed = std::max(served_.largest_mixed, int32_t(plan.num_tokens()));
     device_free_ = std::max(now_ + 0.1, device_free_) + step_time(plan);
-    in_flight_.push_back({std::move(plan), device_free_});
+    ends_.push_back(device_free_);
+    harness_.in_flight.push_back(std::move(plan));
   }
 
   void retire() {
-    CHECK(!in_flight_.empty()) << "nothing can run";
-    now_ = std::max(now_, in_flight_.front().end);
-    StepResult result;
-    result.step = in_flight_.front().plan.step;
-    for (size_t output = 0; output < in_flight_.front().plan.outputs.size(); ++output) {
-      OutputResult& one = result.outputs.emplace_back();
-      one.tokens = {{99, -1.0f}};
-      one.rank = 1;
-    }
-    in_flight_.pop_front();
-    scheduler_.on_result(result);
-    for (const TokenEvent& event : events_of<TokenEvent>(scheduler_.take_events())) take(event);
+    CHECK(!ends_.empty()) << "nothing can run";
+    now_ = std::max(now_, ends_.front());
+    ends_.pop_front();
+    for (const TokenEvent& event : events_of<TokenEvent>(harness_.retire())) take(event);
   }
 
   void take(const TokenEvent& event) {
@@ -119,8 +106,8 @@ class ClosedLoop {
 
   Load load_;
   ClusterInfo cluster_;
-  Scheduler scheduler_;
-  std::deque<Flying> in_flight_;
+  SchedulerHarness harness_;
+  std::deque<double> ends_;  // of the plans in flight
   double now_ = 0, device_free_ = 0;
   int added_ = 0;
   std::map<RequestId, double> sent_, last_;
@@ -128,49 +115,58 @@ class ClosedLoop {
   Served served_;
 };
 
-Served serve(const Load& load, int32_t mixed_prefill) {
-  const Served served = ClosedLoop(load, mixed_prefill).run();
+Served serve(const Load& load, int32_t mixed_step_tokens) {
+  const Served served = ClosedLoop(load, mixed_step_tokens).run();
   std::printf("%4d streams, %4d seats, limit %4d: %6.0f tok/s, ITL median %5.1f, p99 %6.1f ms, TTFT mean %6.0f ms\n",
-              load.streams, load.seats, mixed_prefill, served.tokens_per_second, served.itl_median, served.itl_p99,
+              load.streams, load.seats, mixed_step_tokens, served.tokens_per_second, served.itl_median, served.itl_p99,
               served.ttft_mean);
   return served;
 }
 
 TEST(MixedSteps, ALimitShortensTheLongestWaitsForTokensAndHardlyCostsThroughput) {
   const Served whole = serve({}, 0);
-  for (const int32_t limit : {2048, 1536, 1024}) {
+  for (const int32_t limit : {2048, 1024}) {
     const Served limited = serve({}, limit);
     EXPECT_EQ(limited.largest_mixed, limit);
-    EXPECT_GT(limited.tokens_per_second, 0.985 * whole.tokens_per_second) << limit;
+    EXPECT_GT(limited.tokens_per_second, 0.98 * whole.tokens_per_second) << limit;
     EXPECT_LT(limited.itl_p99, whole.itl_p99 / 3) << limit;
+    EXPECT_LT(limited.itl_p99, 60) << limit;
     EXPECT_LT(limited.ttft_mean, whole.ttft_mean) << "prompts come less in bursts";
-    if (limit <= 1536) {
-      EXPECT_LT(limited.itl_p99, 50) << limit;
-    }
   }
   EXPECT_GT(whole.largest_mixed, 7000);
 }
 
 TEST(MixedSteps, ManyStreamsKeepTheirThroughput) {
   const Load load{.streams = 1024, .requests = 1536, .seats = 512};
-  const Served whole = serve(load, 0), limited = serve(load, 1536);
+  const Served whole = serve(load, 0), limited = serve(load, 2048);
   EXPECT_GT(limited.tokens_per_second, 0.98 * whole.tokens_per_second);
 }
 
 TEST(MixedSteps, WhereNothingDecodesPromptsTakeTheWholePlan) {
   Load load;
-  Scheduler scheduler(cluster_of(load), {.prefill_chunk = 0, .mixed_prefill = 1536, .enable_prefix_caching = false});
+  Scheduler scheduler(cluster_of(load), {.prefill_chunk = 0, .mixed_step_tokens = 2048, .enable_prefix_caching = false});
   for (RequestId id = 1; id <= 20; ++id) scheduler.add(make_request(id, 512, 2));
   EXPECT_EQ(scheduler.next_plan()->num_tokens(), 8192);
   const StepPlan mixed = *scheduler.next_plan();
-  EXPECT_EQ(mixed.rows.size(), 16u + 3u) << "16 sequences decode beside three prompts";
-  EXPECT_EQ(mixed.row_ids.size(), 1536u);
+  EXPECT_EQ(mixed.rows.size(), 16u + 4u) << "16 sequences decode beside four prompts, the last in part";
+  EXPECT_EQ(mixed.num_tokens(), 2048);
+}
+
+TEST(MixedSteps, HoweverManyDecodePromptsGetAQuarterOfTheLimit) {
+  const Load load;
+  Scheduler scheduler(cluster_of(load), {.prefill_chunk = 0, .mixed_step_tokens = 40, .enable_prefix_caching = false});
+  for (RequestId id = 1; id <= 200; ++id) scheduler.add(make_request(id, 8, 9));
+  EXPECT_EQ(scheduler.next_plan()->rows.size(), 200u);
+  scheduler.add(make_request(201, 100, 9));
+  const StepPlan mixed = *scheduler.next_plan();
+  EXPECT_EQ(mixed.rows.size(), 201u);
+  EXPECT_EQ(mixed.row_ids.size(), 10u);
 }
 
 // Prompts that are only scored, and a beam search, whose client sees nothing before its end, are waited for by nobody.
 TEST(MixedSteps, BesideABeamSearchPromptsTakeTheWholePlan) {
   ClusterInfo cluster = small_cluster();
-  SchedulerHarness harness(cluster, {.prefill_chunk = 0, .mixed_prefill = 2});
+  SchedulerHarness harness(cluster, {.prefill_chunk = 0, .mixed_step_tokens = 2});
   Request beams = make_request(1, 4, 8);
   beams.sampling.beam_width = 2;
   harness.scheduler.add(beams);
