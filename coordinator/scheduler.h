@@ -93,12 +93,12 @@ class Scheduler final {
     bool owes_sampling;  // SamplingOrders are still to be sent
   };
   struct Draft {  // a plan under construction and what is left of its budgets
+    bool mixed = false;  // somebody waits for the next token
     StepPlan plan;
     std::vector<PlannedOutput> outputs;
     std::vector<SequencePtr> sequences;  // with a row or forked here
     int32_t tokens_left = 0, outputs_left = 0;
     int32_t prefill_left = 0;  // of tokens_left, what chunks of prompts may take
-    bool mixed = false;        // somebody waits for the next token
   };
   struct BeamGroup {
     BeamSearch search;
