@@ -54,6 +54,6 @@ failed=0
 for job in "${!pids[@]}"; do
   wait "${pids[$job]}" || { failed=$((failed + 1)); [ "$failed" -gt 1 ] || tail -40 "$logs/$((job + 1))"; }
 done
-echo "$name: $jobs processes ($compiler, seeds from $((seed + 1)) on), $(cat "$logs"/* | awk '/number_of_executed_units/ {sum += $NF} END {print sum + 0}') runs, $failed ended by a finding, $SECONDS s"
+echo "$name: $jobs processes ($compiler, seeds from $((seed + 1)) on), $(cat "$logs"/* | awk '/number_of_executed_units/ {sum += $NF} END {print sum + 0}') runs, $failed failed, $SECONDS s"
 tail -2 "$logs/1"
 exit $((failed > 0))
