@@ -34,8 +34,7 @@ Scheduler::Draft Scheduler::new_draft() const {
   draft.plan.step = next_step_;
   draft.tokens_left = cluster_.max_batched_tokens;
   draft.outputs_left = cluster_.max_logit_rows;
-  draft.mixed = options_.mixed_step_tokens > 0 && somebody_waits_for_tokens();
-  draft.prefill_left = prefill_share(draft.mixed);
+  draft.prefill_left = prefill_share();
   return draft;
 }
 
@@ -44,7 +43,6 @@ std::optional<StepPlan> Scheduler::next_plan() {
   do {
     Draft draft = new_draft();
     schedule_decodes(draft, true);
-    limit_mixed(draft);
     schedule_prefills(draft);
     admit_waiting(draft);
     if (draft.plan.rows.empty()) schedule_decodes(draft, false);

@@ -35,9 +35,8 @@ struct SchedulerOptions {
   // pp > 1: a plan's share of the prompts' tokens is never fewer. A stage would hardly be quicker with fewer: it reads
   // its weights in any case. A plan costs about a quarter of so many tokens besides its own (docs/scaling.md).
   int32_t min_prefill_share = 256;
-  // Tokens per plan while sequences decode, decode rows included; 0: as many as the plan takes. Prompts get a quarter of
-  // it in any case.
-  int32_t mixed_step_tokens = 0;
+  // Prompts' tokens per plan while sequences decode, since these wait for them; 0: as many as the plan takes.
+  int32_t mixed_prefill = 0;
   bool enable_prefix_caching = true;
   int32_t max_waiting = 10000;  // sequences not running; a request that comes then is refused
   // For stop strings of beam searches; called when one comes. Empty, or null: such a request is refused.
@@ -93,7 +92,6 @@ class Scheduler final {
     bool owes_sampling;  // SamplingOrders are still to be sent
   };
   struct Draft {  // a plan under construction and what is left of its budgets
-    bool mixed = false;  // somebody waits for the next token
     StepPlan plan;
     std::vector<PlannedOutput> outputs;
     std::vector<SequencePtr> sequences;  // with a row or forked here
@@ -165,8 +163,7 @@ class Scheduler final {
   // scheduler_prefill.cpp: how much of the prompts' work a plan takes
   bool somebody_waits_for_tokens() const;
   int64_t tokens_to_prefill(int64_t enough) const;
-  int32_t prefill_share(bool mixed) const;
-  void limit_mixed(Draft& draft) const;
+  int32_t prefill_share() const;
 
   // scheduler_rows.cpp: what goes into a plan
   void open(Draft& draft, const SequencePtr& sequence, const CachedPrefix& prefix);

@@ -30,7 +30,7 @@ struct Load {
 
 struct Served {
   double tokens_per_second = 0, itl_median = 0, itl_p99 = 0, ttft_mean = 0;
-  int32_t largest_mixed = 0;  // tokens of a plan with decode rows
+  int32_t largest_mixed = 0;  // prompts' tokens beside decode rows
 };
 
 ClusterInfo cluster_of(const Load& load) {
@@ -47,10 +47,10 @@ ClusterInfo cluster_of(const Load& load) {
 
 class ClosedLoop {
  public:
-  ClosedLoop(const Load& load, int32_t mixed_step_tokens)
+  ClosedLoop(const Load& load, int32_t mixed_prefill)
       : load_(load),
         cluster_(cluster_of(load)),
-        harness_(cluster_, {.prefill_chunk = 0, .mixed_step_tokens = mixed_step_tokens, .enable_prefix_caching = false}) {}
+        harness_(cluster_, {.prefill_chunk = 0, .mixed_prefill = mixed_prefill, .enable_prefix_caching = false}) {}
 
   Served run() {
     while (added_ < std::min(load_.streams, load_.requests)) add();
@@ -72,7 +72,7 @@ class ClosedLoop {
 
   void submit(StepPlan plan) {
     if (std::ranges::any_of(plan.rows, [](const PlanRow& row) { return row.ids_begin == kLastDrawn; }))
-      served_.largest_mixed = std::max(served_.largest_mixed, int32_t(plan.num_tokens()));
+      served_.largest_mixed = std::max(served_.largest_mixed, int32_t(plan.row_ids.size()));
     device_free_ = std::max(now_ + 0.1, device_free_) + step_time(plan);
     ends_.push_back(device_free_);
     harness_.in_flight.push_back(std::move(plan));
@@ -115,17 +115,17 @@ class ClosedLoop {
   Served served_;
 };
 
-Served serve(const Load& load, int32_t mixed_step_tokens) {
-  const Served served = ClosedLoop(load, mixed_step_tokens).run();
+Served serve(const Load& load, int32_t mixed_prefill) {
+  const Served served = ClosedLoop(load, mixed_prefill).run();
   std::printf("%4d streams, %4d seats, limit %4d: %6.0f tok/s, ITL median %5.1f, p99 %6.1f ms, TTFT mean %6.0f ms\n",
-              load.streams, load.seats, mixed_step_tokens, served.tokens_per_second, served.itl_median, served.itl_p99,
+              load.streams, load.seats, mixed_prefill, served.tokens_per_second, served.itl_median, served.itl_p99,
               served.ttft_mean);
   return served;
 }
 
 TEST(MixedSteps, ALimitShortensTheLongestWaitsForTokensAndHardlyCostsThroughput) {
   const Served whole = serve({}, 0);
-  for (const int32_t limit : {2048, 1024}) {
+  for (const int32_t limit : {1536, 1024}) {
     const Served limited = serve({}, limit);
     EXPECT_EQ(limited.largest_mixed, limit);
     EXPECT_GT(limited.tokens_per_second, 0.98 * whole.tokens_per_second) << limit;
@@ -138,35 +138,24 @@ TEST(MixedSteps, ALimitShortensTheLongestWaitsForTokensAndHardlyCostsThroughput)
 
 TEST(MixedSteps, ManyStreamsKeepTheirThroughput) {
   const Load load{.streams = 1024, .requests = 1536, .seats = 512};
-  const Served whole = serve(load, 0), limited = serve(load, 2048);
+  const Served whole = serve(load, 0), limited = serve(load, 1536);
   EXPECT_GT(limited.tokens_per_second, 0.98 * whole.tokens_per_second);
 }
 
 TEST(MixedSteps, WhereNothingDecodesPromptsTakeTheWholePlan) {
   Load load;
-  Scheduler scheduler(cluster_of(load), {.prefill_chunk = 0, .mixed_step_tokens = 2048, .enable_prefix_caching = false});
+  Scheduler scheduler(cluster_of(load), {.prefill_chunk = 0, .mixed_prefill = 1536, .enable_prefix_caching = false});
   for (RequestId id = 1; id <= 20; ++id) scheduler.add(make_request(id, 512, 2));
   EXPECT_EQ(scheduler.next_plan()->num_tokens(), 8192);
   const StepPlan mixed = *scheduler.next_plan();
-  EXPECT_EQ(mixed.rows.size(), 16u + 4u) << "16 sequences decode beside four prompts, the last in part";
-  EXPECT_EQ(mixed.num_tokens(), 2048);
+  EXPECT_EQ(mixed.rows.size(), 16u + 3u) << "16 sequences decode beside three prompts";
+  EXPECT_EQ(mixed.row_ids.size(), 1536u);
 }
 
-TEST(MixedSteps, HoweverManyDecodePromptsGetAQuarterOfTheLimit) {
-  const Load load;
-  Scheduler scheduler(cluster_of(load), {.prefill_chunk = 0, .mixed_step_tokens = 40, .enable_prefix_caching = false});
-  for (RequestId id = 1; id <= 200; ++id) scheduler.add(make_request(id, 8, 9));
-  EXPECT_EQ(scheduler.next_plan()->rows.size(), 200u);
-  scheduler.add(make_request(201, 100, 9));
-  const StepPlan mixed = *scheduler.next_plan();
-  EXPECT_EQ(mixed.rows.size(), 201u);
-  EXPECT_EQ(mixed.row_ids.size(), 10u);
-}
-
-// Prompts that are only scored, and a beam search, whose client sees nothing before its end, are waited for by nobody.
+// Its client sees nothing before its end.
 TEST(MixedSteps, BesideABeamSearchPromptsTakeTheWholePlan) {
   ClusterInfo cluster = small_cluster();
-  SchedulerHarness harness(cluster, {.prefill_chunk = 0, .mixed_step_tokens = 2});
+  SchedulerHarness harness(cluster, {.prefill_chunk = 0, .mixed_prefill = 2});
   Request beams = make_request(1, 4, 8);
   beams.sampling.beam_width = 2;
   harness.scheduler.add(beams);
