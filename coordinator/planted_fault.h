@@ -38,6 +38,7 @@ enum class PlantedFault : uint8_t {
   batches_overlap,            // the next batch starts before the last sequence of the one before has ended
   batch_started_early,        // a batch that is not full does not wait for more requests
   retained_forgotten,         // a static batch's end leaves the blocks of one of its sequences behind
+  mixed_limit_ignored,        // prompts take all of a plan that others decode in
   count,
 };
 

@@ -10,7 +10,8 @@
 // A sequence may be submitted again before its last id is on the host: the rows then read the id on the device.
 // With pp stages, decode rows are spread over pp plans, so that a row's id is there when its next row starts;
 // only when nothing else can run does a plan wait inside the pipeline for an id. Prompts are spread, too: a plan takes
-// its share of the tokens that wait to be computed (scheduler_pipeline.cpp), since a stage that is done early waits.
+// its share of the tokens that wait to be computed (scheduler_prefill.cpp), since a stage that is done early waits.
+// Whoever decodes gets its next token when the plan is done: so prompts may be limited where they share one.
 
 #include <deque>
 #include <functional>
@@ -35,6 +36,8 @@ struct SchedulerOptions {
   // pp > 1: a plan's share of the prompts' tokens is never fewer. A stage would hardly be quicker with fewer: it reads
   // its weights in any case. A plan costs about a quarter of so many tokens besides its own (docs/scaling.md).
   int32_t min_prefill_share = 256;
+  // Prompts' tokens per plan while sequences decode, since these wait for them; 0: as many as the plan takes.
+  int32_t mixed_prefill = 0;
   bool enable_prefix_caching = true;
   int32_t max_waiting = 10000;  // sequences not running; a request that comes then is refused
   // For stop strings of beam searches; called when one comes. Empty, or null: such a request is refused.
@@ -159,7 +162,8 @@ class Scheduler final {
   SequencePtr youngest_after(const Sequence& sequence, StepId step) const;
   bool give_way();
 
-  // scheduler_pipeline.cpp: what keeps stages equally busy
+  // scheduler_prefill.cpp: how much of the prompts' work a plan takes
+  bool somebody_waits_for_tokens() const;
   int64_t tokens_to_prefill(int64_t enough) const;
   int32_t prefill_share() const;
 

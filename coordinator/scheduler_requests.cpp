@@ -40,7 +40,8 @@ const char* planted_fault_name(PlantedFault fault) {
                                 "beam_results_mixed",
                                 "batches_overlap",
                                 "batch_started_early",
-                                "retained_forgotten"};
+                                "retained_forgotten",
+                                "mixed_limit_ignored"};
   static_assert(names.size() == size_t(PlantedFault::count));
   return names.at(size_t(fault));
 }

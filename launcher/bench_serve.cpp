@@ -56,13 +56,14 @@ int run_bench_serve(BenchServeCommand command) {
     BenchServeCommand warmup = command;
     warmup.request_rate = 0;
     warmup.show_progress = false;
-    const std::vector<ServePromptText> repeated(size_t(command.num_warmups), prompts.front());
-    drive_server(warmup, command.model, repeated, duration);
+    drive_server(warmup, command.model, make_warmup_prompts(command), duration);
   }
   const std::vector<ServeSample> samples = drive_server(command, command.model, prompts, duration);
   const ServeReport report = serve_report(command, samples, duration);
   fmt::print("{}", report.text);
   std::fflush(stdout);
+  if (const std::string warning = warm_cache_warning(command, samples); !warning.empty())
+    fmt::print(stderr, "trireme: {}\n", warning);
 
   const std::string time = time_text();
   if (command.save_result || command.append_result || command.save_detailed)

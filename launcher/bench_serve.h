@@ -62,6 +62,7 @@ struct ServeSample {
   std::vector<double> itls;         // between events that carried text
   std::vector<double> token_times;  // of those events
   int64_t input_len = 0, output_len = 0;
+  int64_t cached_len = 0;  // of the prompt, what the server found in its prefix cache, as far as it says so
   std::string text;
   double latency() const { return end - start; }
 };
@@ -85,6 +86,11 @@ struct ServePromptText {
 };
 // Throws ConfigError, CheckpointError: the data set's file.
 std::vector<ServePromptText> make_serve_prompts(const BenchServeCommand& command);
+// For --num-warmups: random ones have another seed, so that the server's prefix cache does not hold what is measured.
+std::vector<ServePromptText> make_warmup_prompts(const BenchServeCommand& command);
+
+// Why the figures are of a warm prefix cache although the prompts are random ones; empty: they are not.
+std::string warm_cache_warning(const BenchServeCommand& command, const std::vector<ServeSample>& samples);
 
 // Seconds after the start, ascending: gaps are gamma distributed, scaled so that the last is due at count / rate.
 std::vector<double> arrival_times(int count, double rate, double burstiness, uint64_t seed);

@@ -99,6 +99,9 @@ class StreamReading {
     };
     number("prompt_tokens", sample_.input_len);
     counted_ |= number("completion_tokens", sample_.output_len);
+    const json::value* details = usage.if_contains("prompt_tokens_details");
+    const json::value* cached = details && details->is_object() ? details->get_object().if_contains("cached_tokens") : nullptr;
+    if (cached && cached->is_int64()) sample_.cached_len = cached->get_int64();
   }
 
   void take_choice(const json::object& choice, TimePoint now) {

@@ -48,8 +48,11 @@ void add_load(CLI::App& app, BenchServeFlags& flags) {
   add("--burstiness", command.burstiness, "Of arrivals: 1 Poisson, below burstier, above more even")
       ->capture_default_str();
   add("--max-concurrency", command.max_concurrency, "Most requests at once (0: any)")->capture_default_str();
-  add("--num-warmups", command.num_warmups, "Requests before measuring")->capture_default_str();
-  add("--seed", command.seed, "Of prompts and arrivals")->capture_default_str();
+  add("--num-warmups", command.num_warmups, "Requests before measuring, with prompts of their own")
+      ->capture_default_str();
+  add("--seed", command.seed,
+      "Of prompts and arrivals: the same seed twice finds its prompts in the server's prefix cache")
+      ->capture_default_str();
   app.add_flag("--ignore-eos", command.ignore_eos, "Generate the full length")->group("Load");
 }
 

@@ -131,6 +131,13 @@ std::vector<ServePromptText> make_serve_prompts(const BenchServeCommand& command
   return prompts;
 }
 
+std::vector<ServePromptText> make_warmup_prompts(const BenchServeCommand& command) {
+  BenchServeCommand warmup = command;
+  warmup.num_prompts = command.num_warmups;
+  warmup.seed = ~command.seed;
+  return make_serve_prompts(warmup);
+}
+
 std::vector<double> arrival_times(int count, double rate, double burstiness, uint64_t seed) {
   std::vector<double> times(size_t(count), 0);
   if (rate <= 0 || count == 0) return times;

@@ -123,11 +123,12 @@ void add_details(json::object& figures, const std::vector<ServeSample>& samples)
 }  // namespace
 
 ServeReport serve_report(const BenchServeCommand& command, const std::vector<ServeSample>& samples, double duration) {
-  int64_t completed = 0, input = 0, output = 0;
+  int64_t completed = 0, input = 0, output = 0, cached = 0;
   for (const ServeSample& sample : samples) {
     if (!sample.success) continue;
     ++completed;
     input += sample.input_len;
+    cached += sample.cached_len;
     output += sample.output_len;
   }
   const auto rate = [duration](double count) { return duration > 0 ? count / duration : 0; };
@@ -149,6 +150,7 @@ ServeReport serve_report(const BenchServeCommand& command, const std::vector<Ser
   figures["failed"] = failed;
   figures["total_input_tokens"] = input;
   figures["total_output_tokens"] = output;
+  figures["total_cached_tokens"] = cached;
   figures["request_throughput"] = rate(double(completed));
   figures["request_goodput"] = nullptr;
   if (!command.goodput.empty()) {
@@ -171,6 +173,21 @@ ServeReport serve_report(const BenchServeCommand& command, const std::vector<Ser
   add_latency(report, command, "e2el", "E2EL", "End-to-end Latency", latencies.e2el);
   report.text += std::string(50, '=') + "\n";
   return report;
+}
+
+std::string warm_cache_warning(const BenchServeCommand& command, const std::vector<ServeSample>& samples) {
+  if (command.dataset != "random") return "";
+  int64_t asked = 0, cached = 0;
+  for (const ServeSample& sample : samples) {
+    if (!sample.success) continue;
+    asked += sample.input_len - std::min<int64_t>(sample.input_len, command.random_prefix_len);
+    cached += std::max<int64_t>(0, sample.cached_len - command.random_prefix_len);
+  }
+  if (cached * 100 < asked || cached == 0) return "";
+  return fmt::format(
+      "{:.1f} % of the prompts' tokens were in the server's prefix cache, from an earlier run with these prompts: the "
+      "figures are too good; give another --seed, or start the server with --no-enable-prefix-caching",
+      100 * double(cached) / double(asked));
 }
 
 std::string serve_plot(const BenchServeCommand& command, const std::vector<ServeSample>& samples, double duration) {

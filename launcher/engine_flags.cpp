@@ -111,6 +111,9 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags, bool positional_model) 
   app.add_option("--prefill-chunk", options.prefill_chunk, "Most tokens of one prompt in a step (0: the whole budget)")
       ->group(memory)
       ->capture_default_str();
+  app.add_option("--mixed-prefill-tokens", options.mixed_prefill,
+                 "Most tokens of prompts in a step while others decode (0: the whole budget; serve on GPUs: 1536)")
+      ->group(memory);
   app.add_option("--batching", flags.batching,
                  "continuous; or dynamic, static: batches that start together, and that end together")
       ->group(memory)

@@ -4,6 +4,7 @@
 // the arguments, which anybody on the host can read.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,7 @@ struct EngineOptions {
   bool enforce_eager = false;  // no CUDA graphs
   bool custom_all_reduce = true;  // sums of a TP group through the GPUs' shared memory, where they are small
   int prefill_chunk = 0;  // most tokens of one prompt per step; 0: the whole step budget
+  std::optional<int> mixed_prefill;  // most tokens of prompts per step while others decode; 0, unset: the whole budget
   BatchingPolicy batching = BatchingPolicy::continuous;
   int batch_size = 0;      // sequences of a dynamic or static batch; 0: max_num_seqs
   int batch_wait_ms = 50;  // how long a batch that is not full waits for more requests

@@ -239,6 +239,8 @@ std::variant<ServeCommand, PrintText> parse_serve(std::vector<std::string> argum
   ServeCommand command = flags.command;
   command.warnings = judge_foreign(flags);
   command.run = resolve_run(flags.run);
+  EngineOptions& engine = command.run.engine;
+  if (!engine.mixed_prefill && engine.device == DeviceKind::cuda) engine.mixed_prefill = kServedMixedPrefill;
   resolve_http(flags, app, command);
   resolve_answers(flags, command);
   return command;

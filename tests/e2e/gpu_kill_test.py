@@ -77,14 +77,21 @@ class Client(threading.Thread):
             yield from (f"client {self.number}, stream {number}: {problem}" for problem in found)
 
 
-def strike(server, dice, what):
+def newest_token(crew):
+    return max((client.streams[-1].times[-1:] or [0])[0] if client.streams else 0 for client in crew)
+
+
+def strike(server, crew, dice, what):
+    """Returns when the engine is back and tokens flow again: what came earlier would hit an attempt that still starts."""
     pid, name = dice.choice(server.engine())
     before, now = server.restarts(), time.monotonic()
     os.kill(pid, what)
     server.wait_for(lambda: server.restarts() > before, "restart", 30)
     seen = time.monotonic() - now
-    server.wait_for(lambda: server.get("/health/ready")[0] == 200, "readiness", 120)
-    return f"{what.name} {name}", now, seen, time.monotonic() - now
+    server.wait_back(120)
+    ready = time.monotonic()
+    server.wait_for(lambda: newest_token(crew) > ready, "token", 60)
+    return f"{what.name} {name}", now, seen, ready - now
 
 
 def pause(times, start):
@@ -112,11 +119,12 @@ def main():
             crew = [Client(server, number, enough) for number in range(clients)]
             for client in crew:
                 client.start()
-            time.sleep(5)
+            server.wait_for(lambda: newest_token(crew) > 0, "token", 60)
+            time.sleep(3)
             actions = [signal.SIGKILL] * kills + [signal.SIGSTOP] * stops
             dice.shuffle(actions)
             for what in actions:
-                done.append(strike(server, dice, what))
+                done.append(strike(server, crew, dice, what))
                 time.sleep(3)
             enough.set()
             for client in crew:

@@ -123,6 +123,38 @@ TEST(BenchServe, ReadsChatsAndDoesNotTakeTheRoleForAToken) {
   EXPECT_EQ(body.at("max_completion_tokens").as_int64(), 128);
 }
 
+TEST(BenchServe, SaysWhenRandomPromptsWereInThePrefixCache) {
+  const auto answer = [](int cached) {
+    return FakeSseServer::Parts{
+        kHead, token("a"),
+        event("{\"choices\":[],\"usage\":{\"prompt_tokens\":200,\"completion_tokens\":1,\"prompt_tokens_details\":"
+              "{\"cached_tokens\":" + std::to_string(cached) + "}}}") + kDone};
+  };
+  for (const int cached : {0, 1, 2, 192}) {
+    FakeSseServer server([&](const std::string&) { return answer(cached); });
+    BenchServeCommand command = load(2);
+    const Driven driven = drive(command, server.port());
+    EXPECT_EQ(driven.samples.at(0).cached_len, cached) << driven.samples.at(0).error;
+    const std::string warning = warm_cache_warning(command, driven.samples);
+    EXPECT_EQ(warning.empty(), cached < 2) << "from one in a hundred on; " << warning;
+    EXPECT_EQ(serve_report(command, driven.samples, 1).figures.at("total_cached_tokens").as_int64(), 2 * cached);
+    command.random_prefix_len = 192;
+    EXPECT_EQ(warm_cache_warning(command, driven.samples), "") << "a prefix that all share is meant to be found";
+  }
+}
+
+TEST(BenchServe, WarmsUpWithOtherPromptsThanItMeasures) {
+  BenchServeCommand command = load(8);
+  command.num_warmups = 8;
+  command.random_input_len = 20;
+  command.token_ids = true;
+  const std::vector<ServePromptText> measured = make_serve_prompts(command), warmup = make_warmup_prompts(command);
+  ASSERT_EQ(warmup.size(), 8u);
+  for (const ServePromptText& one : warmup)
+    for (const ServePromptText& other : measured) EXPECT_NE(one.prompt, other.prompt);
+  EXPECT_EQ(make_warmup_prompts(command).at(3).prompt, warmup.at(3).prompt) << "the same in every run";
+}
+
 TEST(BenchServe, NamesWhatWentWrong) {
   std::atomic<int> next = 0;
   const std::vector<FakeSseServer::Parts> answers = {

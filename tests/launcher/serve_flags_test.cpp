@@ -35,7 +35,19 @@ TEST(ServeFlags, HasSafeDefaults) {
   EXPECT_EQ(command.served_model_names, Words{"m/n"});
   EXPECT_EQ(command.max_queue, 10000);
   EXPECT_FALSE(command.log_requests);
+  EXPECT_FALSE(command.run.engine.mixed_prefill) << "of GPUs";
   EXPECT_TRUE(command.warnings.empty());
+}
+
+TEST(ServeFlags, LimitsPromptsBesideDecodingOnGpus) {
+  EXPECT_EQ(serve({"--mixed-prefill-tokens", "9"}).run.engine.mixed_prefill, 9);
+  if (!built_with_cuda()) return;
+  const auto on_gpus = [](Words arguments) {
+    arguments.insert(arguments.begin(), {"m/n", "--device", "cuda"});
+    return std::get<ServeCommand>(parse_serve(arguments)).run.engine.mixed_prefill;
+  };
+  EXPECT_EQ(on_gpus({}), kServedMixedPrefill);
+  EXPECT_EQ(on_gpus({"--mixed-prefill-tokens", "0"}), 0);
 }
 
 TEST(ServeFlags, ReadsVllmsNames) {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "coordinator/engine.h"
 #include "tests/coordinator/support/batch_checker.h"
@@ -79,6 +81,7 @@ class Simulation {
  private:
   void check_round() {
     if (trace_ && executor_.last_plan().step > traced_) print_plan(executor_.last_plan());
+    if (executor_.last_plan().step > traced_) check_mixed(executor_.last_plan());
     traced_ = executor_.last_plan().step;
     const std::vector<EngineEvent> events = std::exchange(port_.events, {});
     batches_.check_round(std::exchange(port_.announced, {}), events, clock_.time);
@@ -93,6 +96,16 @@ class Simulation {
         if (groups[group].is_free(block)) executor_.scribble_block(group, block);
       }
     }
+  }
+
+  // Who decodes, but for beams, shares a plan with no more tokens of prompts than the limit.
+  void check_mixed(const StepPlan& plan) const {
+    const int32_t limit = scenario_.options.mixed_prefill;
+    const bool decodes = std::ranges::any_of(plan.outputs, [&plan](const PlanOutput& output) {
+      return output.kind == OutputKind::draw && plan.rows[size_t(output.row)].ids_begin == kLastDrawn;
+    });
+    if (!decodes || limit == 0) return;
+    CHECK_LE(int32_t(plan.row_ids.size()), limit) << "beside decoding sequences";
   }
 
   void check_end(const EngineStats& stats) {
