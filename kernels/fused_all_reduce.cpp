@@ -1,25 +1,39 @@
 #include "kernels/fused_all_reduce.h"
 
+#include <algorithm>
+
 #include "kernels/backend.h"
 #include "kernels/shape_check.h"
 
 namespace trireme {
 
 namespace cpu {
-bool all_reduce_fits(const PeerSum& sum, int64_t rows, int64_t cols);
+int64_t all_reduce_rows(const PeerSum& sum, int64_t cols);
 void fused_all_reduce(TensorView normed, TensorView hidden, TensorView partial, TensorView bias, const InputNorm& norm,
                       const PeerSum& sum, const Stream& stream);
 void peer_all_reduce(TensorView data, const PeerSum& sum, const Stream& stream);
 }  // namespace cpu
 namespace cuda {
-bool all_reduce_fits(const PeerSum& sum, int64_t rows, int64_t cols);
+int64_t all_reduce_rows(const PeerSum& sum, int64_t cols);
 void fused_all_reduce(TensorView normed, TensorView hidden, TensorView partial, TensorView bias, const InputNorm& norm,
                       const PeerSum& sum, const Stream& stream);
 void peer_all_reduce(TensorView data, const PeerSum& sum, const Stream& stream);
 }  // namespace cuda
 
-bool all_reduce_fits(const PeerSum& sum, int64_t rows, int64_t cols, Device device) {
-  BACKEND_RETURN(device, all_reduce_fits(sum, rows, cols));
+namespace {
+
+// call(begin, end) for as many rows at a time as an area takes.
+template <typename Call>
+void for_each_piece(const char* op, const TensorView& data, const PeerSum& sum, Call call) {
+  const int64_t rows = data.dim(0), most = all_reduce_rows(sum, data.dim(1), data.device());
+  CHECK(most > 0) << op << ": a row does not fit an area of" << sum.buffers.area_bytes << "bytes:" << data.shape_text();
+  for (int64_t begin = 0; begin < rows; begin += most) call(begin, std::min(begin + most, rows));
+}
+
+}  // namespace
+
+int64_t all_reduce_rows(const PeerSum& sum, int64_t cols, Device device) {
+  BACKEND_RETURN(device, all_reduce_rows(sum, cols));
 }
 
 void fused_all_reduce(TensorView normed, TensorView hidden, TensorView partial, TensorView bias, const InputNorm& norm,
@@ -36,8 +50,11 @@ void fused_all_reduce(TensorView normed, TensorView hidden, TensorView partial, 
     check_rows(kOp, "normed", normed, activation_dtype(device), device, {rows, cols});
   }
   if (hidden.empty()) return;
-  CHECK(all_reduce_fits(sum, rows, cols, device)) << kOp << hidden.shape_text();
-  BACKEND(device, fused_all_reduce(normed, hidden, partial, bias, norm, sum, stream));
+  for_each_piece(kOp, hidden, sum, [&](int64_t begin, int64_t end) {
+    const TensorView piece = norm.weight.empty() ? normed : normed.slice(0, begin, end);
+    BACKEND(device, fused_all_reduce(piece, hidden.slice(0, begin, end), partial.slice(0, begin, end), bias, norm, sum,
+                                     stream));
+  });
 }
 
 void peer_all_reduce(TensorView data, const PeerSum& sum, const Stream& stream) {
@@ -46,8 +63,9 @@ void peer_all_reduce(TensorView data, const PeerSum& sum, const Stream& stream) 
   const Device device = data.device();
   check_rows(kOp, "data", data, partial_dtype(device), device, {data.dim(0), data.dim(1)});
   if (data.empty()) return;
-  CHECK(all_reduce_fits(sum, data.dim(0), data.dim(1), device)) << kOp << data.shape_text();
-  BACKEND(device, peer_all_reduce(data, sum, stream));
+  for_each_piece(kOp, data, sum, [&](int64_t begin, int64_t end) {
+    BACKEND(device, peer_all_reduce(data.slice(0, begin, end), sum, stream));
+  });
 }
 
 }  // namespace trireme

@@ -9,6 +9,7 @@
 // written again by the second after: a rank that far ahead has had data of this rank's call in between.
 // one_shot: every rank sends its partials to all. two_shot: each rank sums an equal share of the rows and sends the
 // results to all: less traffic from three ranks on, and one more trip.
+// More rows than an area takes are summed piece by piece.
 // cpu: ranks are threads of one process (tests); both forms are one.
 
 #include "base/peer_buffers.h"
@@ -23,8 +24,9 @@ struct PeerSum {
   AllReduceForm form = AllReduceForm::one_shot;
 };
 
-// Whether rows x cols of the device's partial dtype can be summed so: they fit an area, and rows are whole vectors.
-bool all_reduce_fits(const PeerSum& sum, int64_t rows, int64_t cols, Device device);
+// Rows of that many columns that an area takes at once; 0: such rows cannot be summed so (cuda: they are not whole
+// vectors of 16 bytes, or too long).
+int64_t all_reduce_rows(const PeerSum& sum, int64_t cols, Device device);
 
 // hidden += sum over ranks of partial (+ bias); then, where norm.weight is not empty, normed = rms_norm(hidden).
 // hidden: [T, cols] activation dtype, the same on all ranks; partial: [T, cols] partial dtype; bias: [cols] activation

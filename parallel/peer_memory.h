@@ -12,8 +12,8 @@
 
 namespace trireme {
 
-// Bytes of an area: a partial sum of 1 MB among eight ranks at once, 4 MB in two steps.
-inline constexpr int64_t kPeerAreaBytes = int64_t(8) << 20;
+// Bytes of an area, of which a rank has three: partial sums of 8 MB in two shots. Longer ones go piece by piece.
+inline constexpr int64_t kPeerAreaBytes = int64_t(16) << 20;
 
 class PeerMemory {
  public:

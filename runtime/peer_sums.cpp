@@ -14,36 +14,49 @@
 namespace trireme {
 namespace {
 
+constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
 constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr AllReduceForm kForms[] = {AllReduceForm::one_shot, AllReduceForm::two_shot};
 
-// Small whole numbers, so that the sum over ranks is exact in bf16; never the same for two ranks or two rounds.
-float proof_term(int rank, int round, int64_t i) { return float((i + 3 * rank + round) % 8) - 3.0f; }
+// Small whole numbers, so that the sum over ranks is exact in bf16; never the same for two ranks or two rounds. Element
+// i has the term of i % kProofPeriod.
+constexpr int kProofPeriod = 8;
+float proof_term(int rank, int round, int i) { return float((i + 3 * rank + round) % kProofPeriod) - 3.0f; }
 
-// The peers' memory sums as arithmetic does, in both forms, in every area.
+// One sum of known result. data: [rows, cols] partial dtype; values: its elements' bits.
+bool sums_right(const PeerSum& sum, int round, const Tensor& data, std::vector<uint16_t>& values,
+                const Stream& stream) {
+  uint16_t own[kProofPeriod], expected[kProofPeriod];
+  for (int i = 0; i < kProofPeriod; ++i) {
+    float total = 0;
+    for (int rank = 0; rank < sum.buffers.size; ++rank) total += proof_term(rank, round, i);
+    own[i] = f32_to_bf16(proof_term(sum.buffers.rank, round, i));
+    expected[i] = f32_to_bf16(total);
+  }
+  for (size_t i = 0; i < values.size(); ++i) values[i] = own[i % kProofPeriod];
+  copy_async(data.data(), values.data(), values.size() * 2, stream.device(), stream);
+  peer_all_reduce(data, sum, stream);
+  copy_async(values.data(), data.data(), values.size() * 2, stream.device(), stream);
+  stream.synchronize();
+  bool right = !sum.buffers.failed();
+  for (size_t i = 0; i < values.size(); ++i) right = right && values[i] == expected[i % kProofPeriod];
+  return right;
+}
+
+// The peers' memory sums as arithmetic does: in both forms, in every area, with fewer rows than blocks and with more.
 bool proves_right(PeerBuffers buffers, int64_t cols, const Stream& stream) {
   buffers.timeout_ns = 1'000'000'000;
-  constexpr int kRounds = 2 * kPeerAreas;
-  const int64_t rows = 2 * buffers.size + 1, count = rows * cols;
-  const Device device = stream.device();
-  const Tensor data(partial_dtype(device), {rows, cols}, device);
-  std::vector<uint16_t> values(static_cast<size_t>(count));
-  for (int round = 0; round < kRounds; ++round)
-    for (const AllReduceForm form : kForms) {
-      const PeerSum sum{buffers, form};
-      if (!all_reduce_fits(sum, rows, cols, device)) continue;
-      for (int64_t i = 0; i < count; ++i) values[size_t(i)] = f32_to_bf16(proof_term(buffers.rank, round, i));
-      copy_async(data.data(), values.data(), size_t(count) * 2, device, stream);
-      peer_all_reduce(data, sum, stream);
-      copy_async(values.data(), data.data(), size_t(count) * 2, device, stream);
-      stream.synchronize();
-      if (buffers.failed()) return false;
-      for (int64_t i = 0; i < count; ++i) {
-        float expected = 0;
-        for (int rank = 0; rank < buffers.size; ++rank) expected += proof_term(rank, round, i);
-        if (bf16_to_f32(values[size_t(i)]) != expected) return false;
-      }
+  int round = 0;
+  for (const AllReduceForm form : kForms) {
+    const PeerSum sum{buffers, form};
+    if (all_reduce_rows(sum, cols, stream.device()) == 0) continue;
+    for (const int64_t rows : {2 * buffers.size + 1, 300}) {
+      const Tensor data(partial_dtype(stream.device()), {rows, cols}, stream.device());
+      std::vector<uint16_t> values(static_cast<size_t>(rows * cols));
+      for (int area = 0; area < kPeerAreas; ++area)
+        if (!sums_right(sum, round++, data, values, stream)) return false;
     }
+  }
   return true;
 }
 
@@ -56,7 +69,8 @@ class Stopwatch {
         hidden_(zeros(activation_dtype(stream.device()), {rows, cols})),
         normed_(zeros(activation_dtype(stream.device()), {rows, cols})),
         partial_(zeros(partial_dtype(stream.device()), {rows, cols})),
-        weight_(zeros(DType::f32, {cols})) {}
+        weight_(zeros(DType::f32, {cols})),
+        repetitions_(int(std::clamp(kBytes / partial_.view().bytes(), int64_t(2), int64_t(20)))) {}
 
   double library() {
     return seconds([&] {
@@ -66,12 +80,13 @@ class Stopwatch {
   }
   double peers(AllReduceForm form) {
     const PeerSum sum{*cluster_.tp_peers(), form};
-    if (!all_reduce_fits(sum, hidden_.dim(0), hidden_.dim(1), stream_.device())) return kNever;
+    if (all_reduce_rows(sum, hidden_.dim(1), stream_.device()) == 0) return kNever;
     return seconds([&] { fused_all_reduce(normed_, hidden_, partial_, TensorView(), {weight_, 1e-5f}, sum, stream_); });
   }
 
  private:
-  static constexpr int kRepetitions = 20, kPasses = 3;
+  static constexpr int kPasses = 3;
+  static constexpr int64_t kBytes = int64_t(16) << 20;  // of all repetitions, about
 
   Tensor zeros(DType dtype, std::initializer_list<int64_t> dims) {
     Tensor tensor(dtype, dims, stream_.device());
@@ -83,7 +98,7 @@ class Stopwatch {
     launch();
     stream_.synchronize();
     const Graph graph = Graph::record(stream_, [&] {
-      for (int i = 0; i < kRepetitions; ++i) launch();
+      for (int i = 0; i < repetitions_; ++i) launch();
     });
     double shortest = kNever;
     for (int pass = 0; pass < kPasses; ++pass) {
@@ -92,19 +107,22 @@ class Stopwatch {
       stream_.synchronize();
       shortest = std::min(shortest, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
     }
-    return shortest / kRepetitions;
+    return shortest / repetitions_;
   }
 
   Cluster& cluster_;
   const Stream& stream_;
   Tensor hidden_, normed_, partial_, weight_;
+  int repetitions_;
 };
 
-// Powers of two rows, up to what an area takes or a step has.
+constexpr int64_t kMostMeasured = int64_t(16) << 20;  // bytes
+
+// Powers of two rows, up to what a step has.
 std::vector<AllReduceTime> measure(Cluster& cluster, int64_t cols, int64_t max_rows, const Stream& stream) {
   const int64_t row_bytes = cols * dtype_block_bytes(partial_dtype(stream.device()));
   std::vector<AllReduceTime> times;
-  for (int64_t rows = 1; rows <= max_rows && rows * row_bytes <= cluster.tp_peers()->area_bytes; rows *= 2) {
+  for (int64_t rows = 1; rows <= max_rows && rows * row_bytes <= kMostMeasured; rows *= 2) {
     Stopwatch watch(cluster, rows, cols, stream);
     times.push_back({rows * row_bytes, watch.peers(AllReduceForm::one_shot), watch.peers(AllReduceForm::two_shot),
                      watch.library()});
@@ -127,14 +145,14 @@ std::optional<AllReduceForm> PeerSums::form(const TensorView& partial) const {
   if (!buffers || partial.empty()) return std::nullopt;
   const int64_t bytes = partial.bytes();
   if (bytes > std::max(limits.one_shot, limits.two_shot)) return std::nullopt;
-  const auto fits = [&](AllReduceForm form) {
-    return all_reduce_fits({*buffers, form}, partial.dim(0), partial.dim(1), partial.device());
+  const auto possible = [&](AllReduceForm form) {
+    return all_reduce_rows({*buffers, form}, partial.dim(1), partial.device()) > 0;
   };
   const bool one_shot = bytes <= limits.one_shot;
   const AllReduceForm first = one_shot ? AllReduceForm::one_shot : AllReduceForm::two_shot;
   const AllReduceForm second = one_shot ? AllReduceForm::two_shot : AllReduceForm::one_shot;
-  if (fits(first)) return first;
-  return fits(second) ? std::optional(second) : std::nullopt;
+  if (possible(first)) return first;
+  return possible(second) ? std::optional(second) : std::nullopt;
 }
 
 AllReduceLimits limits_of(std::span<const AllReduceTime> times) {
@@ -147,12 +165,16 @@ AllReduceLimits limits_of(std::span<const AllReduceTime> times) {
     if (one_shot) limits.one_shot = time.bytes;
     if (peers) limits.two_shot = time.bytes;
   }
+  if (times.empty()) return limits;
+  if (one_shot) limits.one_shot = kNoLimit;
+  if (peers) limits.two_shot = kNoLimit;
   return limits;
 }
 
 PeerSums prepare_peer_sums(Cluster& cluster, int64_t cols, int64_t max_rows) {
   const bool all_have = cluster.all_minimum(cluster.tp_peers() != nullptr) != 0;
   if (!all_have) return {};
+  const auto begin = std::chrono::steady_clock::now();
   const Stream stream(cluster.device());
   const bool first = cluster.topology().rank() == 0;
   cluster.barrier();  // nobody's wait begins while a rank is still at something longer
@@ -169,7 +191,8 @@ PeerSums prepare_peer_sums(Cluster& cluster, int64_t cols, int64_t max_rows) {
     for (const AllReduceTime& time : times)
       log_debug("all-reduce of {} bytes: one shot {:.1f} us, two shots {:.1f} us, NCCL {:.1f} us", time.bytes,
                 time.one_shot * 1e6, time.two_shot * 1e6, time.library * 1e6);
-    log_debug("all-reduces: one shot up to {} bytes, two shots up to {}, else NCCL", limits.one_shot, limits.two_shot);
+    log_debug("all-reduces: one shot up to {} bytes, two shots up to {}, else NCCL; found in {:.2f} s", limits.one_shot,
+              limits.two_shot, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }
   return {cluster.tp_peers(), limits};
 }

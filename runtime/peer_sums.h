@@ -13,7 +13,7 @@
 namespace trireme {
 
 // Bytes of one rank's partial sums: one_shot up to `one_shot`, else two_shot up to `two_shot`, else the communicator.
-// What does not fit one form takes the other.
+// What one form cannot do takes the other.
 struct AllReduceLimits {
   int64_t one_shot = 0, two_shot = 0;
   bool operator==(const AllReduceLimits&) const = default;
@@ -35,7 +35,8 @@ struct AllReduceTime {
   double one_shot = 0, two_shot = 0, library = 0;
 };
 
-// times: ascending bytes. Each form up to the first size at which what comes after it is faster.
+// times: ascending bytes. Each form up to the first size at which what comes after it is faster; without limit where
+// there is none.
 AllReduceLimits limits_of(std::span<const AllReduceTime> times);
 
 // Collective over the cluster, at the start: proves the peers' memory with sums whose result is known (with a warning

@@ -52,8 +52,8 @@ std::vector<double> sum_over_ranks(const TensorView& partial, const PeerBuffers&
 
 }  // namespace
 
-bool all_reduce_fits(const PeerSum& sum, int64_t rows, int64_t cols) {
-  return rows * cols * int64_t(sizeof(double)) <= sum.buffers.area_bytes;
+int64_t all_reduce_rows(const PeerSum& sum, int64_t cols) {
+  return sum.buffers.area_bytes / (cols * int64_t(sizeof(double)));
 }
 
 void fused_all_reduce(TensorView normed, TensorView hidden, TensorView partial, TensorView bias, const InputNorm& norm,

@@ -27,6 +27,7 @@ struct Args {
   uint64_t timeout_ns;
   int64_t area_bytes, used_bytes;  // of an area: by this call
   int rank, size;
+  uint64_t inverse;         // of size - 1: p / (size - 1) = p * inverse / 2^32
   bf16* out;                // hidden or data
   const bf16 *base, *bias;  // added to the sum; may be null
   const bf16* partial;
@@ -44,7 +45,6 @@ struct Args {
   __device__ int64_t place(int64_t row, int vector) const {
     return (row * cols + vector * kWidth) * int64_t(sizeof(bf16));
   }
-  __device__ int owner(int row) const { return row / owned_rows; }
   // Behind the partials of owned rows: the results of all rows.
   __device__ int64_t result_place(int row, int vector) const {
     return place(int64_t(size - 1) * owned_rows + row, vector);
@@ -53,6 +53,15 @@ struct Args {
     return as_message(*reinterpret_cast<const uint4*>(partial + row * partial_stride + vector * kWidth));
   }
 };
+
+template <typename Body>  // body(k, vector) for this thread's vectors
+__device__ void for_each_vector(const Args& args, int max_vectors, Body body) {
+#pragma unroll
+  for (int k = 0; k < kMaxVectors; ++k) {
+    const int vector = int(threadIdx.x) + k * int(blockDim.x);
+    if (k < max_vectors && vector * kWidth < args.cols) body(k, vector);
+  }
+}
 
 // The norm's weights of this thread's vectors, fetched while the kernel before still runs.
 template <int kVectors>
@@ -70,13 +79,15 @@ struct Weights {
 // own, and the first row's partials.
 template <int kVectors>
 struct Start {
+  int first;
   uint4 first_row[kVectors];
   uint32_t epoch;
   int64_t previous_bytes;
-  __device__ explicit Start(const Args& args) {
+  // row: the first of this block; there may be none of that number.
+  __device__ Start(const Args& args, int row) : first(row) {
     for (int k = 0; k < kVectors; ++k) {
       const int vector = int(threadIdx.x) + k * int(blockDim.x);
-      if (vector * kWidth < args.cols) first_row[k] = args.own_partial(int(blockIdx.x), vector);
+      if (row < args.rows && vector * kWidth < args.cols) first_row[k] = args.own_partial(row, vector);
     }
     const PeerHeader& state = *args.state;
     const int64_t used[kPeerAreas] = {state.used[0], state.used[1], state.used[2]};
@@ -85,7 +96,7 @@ struct Start {
     previous_bytes = previous == 0 ? used[0] : previous == 1 ? used[1] : used[2];
   }
   __device__ uint4 own_partial(const Args& args, int row, int k, int vector) const {
-    return row == int(blockIdx.x) ? first_row[k] : args.own_partial(row, vector);
+    return row == first ? first_row[k] : args.own_partial(row, vector);
   }
 };
 static_assert(kPeerAreas == 3);
@@ -122,13 +133,6 @@ __device__ void receive_partials(const Args& args, const std::byte* area, int64_
   }
 }
 
-__device__ uint4 receive_result(const Args& args, const std::byte* from, int owner) {
-  Patience patience;
-  uint4 result = peek(from);
-  while (!has_come(result) && patience.lasts(args.state, args.status, args.timeout_ns, owner)) result = peek(from);
-  return result;
-}
-
 // base + sum over ranks (+ bias) as it is stored.   mine: this rank's partials; slots as receive_partials.
 template <int kRanks>
 __device__ uint4 sum_vector(const Args& args, int row, int vector, const uint4& mine, const std::byte* area,
@@ -152,7 +156,7 @@ __device__ uint4 sum_vector(const Args& args, int row, int vector, const uint4& 
     load(args.bias + vector * kWidth, terms);
     for (int i = 0; i < kWidth; ++i) sum[i] += terms[i];
   }
-  return pack(sum);
+  return from_message(pack(sum));  // in both forms alike
 }
 
 // normed = row / sqrt(mean(row^2) + eps) * weight, of the row as it was stored. All threads of the block.
@@ -175,13 +179,16 @@ __device__ void norm_row(const Args& args, int row, const uint4 (&stored)[kVecto
   }
 }
 
-template <typename Body>  // body(k, vector) for this thread's vectors
-__device__ void for_each_vector(const Args& args, int max_vectors, Body body) {
-#pragma unroll
-  for (int k = 0; k < kMaxVectors; ++k) {
-    const int vector = int(threadIdx.x) + k * int(blockDim.x);
-    if (k < max_vectors && vector * kWidth < args.cols) body(k, vector);
-  }
+// out = the row's sums, by receive(k, vector) for this thread's vectors; then the norm of it.
+template <int kVectors, typename Receive>
+__device__ void finish_row(const Args& args, int row, const Weights<kVectors>& weights, float* block_partials,
+                           Receive receive) {
+  uint4 stored[kVectors] = {};
+  for_each_vector(args, kVectors, [&](int k, int vector) {
+    stored[k] = receive(k, vector);
+    *reinterpret_cast<uint4*>(args.out + row * args.out_stride + vector * kWidth) = stored[k];
+  });
+  norm_row(args, row, stored, weights, block_partials);
 }
 
 template <int kRanks, int kVectors>
@@ -190,7 +197,7 @@ __global__ __launch_bounds__(kMaxThreads) void all_reduce_one_shot_kernel(const 
   let_next_kernel_start();
   const Weights<kVectors> weights(args);
   wait_for_previous_kernel();
-  const Start<kVectors> start(args);
+  const Start<kVectors> start(args, int(blockIdx.x));
   const uint32_t epoch = start.epoch;
   const int64_t slot_bytes = args.place(args.rows, 0);
   for (int row = int(blockIdx.x); row < args.rows; row += int(gridDim.x))
@@ -203,26 +210,45 @@ __global__ __launch_bounds__(kMaxThreads) void all_reduce_one_shot_kernel(const 
   clear_previous(args, epoch, start.previous_bytes);
   const std::byte* const area = args.area(args.rank, epoch);
   for (int row = int(blockIdx.x); row < args.rows; row += int(gridDim.x)) {
-    uint4 stored[kVectors] = {};
-    for_each_vector(args, kVectors, [&](int k, int vector) {
-      stored[k] = sum_vector<kRanks>(args, row, vector, start.own_partial(args, row, k, vector), area, slot_bytes,
-                                     args.place(row, vector));
-      *reinterpret_cast<uint4*>(args.out + row * args.out_stride + vector * kWidth) = stored[k];
+    finish_row(args, row, weights, block_partials, [&](int k, int vector) {
+      return sum_vector<kRanks>(args, row, vector, start.own_partial(args, row, k, vector), area, slot_bytes,
+                                args.place(row, vector));
     });
-    norm_row(args, row, stored, weights, block_partials);
   }
   end_call(args, epoch);
 }
 
-// An owner's sum of one vector, stored here and sent to all.
+// Two shots go through positions: first the rows of others, neighbouring ones of different ranks, so that at no time
+// all ranks write to the same one; then this rank's own. Row r belongs to rank r % size.
+struct Position {
+  int owner, local;  // the owner's row of that number
+  int row;           // may lie behind the last
+  __device__ Position(const Args& args, int position) {
+    const int others = args.size - 1, foreign = others * args.owned_rows;
+    const int quotient = int((uint64_t(position) * args.inverse) >> 32);
+    const int ring = args.rank + 1 + position - quotient * others;
+    owner = position >= foreign ? args.rank : ring < args.size ? ring : ring - args.size;
+    local = position >= foreign ? position - foreign : quotient;
+    row = local * args.size + owner;
+  }
+};
+
+// An owner's sum of one vector, sent to all others.
 template <int kRanks>
-__device__ uint4 reduce_owned(const Args& args, uint32_t epoch, int row, int vector, const uint4& mine) {
-  const uint4 sum = sum_vector<kRanks>(args, row, vector, mine, args.area(args.rank, epoch),
-                                       args.place(args.owned_rows, 0), args.place(row % args.owned_rows, vector));
-  const uint4 result = as_message(sum);
+__device__ uint4 reduce_owned(const Args& args, uint32_t epoch, const Position& at, int vector, const uint4& mine) {
+  const uint4 sum = sum_vector<kRanks>(args, at.row, vector, mine, args.area(args.rank, epoch),
+                                       args.place(args.owned_rows, 0), args.place(at.local, vector));
+  const uint4 message = as_message(sum);
   for (int r = 0; r < kRanks; ++r)
-    if (r < args.size && r != args.rank) send(args.area(r, epoch) + args.result_place(row, vector), result);
-  return result;
+    if (r < args.size && r != args.rank) send(args.area(r, epoch) + args.result_place(at.row, vector), message);
+  return sum;
+}
+
+__device__ uint4 receive_result(const Args& args, const std::byte* from, int owner) {
+  Patience patience;
+  uint4 result = peek(from);
+  while (!has_come(result) && patience.lasts(args.state, args.status, args.timeout_ns, owner)) result = peek(from);
+  return from_message(result);
 }
 
 template <int kRanks, int kVectors>
@@ -230,30 +256,33 @@ __global__ __launch_bounds__(kMaxThreads) void all_reduce_two_shot_kernel(const 
   __shared__ float block_partials[kWarpSize];
   let_next_kernel_start();
   const Weights<kVectors> weights(args);
+  const int foreign = (args.size - 1) * args.owned_rows, all = args.size * args.owned_rows;
+  const Position first(args, int(blockIdx.x));
   wait_for_previous_kernel();
-  const Start<kVectors> start(args);
+  const Start<kVectors> start(args, first.row);
   const uint32_t epoch = start.epoch;
-  for (int row = int(blockIdx.x); row < args.rows; row += int(gridDim.x)) {
-    const int owner = args.owner(row);
-    if (owner == args.rank) continue;
-    std::byte* const slot = args.area(owner, epoch) + args.slot(args.rank, owner) * args.place(args.owned_rows, 0);
+  int i = int(blockIdx.x);
+  for (; i < foreign; i += int(gridDim.x)) {
+    const Position at(args, i);
+    if (at.row >= args.rows) continue;
+    std::byte* const slot =
+        args.area(at.owner, epoch) + args.slot(args.rank, at.owner) * args.place(args.owned_rows, 0);
     for_each_vector(args, kVectors, [&](int k, int vector) {
-      send(slot + args.place(row % args.owned_rows, vector), start.own_partial(args, row, k, vector));
+      send(slot + args.place(at.local, vector), start.own_partial(args, at.row, k, vector));
     });
   }
   clear_previous(args, epoch, start.previous_bytes);
-  for (const bool owned : {true, false})  // others wait for what this rank owns
-    for (int row = int(blockIdx.x); row < args.rows; row += int(gridDim.x)) {
-      const int owner = args.owner(row);
-      if ((owner == args.rank) != owned) continue;
-      uint4 stored[kVectors] = {};
-      for_each_vector(args, kVectors, [&](int k, int vector) {
-        stored[k] = owned ? reduce_owned<kRanks>(args, epoch, row, vector, start.own_partial(args, row, k, vector))
-                          : receive_result(args, args.area(args.rank, epoch) + args.result_place(row, vector), owner);
-        *reinterpret_cast<uint4*>(args.out + row * args.out_stride + vector * kWidth) = stored[k];
+  bool owned = i < all;  // first this rank's rows: others wait for them
+  if (!owned) i = int(blockIdx.x);
+  while (owned || i < foreign) {
+    if (const Position at(args, i); at.row < args.rows)
+      finish_row(args, at.row, weights, block_partials, [&](int k, int vector) {
+        return owned ? reduce_owned<kRanks>(args, epoch, at, vector, start.own_partial(args, at.row, k, vector))
+                     : receive_result(args, args.area(args.rank, epoch) + args.result_place(at.row, vector), at.owner);
       });
-      norm_row(args, row, stored, weights, block_partials);
-    }
+    i += int(gridDim.x);
+    if (owned && i >= all) owned = false, i = int(blockIdx.x);
+  }
   end_call(args, epoch);
 }
 
@@ -293,21 +322,25 @@ void launch(Args args, const PeerSum& sum, const Stream& stream) {
   args.area_bytes = peers.area_bytes;
   args.used_bytes = used_bytes(sum.form, args.rows, args.cols, peers.size);
   args.rank = peers.rank, args.size = peers.size;
+  args.inverse = (uint64_t(1) << 32) / uint64_t(peers.size - 1) + 1;
   args.owned_rows = int(owned_rows(args.rows, peers.size));
   const int64_t row_vectors = args.cols / kWidth, most = ceil_div(row_vectors, kMaxThreads);
   const int vectors = most <= 2 ? int(most) : kMaxVectors;
   const auto threads = unsigned(ceil_div(ceil_div(row_vectors, vectors), kWarpSize) * kWarpSize);
   const int blocks = peers.max_blocks > 0 ? peers.max_blocks : multiprocessor_count(stream.device());
-  const unsigned grid = grid_size(std::min(args.rows, blocks));
+  const int positions = sum.form == AllReduceForm::one_shot ? args.rows : args.owned_rows * args.size;
+  const unsigned grid = grid_size(std::min(positions, blocks));
   launch_dependent(kernel_of(sum.form, vectors, peers.size), dim3(grid), dim3(threads), 0, stream, args);
 }
 
 }  // namespace
 
-bool all_reduce_fits(const PeerSum& sum, int64_t rows, int64_t cols) {
+int64_t all_reduce_rows(const PeerSum& sum, int64_t cols) {
   const int size = sum.buffers.size;
-  return size >= 2 && size <= kMaxPeers && cols % kWidth == 0 && cols <= kMaxThreads * kWidth * kMaxVectors &&
-         used_bytes(sum.form, rows, cols, size) <= sum.buffers.area_bytes;
+  if (size < 2 || size > kMaxPeers || cols % kWidth != 0 || cols > kMaxThreads * kWidth * kMaxVectors) return 0;
+  const int64_t area_rows = sum.buffers.area_bytes / (cols * int64_t(sizeof(bf16)));
+  if (sum.form == AllReduceForm::one_shot) return area_rows / (size - 1);
+  return area_rows / (2 * size - 1) * size;  // an owned row: partials of the others, and the results of all owners
 }
 
 void fused_all_reduce(TensorView normed, TensorView hidden, TensorView partial, TensorView bias, const InputNorm& norm,

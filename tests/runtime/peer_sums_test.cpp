@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "base/half.h"
@@ -28,6 +29,13 @@ TEST(AllReduceLimits, ASlowMachineUsesTheLibrary) {
 TEST(AllReduceLimits, TwoShotsMayNeverPay) {
   const std::vector<AllReduceTime> times = {{1000, 4, 7, 12}, {2000, 8, 9, 13}, {4000, 16, 17, 15}};
   EXPECT_EQ(limits_of(times), (AllReduceLimits{2000, 2000}));
+}
+
+TEST(AllReduceLimits, WhatIsTheFastestToTheEndHasNoLimit) {
+  constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
+  const std::vector<AllReduceTime> times = {{1000, 4, 7, 12}, {2000, 8, 7, 13}, {4000, 16, 9, 15}};
+  EXPECT_EQ(limits_of(times), (AllReduceLimits{1000, kNoLimit}));
+  EXPECT_EQ(limits_of(std::vector<AllReduceTime>{{1000, 4, 7, 12}}), (AllReduceLimits{kNoLimit, kNoLimit}));
 }
 
 TEST(PeerSums, WithoutMemoryAllGoesThroughTheCommunicator) {
@@ -57,20 +65,22 @@ TEST_F(PeerSumsCuda, EverySizeIsSummedWhicheverWay) {
   PeerSums sums = prepare_peer_sums(cluster, 576, 512);
   if (!sums.buffers) GTEST_SKIP() << "no shared memory among these ranks";
   const Stream stream(cluster.device());
+  constexpr std::pair<int64_t, int64_t> kShapes[] = {{1, 576},    {3, 576},    {64, 576},   {500, 576}, {9000, 576},
+                                                     {300, 4104}, {300, 8192}, {2500, 8192}};  // the last in pieces
   for (const AllReduceLimits limits :
-       {sums.limits, AllReduceLimits{}, AllReduceLimits{1 << 20, 1 << 20}, AllReduceLimits{0, 1 << 20}}) {
+       {sums.limits, AllReduceLimits{}, AllReduceLimits{1 << 20, 1 << 20}, AllReduceLimits{0, 1 << 30}}) {
     sums.limits = limits;
-    for (const int64_t rows : {1, 3, 64, 500, 9000}) {
-      std::vector<uint16_t> values(size_t(rows * 576));
+    for (const auto& [rows, cols] : kShapes) {
+      std::vector<uint16_t> values(size_t(rows * cols));
       for (size_t i = 0; i < values.size(); ++i) values[i] = f32_to_bf16(float(int(i % 16) + world_rank()));
-      const Tensor data(DType::bf16, {rows, 576}, cluster.device());
+      const Tensor data(DType::bf16, {rows, cols}, cluster.device());
       copy_async(data.data(), values.data(), values.size() * 2, cluster.device(), stream);
       sum_over_group(data, cluster.tp_group(), sums, stream);
       copy_async(values.data(), data.data(), values.size() * 2, cluster.device(), stream);
       stream.synchronize();
       for (size_t i = 0; i < values.size(); ++i)
         ASSERT_EQ(bf16_to_f32(values[i]), float(world_size() * int(i % 16) + world_size() * (world_size() - 1) / 2))
-            << rows << " rows, element " << i;
+            << rows << " x " << cols << ", element " << i;
     }
   }
   EXPECT_EQ(sums.status(), 0);

@@ -10,10 +10,15 @@
 
 namespace trireme::cuda {
 
-// Pairs of bf16 without a word of zero: (0, 0) becomes (0, -0).
-__device__ inline uint32_t as_message(uint32_t pair) { return pair ? pair : 0x80000000u; }
+// Pairs of bf16 without a word of zero: (0, 0) becomes (0, -0), and the other way round.
+inline constexpr uint32_t kZeroMessage = 0x80000000u;
+__device__ inline uint32_t as_message(uint32_t pair) { return pair ? pair : kZeroMessage; }
+__device__ inline uint32_t from_message(uint32_t word) { return word == kZeroMessage ? 0 : word; }
 __device__ inline uint4 as_message(const uint4& v) {
   return make_uint4(as_message(v.x), as_message(v.y), as_message(v.z), as_message(v.w));
+}
+__device__ inline uint4 from_message(const uint4& v) {
+  return make_uint4(from_message(v.x), from_message(v.y), from_message(v.z), from_message(v.w));
 }
 __device__ inline bool has_come(const uint4& v) { return v.x && v.y && v.z && v.w; }
 
