@@ -165,6 +165,8 @@ class Bench {
     const LinearWeight table = random_weight(kVocab, kHidden, 3);
     time("embed" + suffix, 2 * row, 0, [&](int) { embed(out, positions, table, 0, stream_); });
     time("rms_norm 4096" + suffix, 2 * row, 0, [&](int) { rms_norm(out, hidden, norm, 1e-5f, stream_); });
+    time("add_rms_norm 4096" + suffix, 4 * row, 0,
+         [&](int) { add_rms_norm(out, hidden, sum, {}, norm, 1e-5f, stream_); });
     time("layer_norm 4096" + suffix, 2 * row, 0, [&](int) { layer_norm(out, hidden, norm, norm, 1e-5f, stream_); });
     time("add_partial 4096" + suffix, 3 * row, 0, [&](int) { add_partial(hidden, sum, {}, stream_); });
     time("silu_mul 14336" + suffix, 3 * kBf16 * double(tokens * kFfn), 0,

@@ -45,6 +45,7 @@ AttentionArgs attention_args(TensorView out, TensorView q, TensorView kv, const 
   args.out_stride = out.stride(0), args.q_stride = q.stride(0);
   args.block_stride = kv.stride(0), args.value_offset = kv.stride(1), args.head_stride = kv.stride(2);
   args.table_stride = batch.block_table.stride(0);
+  args.num_tokens = q.dim(0), args.num_blocks = kv.dim(0);
   args.kv_heads = int(kv.dim(2)), args.group = int(q.dim(1)) / args.kv_heads;
   args.head_dim = int(kv.dim(4)), args.block_size = int(kv.dim(3));
   args.window = std::max(0, options.window);

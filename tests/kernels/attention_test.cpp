@@ -109,6 +109,15 @@ TEST_P(AttentionTest, LargeTilesOfEveryGroupSize) {
     for (int64_t group : {1, 3, 4, 8, 16, 17}) check({2 * group, 2, head_dim, 16}, {{290, 40, 250}}, {0.1f}, 0, 0, 1);
 }
 
+TEST_P(AttentionTest, LargeTilesOfMoreHeadsThanRows) { check({130, 1, 64, 16}, {{40, 3, 37}}, {0.1f}, 0, 0, 1); }
+
+TEST_P(AttentionTest, LargeTilesOfEveryBlockSize) {  // cuda: whole blocks are copied, or what they share with 128 keys
+  for (int64_t head_dim : {64, 128})
+    for (int64_t block_size : {8, 24, 48, 64, 128, 256})
+      for (int32_t window : {0, 100})
+        check({4, 2, head_dim, block_size}, {{400, 90, 310}, {61, 0, 61}}, {0.1f, window}, 0, 0, 1);
+}
+
 TEST_P(AttentionTest, LargeTilesWithWindowAndCap) {
   for (int64_t head_dim : {64, 128})
     for (int32_t window : {1, 64, 129, 300}) {

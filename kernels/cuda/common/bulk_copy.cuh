@@ -65,6 +65,16 @@ __device__ inline void bulk_copy(uint32_t shared, const void* global, uint32_t b
 // What other kernels' ordinary stores wrote is seen by this thread's bulk copies.
 __device__ inline void order_bulk_copies() { asm volatile("fence.proxy.async;" ::: "memory"); }
 
+// The box of a tensor of three dimensions (tensor_map.h) at these coordinates, first that of the dimension whose
+// elements lie side by side.
+__device__ inline void copy_box(uint32_t shared, const void* map, int c0, int c1, int c2, uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%2, %3, %4}], [%5];" ::"r"(shared),
+      "l"(map), "r"(c0), "r"(c1), "r"(c2), "r"(barrier)
+      : "memory");
+}
+
 // A barrier of `threads` threads, whole warps; 0 is that of __syncthreads.
 template <int kBarrier, int kThreads>
 __device__ inline void sync_threads() {

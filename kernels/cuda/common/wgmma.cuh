@@ -1,7 +1,7 @@
 #pragma once
 // Warpgroup matrix products (sm_90a): four consecutive warps, the first a multiple of four, multiply 64 rows. They run in
 // the background: registers of an accumulator or operand are touched by nobody between begin_products and the wait
-// that ends their group; shared memory written by ordinary stores or cp.async needs order_shared_writes in between.
+// that ends their group; shared memory written by ordinary stores or cp.async needs a fence.proxy.async in between.
 //
 // Operands in shared memory lie in 128-byte rows of which eight make a group of 1,024 bytes, aligned to that; piece p
 // of 16 bytes of row r stands at p ^ (r % 8) ("128-byte swizzle"). Wider matrices are panels of 64 columns.
@@ -42,7 +42,6 @@ __device__ inline void pin_registers(float (&c)[kTiles][4]) {
   for (int n = 0; n < kTiles; ++n)
     asm volatile("" : "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3])::"memory");
 }
-__device__ inline void order_shared_writes() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 template <int kRegisters>
 __device__ inline void give_registers_up_to() {

@@ -35,6 +35,7 @@ struct AttentionArgs {
   int64_t out_stride, q_stride;                     // between tokens
   int64_t block_stride, value_offset, head_stride;  // of kv: next block, from K to V, next head
   int64_t table_stride;
+  int64_t num_tokens, num_blocks;  // of q and out; of kv
   int kv_heads, group, head_dim, block_size;
   int window;                      // 0: none
   float exponent_scale;            // probabilities are 2^(exponent_scale * score)

@@ -75,17 +75,11 @@ struct RunningSoftmax {
   float sum[2] = {0, 0};
   float output[kDim / 8][4] = {};
 
-  // Turns scores (-inf: masked) into probabilities relative to the new maxima and rescales what was there.
+  // Turns scores (-inf: masked) into probabilities relative to the new maxima and rescales what was there. Row by row:
+  // few registers.
   template <int kTiles>
   __device__ void update(float (&scores)[kTiles][4], float exponent_scale) {
     float rescale[2];
-    take_in(scores, exponent_scale, rescale);
-    rescale_output(rescale);
-  }
-
-  // The same but for the output, which is left to be rescaled.
-  template <int kTiles>
-  __device__ void take_in(float (&scores)[kTiles][4], float exponent_scale, float (&rescale)[2]) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       float top = maximum[r];
@@ -93,18 +87,30 @@ struct RunningSoftmax {
       for (int n = 0; n < kTiles; ++n) top = fmaxf(top, fmaxf(scores[n][2 * r], scores[n][2 * r + 1]));
       top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
       top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
-      const float reference = top == -INFINITY ? 0.0f : top * exponent_scale;  // nothing visible: -inf - 0
-      rescale[r] = maximum[r] == top ? 1.0f : exp2_fast(fmaf(maximum[r], exponent_scale, -reference));
-      maximum[r] = top;
+      const float reference = raise_maximum(r, top, exponent_scale, rescale[r]);
       float added = 0;
 #pragma unroll
-      for (int n = 0; n < kTiles; ++n) {
-        scores[n][2 * r] = exp2_fast(fmaf(scores[n][2 * r], exponent_scale, -reference));
-        scores[n][2 * r + 1] = exp2_fast(fmaf(scores[n][2 * r + 1], exponent_scale, -reference));
-        added += scores[n][2 * r] + scores[n][2 * r + 1];
-      }
+      for (int n = 0; n < kTiles; ++n)
+        added += exponentials(scores[n][2 * r], scores[n][2 * r + 1], exponent_scale, reference);
       sum[r] = fmaf(sum[r], rescale[r], added);
     }
+    rescale_output(rescale);
+  }
+
+  // The same but for the output, which is left to be rescaled; both rows at once, their maxima in several chains, for
+  // warps that share a processor with few others and would wait for their own results.
+  template <int kTiles>
+  __device__ void take_in(float (&scores)[kTiles][4], float exponent_scale, float (&rescale)[2]) {
+    float tops[2], references[2], added[2] = {0, 0};
+    find_maxima(scores, tops);
+#pragma unroll
+    for (int r = 0; r < 2; ++r) references[r] = raise_maximum(r, tops[r], exponent_scale, rescale[r]);
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+      for (int r = 0; r < 2; ++r)
+        added[r] += exponentials(scores[n][2 * r], scores[n][2 * r + 1], exponent_scale, references[r]);
+    sum[0] = fmaf(sum[0], rescale[0], added[0]), sum[1] = fmaf(sum[1], rescale[1], added[1]);
   }
   __device__ void rescale_output(const float (&rescale)[2]) {
     if (!__any_sync(0xffffffffu, rescale[0] != 1 || rescale[1] != 1)) return;  // maxima settle early
@@ -122,6 +128,41 @@ struct RunningSoftmax {
       sum[r] += __shfl_xor_sync(0xffffffffu, sum[r], 2);
       maximum[r] *= exponent_scale;
     }
+  }
+
+ private:
+  // Returns what probabilities of row r are relative to from now on, in units of log 2.
+  __device__ float raise_maximum(int r, float top, float exponent_scale, float& rescale) {
+    const float reference = top == -INFINITY ? 0.0f : top * exponent_scale;  // nothing visible: -inf - 0
+    rescale = maximum[r] == top ? 1.0f : exp2_fast(fmaf(maximum[r], exponent_scale, -reference));
+    maximum[r] = top;
+    return reference;
+  }
+  // Returns their sum.
+  __device__ static float exponentials(float& first, float& second, float exponent_scale, float reference) {
+    first = exp2_fast(fmaf(first, exponent_scale, -reference));
+    second = exp2_fast(fmaf(second, exponent_scale, -reference));
+    return first + second;
+  }
+  template <int kTiles>
+  __device__ void find_maxima(const float (&scores)[kTiles][4], float (&tops)[2]) const {
+    constexpr int kChains = 4;
+    float chains[2][kChains];
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const float pair = fmaxf(scores[n][2 * r], scores[n][2 * r + 1]);
+        chains[r][n % kChains] = fmaxf(n < kChains ? maximum[r] : chains[r][n % kChains], pair);
+      }
+#pragma unroll
+    for (int r = 0; r < 2; ++r) tops[r] = fmaxf(fmaxf(chains[r][0], chains[r][1]), fmaxf(chains[r][2], chains[r][3]));
+#pragma unroll
+    for (int offset = 1; offset <= 2; offset *= 2) {
+      const float other[2] = {__shfl_xor_sync(~0u, tops[0], offset), __shfl_xor_sync(~0u, tops[1], offset)};
+      tops[0] = fmaxf(tops[0], other[0]), tops[1] = fmaxf(tops[1], other[1]);
+    }
+    static_assert(kTiles >= kChains);
   }
 };
 
