@@ -1,0 +1,18 @@
+#pragma once
+// Descriptions of bf16 tensors in global memory for bulk copies of boxes of them (sm_90 and later). Host code; any thread.
+
+#include <cuda.h>
+
+#include <cstdint>
+#include <span>
+
+namespace trireme::cuda {
+
+// Boxes of `box` elements out of a tensor of `sizes`, first the dimension whose elements lie side by side; strides: bytes
+// from one element to the next of the others. A box is 64 elements wide: in shared memory (1,024 bytes aligned) it is a
+// panel of common/wgmma.cuh. What lies outside the tensor comes as zeros. Addresses and strides are multiples of 16 bytes.
+// The driver writes it in well under a microsecond, and the copy in a kernel's parameters is all that is needed of it.
+CUtensorMap make_tensor_map(const void* data, std::span<const uint64_t> sizes, std::span<const uint64_t> strides,
+                            std::span<const uint32_t> box);
+
+}  // namespace trireme::cuda
