@@ -36,14 +36,14 @@ int main(int argc, char** argv) {
   struct Shape {
     const char* name;
     int64_t n, k;
-    bool gated;
+    int kind;  // 0 store, 1 gated, 2 add
   };
-  const Shape shapes[] = {{"8B qkv", 6144, 4096, false},      {"8B o", 4096, 4096, false},
-                          {"8B gate_up", 28672, 4096, true},  {"8B down", 4096, 14336, false},
-                          {"8B/4 qkv", 1536, 4096, false},    {"8B/4 o", 4096, 1024, false},
-                          {"8B/4 gate_up", 7168, 4096, true}, {"8B/4 down", 4096, 3584, false},
-                          {"70B/4 qkv", 2560, 8192, false},   {"70B/4 o", 8192, 2048, false},
-                          {"70B/4 gate_up", 14336, 8192, true}, {"70B/4 down", 8192, 7168, false}};
+  const Shape shapes[] = {{"8B qkv", 6144, 4096, 0},      {"8B o", 4096, 4096, 2},
+                          {"8B gate_up", 28672, 4096, 1},  {"8B down", 4096, 14336, 2},
+                          {"8B/4 qkv", 1536, 4096, 0},    {"8B/4 o", 4096, 1024, 0},
+                          {"8B/4 gate_up", 7168, 4096, 1}, {"8B/4 down", 4096, 3584, 0},
+                          {"70B/4 qkv", 2560, 8192, 0},   {"70B/4 o", 8192, 2048, 0},
+                          {"70B/4 gate_up", 14336, 8192, 1}, {"70B/4 down", 8192, 7168, 0}};
   const std::string filter = argc > 1 ? argv[1] : "";
   for (const Shape& s : shapes) {
     if (std::string(s.name).find(filter) == std::string::npos) continue;
@@ -54,28 +54,32 @@ int main(int argc, char** argv) {
       weights.push_back(make_linear_weight(kGpu, DType::bf16, s.n, s.k));
       fill_linear_random(weights.back(), uint64_t(i + 1), 0.02f, 0, 0, stream);
     }
-    for (int64_t tokens : {1, 8, 16, 32, 64, 128}) {
+    const bool brief = std::getenv("BRIEF") != nullptr;
+    for (int64_t tokens : {1, 16, 32, 64, 128}) {
+      if (brief && tokens != 1 && tokens != 32) continue;
       LinearWeight x = make_linear_weight(kGpu, DType::bf16, tokens, s.k);
       fill_linear_random(x, 77, 1, 0, 0, stream);
-      const int64_t features = s.gated ? s.n / 2 : s.n;
+      const int64_t features = s.kind == 1 ? s.n / 2 : s.n;
       const Tensor out(DType::bf16, {tokens, features}, kGpu), plain(DType::bf16, {tokens, s.n}, kGpu);
       const auto weight = [&](int i) { return weights[size_t(i) % weights.size()].data.view(); };
       std::vector<Row> rows;
       const int repetitions = std::max(count, 8);
       const cuda::Gemm first = cuda::gemm_problem(plain, x.data, weight(0));
       double library = 1e9;
-      for (const auto& algorithm : cuda::gemm_algorithms(first, 8, stream)) {
+      for (const auto& algorithm : brief ? std::vector<cuda::GemmAlgorithm>() : cuda::gemm_algorithms(first, 8, stream)) {
         library = std::min(library, 1e6 * timer.seconds(stream, repetitions, [&](int i) {
-          cuda::gemm(cuda::gemm_problem(plain, x.data, weight(i)), &algorithm, stream);
+          cuda::Gemm g = cuda::gemm_problem(plain, x.data, weight(i));
+          g.add_to_out = s.kind == 2;
+          cuda::gemm(g, &algorithm, stream);
         }));
       }
       double skinny = 1e9;
-      const auto problem = [&](int i) {
+      const auto problem = [&](int i, bool add = true) {
         return cuda::skinny_problem({out, x.data, weight(i), {}, {}, 0,
-                                     s.gated ? cuda::SkinnyEpilogue::gated : cuda::SkinnyEpilogue::store, false});
+                                     cuda::SkinnyEpilogue(s.kind == 1 ? 2 : s.kind == 2 && add ? 1 : 0), false});
       };
       std::string skinny_how;
-      if (tokens <= cuda::kMaxSkinnyTokens)
+      if (!brief && tokens <= cuda::kMaxSkinnyTokens)
         for (int tile = 0; tile < cuda::skinny_tile_count(); ++tile) {
           if (!cuda::skinny_tile_fits(tile, tokens)) continue;
           for (int grid = 1; grid < 4; ++grid) {
@@ -87,20 +91,20 @@ int main(int argc, char** argv) {
         }
       for (const cuda::HopperChoice& choice : cuda::hopper_candidates(problem(0), kGpu)) {
         if (const char* most = std::getenv("MAX_SPLITS"); most && choice.splits > std::atoi(most)) continue;
-        cuda::hopper_linear(problem(0), choice, stream);
+        cuda::hopper_linear(problem(0, false), choice, stream);
         stream.synchronize();
         const std::vector<char> once = bits(out);
         const double us =
             1e6 * timer.seconds(stream, repetitions, [&](int i) { cuda::hopper_linear(problem(i), choice, stream); });
-        timer.seconds(stream, 3, [&](int) { cuda::hopper_linear(problem(0), choice, stream); });
-        const bool same = bits(out) == once;
-        rows.push_back({std::to_string(choice.tile) + "/" + std::to_string(choice.splits) + (same ? "" : " DIFFERS"), us});
+        if (!brief) timer.seconds(stream, 3, [&](int) { cuda::hopper_linear(problem(0, false), choice, stream); });
+        const bool same = brief || bits(out) == once;
+        rows.push_back({std::to_string(choice.tile) + "/" + std::to_string(choice.splits) + (choice.sharers > 1 ? "x" + std::to_string(choice.sharers) : "") + (same ? "" : " DIFFERS"), us});
       }
       std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.us < b.us; });
       std::printf("%-13s T=%-3d floor %5.1f | lib %5.1f | skinny %5.1f (%s) | hopper %5.1f = %2.0f%% :", s.name, int(tokens),
                   bytes / bandwidth * 1e6, library, skinny > 1e8 ? 0 : skinny, skinny_how.c_str(), rows.empty() ? 0 : rows[0].us,
                   rows.empty() ? 0 : 100 * bytes / bandwidth * 1e6 / rows[0].us);
-      for (size_t i = 0; i < rows.size() && i < 40; ++i) std::printf(" %s %.1f", rows[i].how.c_str(), rows[i].us);
+      for (size_t i = 0; i < rows.size() && i < size_t(brief ? 4 : 14); ++i) std::printf(" %s %.1f", rows[i].how.c_str(), rows[i].us);
       std::printf("\n");
       std::fflush(stdout);
     }

@@ -45,7 +45,8 @@ class Bench {
     limits_.bytes_per_second = measure_read_bandwidth(kGpu);
     limits_.flops_per_second = 8e14;
     std::printf("%s\nread bandwidth %.2f TB/s\n", device_description(kGpu).c_str(), limits_.bytes_per_second * 1e-12);
-    for (const Shape& shape : kShapes) layers(shape);
+    for (const Shape& shape : kShapes)
+      if (filter_.find("layer ") != 0 || filter_ == std::string("layer ") + shape.name) layers(shape);
     output_layer("lm_head 8B 128256x4096", 128256, 4096);
     output_layer("lm_head 0.6B 151936x1024", 151936, 1024);
   }

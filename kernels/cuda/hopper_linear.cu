@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cstdlib>
 
 #include "kernels/cuda/common/tensor_map.h"
 #include "kernels/cuda/common/workspace.h"
-#include "kernels/cuda/hopper_linear.cuh"
+#include "kernels/cuda/common/wgmma.cuh"
+#include "kernels/cuda/hopper_kernels.h"
 
 namespace trireme::cuda {
 namespace {
@@ -14,38 +16,27 @@ namespace {
 constexpr int kStaticShared = 1024;  // at most, of a kernel
 // Two blocks, of this kernel and the next, fit one processor; or all that a block may have.
 constexpr int kHalf = 115200 - kStaticShared, kWhole = 227 * 1024 - kStaticShared;
-constexpr int kMaxSplits = 8;
+constexpr int kMaxCluster = 8;
 
 struct TileRow {
-  int groups, shared;
+  std::span<const HopperKernel> (*kernels)();
+  int shared;
 };
-constexpr std::array kTiles = {TileRow{1, kHalf}, TileRow{1, kWhole}, TileRow{2, kHalf}, TileRow{2, kWhole},
-                               TileRow{4, kWhole}};
+constexpr std::array kTiles = {TileRow{hopper_kernels_64, kHalf}, TileRow{hopper_kernels_64, kWhole},
+                               TileRow{hopper_kernels_128, kWhole}, TileRow{hopper_kernels_64_wide, kWhole},
+                               TileRow{hopper_kernels_128_wide, kWhole}, TileRow{hopper_kernels_64_wide, kHalf}};
 
-// What a kernel is for these tokens and rows.
-struct Kernel {
-  void (*function)(HopperArgs);
-  std::atomic<uint64_t>* asked;  // by device: for its shared memory
-  int tokens, rows, threads, step, stage_bytes, max_stages, column_tiles;
-  int part_bytes(int splits) const { return splits * int(ceil_div(column_tiles, splits)) * (threads - kWarpSize) * 16; }
-  int stages(int shared) const { return std::min((shared - kPanelGroupBytes) / stage_bytes, max_stages); }
-};
-
-template <int kTokens, int kGroups>
-Kernel kernel() {
-  using Tile = HopperTile<kTokens, kGroups, kGroups == 1 ? 2 : 1>;
-  static std::atomic<uint64_t> asked{0};
-  return {hopper_linear_kernel<Tile>, &asked, Tile::kTokens, Tile::kRows, Tile::kThreads, Tile::kStep, Tile::kStageBytes,
-          Tile::kMaxStages, Tile::kColumnTiles};
+// The kernel of the fewest tokens that takes these.
+const HopperKernel& kernel_of(const TileRow& tile, int64_t tokens) {
+  const auto kernels = tile.kernels();
+  return *std::find_if(kernels.begin(), kernels.end() - 1, [&](const HopperKernel& k) { return k.tokens >= tokens; });
 }
-
-const Kernel& kernel_of(int64_t tokens, int groups) {
-  static const std::array kKernels = {
-      std::array{kernel<8, 1>(), kernel<16, 1>(), kernel<32, 1>(), kernel<64, 1>(), kernel<128, 1>()},
-      std::array{kernel<8, 2>(), kernel<16, 2>(), kernel<32, 2>(), kernel<64, 2>(), kernel<128, 2>()},
-      std::array{kernel<8, 4>(), kernel<16, 4>(), kernel<32, 4>(), kernel<64, 4>(), kernel<128, 4>()}};
-  const auto& row = kKernels[groups == 1 ? 0 : groups == 2 ? 1 : 2];
-  return *std::find_if(row.begin(), row.end() - 1, [&](const Kernel& k) { return k.tokens >= tokens; });
+int stages_of(const TileRow& tile, const HopperKernel& kernel) {
+  return std::min((tile.shared - kPanelGroupBytes) / kernel.stage_bytes, kernel.max_stages);
+}
+// Room for what the blocks of a split tile send one of them.
+int64_t part_bytes(const HopperKernel& kernel, int splits) {
+  return splits * ceil_div(kernel.column_tiles, splits) * kernel.consumers * 16;
 }
 
 // Whether the code that runs here is made for sm_90a.
@@ -61,23 +52,27 @@ bool made_for(Device device) {
   return answer.load(std::memory_order_relaxed) > 0;
 }
 
-// Above 48 KB a kernel asks for its shared memory, once per device.
-void allow_shared(const Kernel& kernel, Device device) {
+// Above 48 KB a kernel asks for its shared memory, once per device: all kernels at once.
+void allow_shared(Device device) {
+  static std::atomic<uint64_t> asked{0};
   const uint64_t bit = uint64_t(1) << (device.index % 64);
-  if (kernel.asked->load(std::memory_order_relaxed) & bit) return;
-  const auto* function = reinterpret_cast<const void*>(kernel.function);
-  CUDA_CHECK(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, kWhole));
-  // Room for the next kernel's blocks as well, without a change of the split that would wait for this one's.
-  CUDA_CHECK(
-      cudaFuncSetAttribute(function, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared));
-  kernel.asked->fetch_or(bit, std::memory_order_relaxed);
+  if (asked.load(std::memory_order_relaxed) & bit) return;
+  for (const TileRow& tile : kTiles)
+    for (const HopperKernel& kernel : tile.kernels()) {
+      const auto* function = reinterpret_cast<const void*>(kernel.function);
+      CUDA_CHECK(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, kWhole));
+      // Room for the next kernel's blocks as well, without a change of the split that would wait for this one's.
+      CUDA_CHECK(cudaFuncSetAttribute(function, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                      cudaSharedmemCarveoutMaxShared));
+    }
+  asked.fetch_or(bit, std::memory_order_relaxed);
 }
 
-int64_t tile_features(const SkinnyLinear& p, const Kernel& kernel) {
+int64_t tile_features(const SkinnyLinear& p, const HopperKernel& kernel) {
   return p.epilogue == SkinnyEpilogue::gated ? kernel.rows / 2 : kernel.rows;
 }
 
-CUtensorMap weight_map(const SkinnyLinear& p, const Kernel& kernel) {
+CUtensorMap weight_map(const SkinnyLinear& p, const HopperKernel& kernel) {
   const auto k = uint64_t(p.in_features), n = uint64_t(p.features), row_bytes = 2 * k;
   const auto rows = uint32_t(kernel.rows);
   if (p.epilogue == SkinnyEpilogue::gated)
@@ -87,24 +82,38 @@ CUtensorMap weight_map(const SkinnyLinear& p, const Kernel& kernel) {
   return make_tensor_map(p.weight, std::array{k, n}, std::array{row_bytes}, std::array{uint32_t(kPanelColumns), rows});
 }
 
-CUtensorMap x_map(const SkinnyLinear& p, const Kernel& kernel) {
+CUtensorMap x_map(const SkinnyLinear& p, const HopperKernel& kernel, int sharers) {
   const auto k = uint64_t(p.in_features), stride = p.tokens > 1 ? 2 * uint64_t(p.x_stride) : 2 * k;
   return make_tensor_map(p.x, std::array{k, uint64_t(p.tokens)}, std::array{stride},
-                         std::array{uint32_t(kPanelColumns), uint32_t(kernel.tokens)});
+                         std::array{uint32_t(kPanelColumns), uint32_t(kernel.tokens / sharers)});
 }
 
-HopperArgs make_args(const SkinnyLinear& p, const Kernel& kernel, const TileRow& tile, int splits) {
+HopperArgs make_args(const SkinnyLinear& p, const HopperKernel& kernel, const HopperChoice& choice) {
   HopperArgs args{};
-  args.weights = weight_map(p, kernel), args.x = x_map(p, kernel);
+  args.weights = weight_map(p, kernel), args.x = x_map(p, kernel, choice.sharers);
   args.out = p.out, args.bias = static_cast<const bf16*>(p.bias), args.out_stride = p.out_stride;
   args.tokens = int(p.tokens), args.features = int(p.features);
   args.steps = int(ceil_div(p.in_features, kernel.step));
   args.tile_features = int(tile_features(p, kernel));
-  args.num_tiles = int(ceil_div(p.features, args.tile_features));
-  args.stages = kernel.stages(tile.shared), args.splits = splits;
+  args.stages = stages_of(kTiles[size_t(choice.tile)], kernel);
+  args.splits = choice.splits, args.sharers = choice.sharers;
   args.epilogue = p.epilogue, args.gelu = p.gelu, args.out_is_float = p.out_is_float;
   args.pairs = (p.tokens == 1 || p.out_stride % 2 == 0) && is_aligned(p.out, p.out_is_float ? 8 : 4);
+  static const bool keep = std::getenv("HOPPER_KEEP") != nullptr;
+  args.keep = keep;
   return args;
+}
+
+// That the kernel's ring has room for two stages and the parts, and its tokens can be dealt out.
+bool divides(const SkinnyLinear& p, const HopperChoice& choice) {
+  if (choice.tile < 0 || choice.tile >= hopper_tile_count() || choice.splits < 1 || choice.sharers < 1) return false;
+  if (choice.splits * choice.sharers > kMaxCluster) return false;
+  const TileRow& tile = kTiles[size_t(choice.tile)];
+  const HopperKernel& kernel = kernel_of(tile, p.tokens);
+  const int stages = stages_of(tile, kernel);
+  return kernel.tokens >= p.tokens && stages >= 2 && kernel.tokens % (8 * choice.sharers) == 0 &&
+         choice.splits <= ceil_div(p.in_features, kernel.step) &&
+         part_bytes(kernel, choice.splits) <= stages * kernel.stage_bytes;
 }
 
 }  // namespace
@@ -116,28 +125,24 @@ bool hopper_fits(const SkinnyLinear& p, HopperChoice choice, Device device) {
   if (!is_aligned(p.x, 16) || !is_aligned(p.weight, 16) || (p.tokens > 1 && p.x_stride % 8 != 0)) return false;
   if (p.epilogue == SkinnyEpilogue::gated && p.features % 8 != 0) return false;
   if (p.features > INT32_MAX / 4 || p.in_features > INT32_MAX / 4 || !made_for(device)) return false;
-  if (choice.tile < 0 || choice.tile >= hopper_tile_count() || choice.splits < 0 || choice.splits > kMaxSplits)
-    return false;
-  const TileRow& tile = kTiles[size_t(choice.tile)];
-  const Kernel& kernel = kernel_of(p.tokens, tile.groups);
-  const int stages = kernel.stages(tile.shared);
-  if (stages < 2) return false;
-  return choice.splits < 2 || (choice.splits <= ceil_div(p.in_features, kernel.step) &&
-                               kernel.part_bytes(choice.splits) <= stages * kernel.stage_bytes);
+  return divides(p, choice);
 }
 
 std::vector<HopperChoice> hopper_candidates(const SkinnyLinear& p, Device device) {
   std::vector<HopperChoice> candidates;
+  if (std::getenv("HOPPER_OFF")) return candidates;
+  const int64_t processors = multiprocessor_count(device);
   for (int tile = 0; tile < hopper_tile_count(); ++tile) {
-    for (int splits = 0; splits <= kMaxSplits; ++splits) {
-      const HopperChoice choice{tile, splits};
-      if (!hopper_fits(p, choice, device)) continue;
-      const Kernel& kernel = kernel_of(p.tokens, kTiles[size_t(tile)].groups);
-      const int64_t tiles = ceil_div(p.features, tile_features(p, kernel)), processors = multiprocessor_count(device);
-      const int64_t blocks = tiles * std::max(splits, 1);
-      if (splits >= 2 && (blocks < processors / 2 || blocks > 2 * processors)) continue;
-      if (splits == 1 && tiles <= processors) continue;  // the same as 0
-      candidates.push_back(choice);
+    const HopperKernel& kernel = kernel_of(kTiles[size_t(tile)], p.tokens);
+    const int64_t tiles = ceil_div(p.features, tile_features(p, kernel));
+    for (int splits = 1; splits <= kMaxCluster; ++splits) {
+      // Too few blocks leave processors idle; more than two each only add what it costs to share.
+      if (splits > 1 && (tiles * splits < processors / 2 || tiles * splits > 2 * processors)) continue;
+      for (int sharers : {1, 2, 4}) {
+        const HopperChoice choice{tile, splits, sharers};
+        if (sharers > 1 && p.tokens < kernel.rows / 4) continue;  // weights are most of what is read
+        if (hopper_fits(p, choice, device)) candidates.push_back(choice);
+      }
     }
   }
   return candidates;
@@ -146,23 +151,20 @@ std::vector<HopperChoice> hopper_candidates(const SkinnyLinear& p, Device device
 void hopper_linear(const SkinnyLinear& p, HopperChoice choice, const Stream& stream) {
   CHECK(hopper_fits(p, choice, stream.device())) << "hopper_linear: tokens" << p.tokens << "tile" << choice.tile;
   CHECK(!p.out_is_float || p.epilogue == SkinnyEpilogue::store) << "hopper_linear: float output";
-  const TileRow& tile = kTiles[size_t(choice.tile)];
-  const Kernel& kernel = kernel_of(p.tokens, tile.groups);
-  const int splits = std::max(choice.splits, 1);
-  const HopperArgs args = make_args(p, kernel, tile, splits);
-  allow_shared(kernel, stream.device());
-  int64_t blocks = int64_t(args.num_tiles) * splits;
-  if (choice.splits == 1) blocks = std::min<int64_t>(blocks, multiprocessor_count(stream.device()));
+  const HopperKernel& kernel = kernel_of(kTiles[size_t(choice.tile)], p.tokens);
+  const HopperArgs args = make_args(p, kernel, choice);
+  allow_shared(stream.device());
+  const int64_t tiles = ceil_div(p.features, args.tile_features), cluster = choice.splits * choice.sharers;
   cudaLaunchAttribute attributes[2]{};
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[0].val.programmaticStreamSerializationAllowed = 1;
   attributes[1].id = cudaLaunchAttributeClusterDimension;
-  attributes[1].val.clusterDim.x = unsigned(splits), attributes[1].val.clusterDim.y = 1;
-  attributes[1].val.clusterDim.z = 1;
+  attributes[1].val.clusterDim = {unsigned(cluster), 1, 1};
   cudaLaunchConfig_t config{};
-  config.gridDim = dim3(grid_size(blocks)), config.blockDim = dim3(unsigned(kernel.threads));
+  config.gridDim = dim3(grid_size(ceil_div(tiles, choice.sharers) * cluster));
+  config.blockDim = dim3(unsigned(kernel.threads));
   config.dynamicSmemBytes = size_t(args.stages * kernel.stage_bytes + kPanelGroupBytes), config.stream = stream.get();
-  config.attrs = attributes, config.numAttrs = splits > 1 ? 2 : 1;
+  config.attrs = attributes, config.numAttrs = cluster > 1 ? 2 : 1;
   CUDA_CHECK(cudaLaunchKernelEx(&config, kernel.function, args));
 }
 

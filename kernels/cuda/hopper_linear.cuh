@@ -7,15 +7,13 @@
 // Where the blocks of a cluster share a tile's k, each sends the others their share of its sums, adds what it gets in
 // the order of k and finishes that share. These parts come into the ring, once nobody needs it as one.
 
-#include <cuda.h>
-
 #include "kernels/cuda/common/bulk_copy.cuh"
 #include "kernels/cuda/common/cluster.cuh"
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/vector.cuh"
 #include "kernels/cuda/common/wgmma_narrow.cuh"
 #include "kernels/cuda/gated_activation.cuh"
-#include "kernels/cuda/hopper_linear.h"
+#include "kernels/cuda/hopper_kernels.h"
 
 namespace trireme::cuda {
 
@@ -28,31 +26,24 @@ struct HopperTile {
   static constexpr int kMaxStages = 16;
   static constexpr int kWeightPanelBytes = kRows * kPanelRowBytes, kTokenPanelBytes = kTokens * kPanelRowBytes;
   static constexpr int kStageBytes = kPanels * (kWeightPanelBytes + kTokenPanelBytes);
-  // Column tiles of 8 tokens that a block of a cluster finishes, at most.
+  // Column tiles of 8 tokens that a block of a split tile finishes at most, and the first of them.
   __host__ __device__ static constexpr int share(int splits) { return (kColumnTiles + splits - 1) / splits; }
-  __host__ __device__ static constexpr int part_bytes(int splits) { return splits * share(splits) * kConsumers * 16; }
-};
-
-struct HopperArgs {
-  CUtensorMap weights, x;
-  void* out;
-  const bf16* bias;  // may be null
-  int64_t out_stride;
-  int tokens, features, steps, num_tiles, tile_features, stages, splits;
-  SkinnyEpilogue epilogue;
-  bool gelu, out_is_float;
-  bool pairs;  // two neighbours of `out` can be written at once
+  __host__ __device__ static constexpr int first(int split, int splits) {
+    return split * share(splits) < kColumnTiles ? split * share(splits) : kColumnTiles;
+  }
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-// The work of a block: tiles `tile`, `tile` + stride, ..., of each the steps [begin, end).
+// A block's work: a tile's steps [begin, end). Blocks of a cluster with the same split share x, those with the same share
+// have one tile.
 struct HopperWork {
-  int rank, tile, stride, begin, end;
+  int tile, share, split, begin, end;
   __device__ explicit HopperWork(const HopperArgs& args) {
-    rank = int(blockIdx.x) % args.splits;
-    tile = int(blockIdx.x) / args.splits, stride = int(gridDim.x) / args.splits;
-    begin = args.steps * rank / args.splits, end = args.steps * (rank + 1) / args.splits;
+    const int blocks = args.splits * args.sharers, rank = int(blockIdx.x) % blocks;
+    share = rank % args.sharers, split = rank / args.sharers;
+    tile = int(blockIdx.x) / blocks * args.sharers + share;
+    begin = args.steps * split / args.splits, end = args.steps * (split + 1) / args.splits;
   }
 };
 
@@ -64,9 +55,10 @@ template <class Tile>
 struct HopperCopier {
   const HopperArgs& args;
   const HopperRing& ring;
-  uint64_t policy = evict_first_policy();
+  const HopperWork& work;
+  uint64_t policy;
 
-  __device__ void copy_weights(int tile, int step, int stage) const {
+  __device__ void copy_weights(int step, int stage) const {
     const uint32_t full = ring.full + uint32_t(stage) * 8;
     arrive_expecting(full, Tile::kStageBytes);
 #pragma unroll
@@ -74,38 +66,79 @@ struct HopperCopier {
       const uint32_t to = ring.stages + uint32_t(stage * Tile::kStageBytes + p * Tile::kWeightPanelBytes);
       const int k = step * Tile::kStep + p * kPanelColumns;
       if (args.epilogue == SkinnyEpilogue::gated)
-        copy_box(to, &args.weights, k, 0, 0, tile * Tile::kRows / 16, full, policy);
+        copy_box(to, &args.weights, k, 0, 0, work.tile * Tile::kRows / 16, full, policy);
       else
-        copy_box(to, &args.weights, k, tile * Tile::kRows, full, policy);
+        copy_box(to, &args.weights, k, work.tile * Tile::kRows, full, policy);
     }
   }
+  // Of sharers each copies its part of the tokens to all.
   __device__ void copy_x(int step, int stage) const {
+    const uint32_t full = ring.full + uint32_t(stage) * 8;
 #pragma unroll
-    for (int p = 0; p < Tile::kPanels; ++p)
-      copy_box(ring.stages + uint32_t(stage * Tile::kStageBytes + Tile::kPanels * Tile::kWeightPanelBytes +
-                                      p * Tile::kTokenPanelBytes),
-               &args.x, step * Tile::kStep + p * kPanelColumns, 0, ring.full + uint32_t(stage) * 8);
+    for (int p = 0; p < Tile::kPanels; ++p) {
+      const uint32_t to = ring.stages + uint32_t(stage * Tile::kStageBytes + Tile::kPanels * Tile::kWeightPanelBytes +
+                                                 p * Tile::kTokenPanelBytes);
+      const int k = step * Tile::kStep + p * kPanelColumns;
+      if (args.sharers == 1) {
+        copy_box(to, &args.x, k, 0, full);
+        continue;
+      }
+      const int first = Tile::kTokens / args.sharers * work.share;
+      const uint32_t blocks = ((1u << args.sharers) - 1) << (work.split * args.sharers);
+      copy_box_to(to + uint32_t(first * kPanelRowBytes), &args.x, k, first, full, uint16_t(blocks));
+    }
   }
-  // Constants: these copies may run before the previous kernel has ended. How many stages of the first tile.
-  __device__ int copy_ahead(const HopperWork& work) const {
+  // Constants: these copies may run before the previous kernel has ended. Returns for how many stages.
+  __device__ int copy_ahead() const {
     const int ahead = min(args.stages, work.end - work.begin);
-    for (int s = 0; s < ahead; ++s) copy_weights(work.tile, work.begin + s, s);
+    for (int s = 0; s < ahead; ++s) copy_weights(work.begin + s, s);
     return ahead;
   }
   // All the rest, once x may be read.
-  __device__ void run(const HopperWork& work, int ahead) const {
+  __device__ void run(int ahead) const {
     order_bulk_copies();
     for (int s = 0; s < ahead; ++s) copy_x(work.begin + s, s);
-    int stage = ahead % args.stages, step = work.begin + ahead;
-    uint32_t parity = ahead == args.stages ? 0 : 1;  // of a ring that is not full yet: nothing to wait for
-    for (int tile = work.tile; tile < args.num_tiles; tile += work.stride) {
-      for (; step < work.end; ++step) {
-        wait_for_phase(ring.empty + uint32_t(stage) * 8, parity);
-        copy_weights(tile, step, stage);
-        copy_x(step, stage);
-        if (++stage == args.stages) stage = 0, parity ^= 1;
-      }
-      step = work.begin;
+    int stage = 0;
+    uint32_t parity = 0;
+    for (int step = work.begin + ahead; step < work.end; ++step) {
+      wait_for_phase(ring.empty + uint32_t(stage) * 8, parity);
+      copy_weights(step, stage);
+      copy_x(step, stage);
+      if (++stage == args.stages) stage = 0, parity ^= 1;
+    }
+  }
+};
+
+// What a thread reads and writes of one feature and its neighbour: a token in every column tile. It steps from one to
+// the next in a way that the compiler cannot see through: all addresses at once would not fit the registers.
+template <typename Out>
+struct HopperColumn {
+  const HopperArgs& args;
+  Out* at;
+  int token, feature;
+  __device__ HopperColumn(const HopperArgs& a, int t, int f)
+      : args(a), at(static_cast<Out*>(a.out) + t * a.out_stride + f), token(t), feature(f) {}
+  __device__ void step() {
+    at += 8 * args.out_stride, token += 8;
+    asm volatile("" : "+l"(at), "+r"(token));
+  }
+  __device__ bool inside() const { return token < args.tokens && feature < args.features; }
+  __device__ bool whole() const { return args.pairs && feature + 1 < args.features; }
+  // bf16: this feature's in the low half.
+  __device__ uint32_t load() const {
+    if (!inside()) return 0;
+    if (whole()) return *reinterpret_cast<const uint32_t*>(at);
+    return pack_bf16(float(at[0]), feature + 1 < args.features ? float(at[1]) : 0.0f);
+  }
+  __device__ void store(float2 values) const {
+    if (!inside()) return;
+    if (!whole()) {
+      store_one(at, values.x);
+      if (feature + 1 < args.features) store_one(at + 1, values.y);
+    } else if constexpr (sizeof(Out) == 4) {
+      *reinterpret_cast<float2*>(at) = values;
+    } else {
+      *reinterpret_cast<uint32_t*>(at) = pack_bf16(values.x, values.y);
     }
   }
 };
@@ -115,20 +148,43 @@ struct HopperConsumer {
   static constexpr int kColumnTiles = Tile::kColumnTiles;
   const HopperArgs& args;
   const HopperRing& ring;
+  const HopperWork& work;
   int thread = int(threadIdx.x), lane = int(threadIdx.x) % kWarpSize;
   int g = lane / 4, i = lane % 4;
   int warp = __shfl_sync(~0u, int(threadIdx.x) / kWarpSize, 0);
-  int stage = 0;
-  uint32_t parity = 0;
-  int first = 0, last = kColumnTiles;  // of the column tiles that are finished here
+  int first, last;  // of the column tiles that are finished here
   float sums[kColumnTiles][4];
+  uint32_t old[kColumnTiles][2];  // what is added to
 
-  __device__ void release(int used) const {
-    if (lane == 0) arrive(ring.empty + uint32_t(used) * 8);
+  __device__ HopperConsumer(const HopperArgs& a, const HopperRing& r, const HopperWork& w) : args(a), ring(r), work(w) {
+    first = Tile::first(work.split, args.splits), last = Tile::first(work.split + 1, args.splits);
   }
 
-  __device__ void multiply(const HopperWork& work) {
-    int before = -1;
+  __device__ void run() {
+    if (args.epilogue == SkinnyEpilogue::add) load_old();
+    multiply();
+    const bool alone = args.splits * args.sharers == 1;
+    if (!alone) cluster_arrive();
+    if (args.splits > 1) {
+      cluster_wait();  // the others' rings are free for parts, too
+      exchange();
+    }
+    finish();
+    if (!alone && args.splits == 1) cluster_wait();  // the others have arrived at this block's barriers for the last time
+  }
+
+  __device__ void release(int used) const {
+    const uint32_t empty = ring.empty + uint32_t(used) * 8;
+    if (args.sharers == 1) {
+      if (lane == 0) arrive(empty);
+    } else if (lane < args.sharers) {
+      arrive_at(peer_address(empty, work.split * args.sharers + lane));
+    }
+  }
+
+  __device__ void multiply() {
+    int stage = 0, before = -1;
+    uint32_t parity = 0;
     for (int step = work.begin; step < work.end; ++step) {
       wait_for_phase(ring.full + uint32_t(stage) * 8, parity);
       const uint32_t from = ring.stages + uint32_t(stage * Tile::kStageBytes);
@@ -154,42 +210,45 @@ struct HopperConsumer {
     if (before >= 0) release(before);
   }
 
-  // Where this thread's values of a column tile lie that `rank` sends.
-  __device__ uint32_t part(int rank, int share, int column_tile) const {
-    return ring.stages + uint32_t(((rank * share + column_tile) * Tile::kConsumers + thread) * 16);
+  // Where this thread's values of a column tile lie that the block of this split sends.
+  __device__ uint32_t part(int split, int column_tile) const {
+    return ring.stages +
+           uint32_t(((split * Tile::share(args.splits) + column_tile) * Tile::kConsumers + thread) * 16);
   }
-  // Sends the others what they finish, and adds what they sent.
-  __device__ void exchange(int rank) {
-    const int share = Tile::share(args.splits);
-    int to = 0, left = share;
-    uint32_t at = peer_address(part(rank, share, 0), 0), barrier = peer_address(ring.parts, 0);
+  // Sends the blocks of the other splits what they finish, and adds what they sent.
+  __device__ void exchange() {
+    int to = 0, left = Tile::share(args.splits);
+    uint32_t at = peer_address(part(work.split, 0), work.share), barrier = peer_address(ring.parts, work.share);
 #pragma unroll
     for (int n = 0; n < kColumnTiles; ++n) {
-      if (to != rank) send_16(at, sums[n], barrier);
+      if (to != work.split) send_16(at, sums[n], barrier);
       at += Tile::kConsumers * 16;
       asm volatile("" : "+r"(at));
       if (--left > 0) continue;
-      left = share, ++to;
-      if (to < args.splits) at = peer_address(part(rank, share, 0), to), barrier = peer_address(ring.parts, to);
+      left = Tile::share(args.splits), ++to;
+      if (to < args.splits) {
+        const int rank = to * args.sharers + work.share;
+        at = peer_address(part(work.split, 0), rank), barrier = peer_address(ring.parts, rank);
+      }
     }
-    first = min(rank * share, kColumnTiles), last = min(first + share, kColumnTiles);
     if (first < last) wait_for_peers(ring.parts, 0);
-    at = part(0, share, 0);
-    const uint32_t step = uint32_t(share * Tile::kConsumers * 16);  // from a rank's parts to the next's
+    at = part(0, 0);
+    const uint32_t step = part(1, 0) - at;
 #pragma unroll
     for (int n = 0; n < kColumnTiles; ++n) {
       if (n < first || n >= last) continue;
-      add_parts(sums[n], at, step, rank);
+      add_parts(sums[n], at, step);
       at += Tile::kConsumers * 16;
       asm volatile("" : "+r"(at));
     }
   }
-  __device__ void add_parts(float (&own)[4], uint32_t at, uint32_t step, int rank) const {
+  // In the order of the splits, its own among them.
+  __device__ void add_parts(float (&own)[4], uint32_t at, uint32_t step) const {
     float total[4] = {};
 #pragma unroll 1
     for (int from = 0; from < args.splits; ++from, at += step) {
       float values[4] = {own[0], own[1], own[2], own[3]};
-      if (from != rank)
+      if (from != work.split)
         asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
                      : "=f"(values[0]), "=f"(values[1]), "=f"(values[2]), "=f"(values[3])
                      : "r"(at)
@@ -211,78 +270,42 @@ struct HopperConsumer {
     return args.bias && feature < args.features ? __bfloat162float(args.bias[offset + feature]) : 0.0f;
   }
 
-  // What a thread writes of one feature and its neighbour: a token in every column tile. It steps from one to the next in
-  // a way that the compiler cannot see through: all addresses at once would not fit the registers.
+  __device__ int first_feature() const { return work.tile * Tile::kRows + 16 * warp + g; }
   template <typename Out>
-  struct Column {
-    const HopperArgs& args;
-    Out* at;
-    int token, feature;
-    __device__ Column(const HopperArgs& a, int t, int f)
-        : args(a), at(static_cast<Out*>(a.out) + t * a.out_stride + f), token(t), feature(f) {}
-    __device__ void step() {
-      at += 8 * args.out_stride, token += 8;
-      asm volatile("" : "+l"(at), "+r"(token));
-    }
-    __device__ bool inside() const { return token < args.tokens && feature < args.features; }
-    __device__ bool whole() const { return args.pairs && feature + 1 < args.features; }
-    __device__ float2 load() const {
-      if (!inside()) return make_float2(0, 0);
-      if (!whole()) return make_float2(float(at[0]), feature + 1 < args.features ? float(at[1]) : 0.0f);
-      const uint32_t bits = *reinterpret_cast<const uint32_t*>(at);
-      return make_float2(low_bf16(bits), high_bf16(bits));
-    }
-    __device__ void store(float2 values) const {
-      if (!inside()) return;
-      if (!whole()) {
-        store_one(at, values.x);
-        if (feature + 1 < args.features) store_one(at + 1, values.y);
-      } else if constexpr (sizeof(Out) == 4) {
-        *reinterpret_cast<float2*>(at) = values;
-      } else {
-        *reinterpret_cast<uint32_t*>(at) = pack_bf16(values.x, values.y);
-      }
-    }
-  };
+  __device__ HopperColumn<Out> column(int feature) const {
+    return HopperColumn<Out>(args, 2 * i + g % 2, feature - g % 2);
+  }
 
-  template <typename Out>
-  __device__ void store_rows(int tile) const {
-    const int row = tile * Tile::kRows + 16 * warp + g;
+  __device__ void load_old() {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const float bias = bias_of(row + 8 * half, 0);
-      Column<Out> to(args, 2 * i + g % 2, row - g % 2 + 8 * half);
+      auto from = column<bf16>(first_feature() + 8 * half);
 #pragma unroll
-      for (int n = 0; n < kColumnTiles; ++n, to.step())
-        if (n >= first && n < last) to.store(pair(sums[n][2 * half] + bias, sums[n][2 * half + 1] + bias));
+      for (int n = 0; n < kColumnTiles; ++n, from.step())
+        if (n >= first && n < last) old[n][half] = from.load();
     }
   }
-  __device__ void add_rows(int tile) const {
-    constexpr int kAhead = kColumnTiles < 4 ? kColumnTiles : kColumnTiles % 4 == 0 ? 4 : 3;
-    const int row = tile * Tile::kRows + 16 * warp + g;
+  template <typename Out, bool kAdd>
+  __device__ void store_rows() const {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const float bias = bias_of(row + 8 * half, 0);
-      Column<bf16> to(args, 2 * i + g % 2, row - g % 2 + 8 * half), from = to;
-      float2 old[kAhead];
+      const int feature = first_feature() + 8 * half;
+      const float bias = bias_of(feature, 0);
+      auto to = column<Out>(feature);
 #pragma unroll
       for (int n = 0; n < kColumnTiles; ++n, to.step()) {
-        if (n % kAhead == 0) {
-#pragma unroll
-          for (int ahead = 0; ahead < kAhead; ++ahead, from.step())
-            if (n + ahead >= first && n + ahead < last) old[ahead] = from.load();
-        }
         if (n < first || n >= last) continue;
-        const float2 added = pair(sums[n][2 * half] + bias, sums[n][2 * half + 1] + bias);
-        to.store(make_float2(old[n % kAhead].x + added.x, old[n % kAhead].y + added.y));
+        float2 values = pair(sums[n][2 * half] + bias, sums[n][2 * half + 1] + bias);
+        if constexpr (kAdd) values.x += low_bf16(old[n][half]), values.y += high_bf16(old[n][half]);
+        to.store(values);
       }
     }
   }
   template <class Activation>
-  __device__ void store_gated(int tile, Activation activation) const {
-    const int feature = tile * args.tile_features + 8 * warp + g;
+  __device__ void store_gated(Activation activation) const {
+    const int feature = work.tile * args.tile_features + 8 * warp + g;
     const float gate_bias = bias_of(feature, 0), up_bias = bias_of(feature, args.features);
-    Column<bf16> to(args, 2 * i + g % 2, feature - g % 2);
+    auto to = column<bf16>(feature);
 #pragma unroll
     for (int n = 0; n < kColumnTiles; ++n, to.step()) {
       if (n < first || n >= last) continue;
@@ -291,19 +314,31 @@ struct HopperConsumer {
       to.store(pair(even, odd));
     }
   }
-  __device__ void finish(int tile) const {
-    if (args.epilogue == SkinnyEpilogue::add) return add_rows(tile);
-    if (args.epilogue == SkinnyEpilogue::gated)
-      return args.gelu ? store_gated(tile, GeluTanh()) : store_gated(tile, Silu());
-    if (args.out_is_float) return store_rows<float>(tile);
-    store_rows<bf16>(tile);
+  __device__ void finish() const {
+    if (args.epilogue == SkinnyEpilogue::add) return store_rows<bf16, true>();
+    if (args.epilogue == SkinnyEpilogue::gated) return args.gelu ? store_gated(GeluTanh()) : store_gated(Silu());
+    if (args.out_is_float) return store_rows<float, false>();
+    store_rows<bf16, false>();
   }
 };
+
+// By one thread, before anything else.
+template <class Tile>
+__device__ void init_barriers(const HopperArgs& args, const HopperRing& ring, const HopperWork& work) {
+  for (int s = 0; s < args.stages; ++s) {
+    init_barrier(ring.full + uint32_t(s) * 8, 1);
+    init_barrier(ring.empty + uint32_t(s) * 8, uint32_t(Tile::kConsumers / kWarpSize * args.sharers));
+  }
+  init_barrier(ring.parts, 1);
+  publish_barriers();
+  const int tiles = Tile::first(work.split + 1, args.splits) - Tile::first(work.split, args.splits);
+  arrive_expecting(ring.parts, uint32_t((args.splits - 1) * tiles * Tile::kConsumers * 16));
+}
 
 #endif
 
 template <class Tile>
-__global__ __launch_bounds__(Tile::kThreads, Tile::kGroups < 4 ? 2 : 1) void hopper_linear_kernel(
+__global__ __launch_bounds__(Tile::kThreads, Tile::kGroups == 1 ? 2 : 1) void hopper_linear_kernel(
     const __grid_constant__ HopperArgs args) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   __shared__ uint64_t barriers[2 * Tile::kMaxStages + 1];  // full, empty, parts
@@ -313,42 +348,38 @@ __global__ __launch_bounds__(Tile::kThreads, Tile::kGroups < 4 ? 2 : 1) void hop
                         made + 8 * Tile::kMaxStages, made + 16 * Tile::kMaxStages};
   const HopperWork work(args);
   if (int(threadIdx.x) >= Tile::kConsumers) {
-    const HopperCopier<Tile> copier{args, ring};
-    int ahead = 0;
+    const HopperCopier<Tile> copier{args, ring, work, args.keep ? evict_normal_policy() : evict_first_policy()};
     const bool copies = threadIdx.x % kWarpSize == 0;
+    int ahead = 0;
     if (copies) {
       fetch_tensor_map(&args.weights);
       fetch_tensor_map(&args.x);
-      for (int s = 0; s < args.stages; ++s) {
-        init_barrier(ring.full + uint32_t(s) * 8, 1);
-        init_barrier(ring.empty + uint32_t(s) * 8, 4 * Tile::kGroups);
-      }
-      init_barrier(ring.parts, 1);
-      publish_barriers();
-      ahead = copier.copy_ahead(work);
-      const int share = Tile::share(args.splits), first = min(work.rank * share, Tile::kColumnTiles);
-      arrive_expecting(ring.parts, uint32_t((args.splits - 1) * (min(first + share, Tile::kColumnTiles) - first) *
-                                            Tile::kConsumers * 16));
+      init_barriers<Tile>(args, ring, work);
+      ahead = copier.copy_ahead();
     }
     let_next_kernel_start();
-    __syncthreads();
+    args.sharers > 1 ? cluster_sync() : __syncthreads();
     wait_for_previous_kernel();
-    if (copies) copier.run(work, ahead);
-    if (args.splits > 1) cluster_sync();
+    if (copies) copier.run(ahead);
+    if (args.splits * args.sharers > 1) cluster_sync();
   } else {
-    __syncthreads();  // the barriers are made
+    args.sharers > 1 ? cluster_sync() : __syncthreads();  // the barriers are made, of all that send here
     wait_for_previous_kernel();
-    HopperConsumer<Tile> consumer{args, ring};
-    for (int tile = work.tile; tile < args.num_tiles; tile += work.stride) {
-      consumer.multiply(work);
-      if (args.splits > 1) {  // of one tile only: the ring is free for parts now
-        cluster_sync();
-        consumer.exchange(work.rank);
-      }
-      consumer.finish(tile);
-    }
+    HopperConsumer<Tile>(args, ring, work).run();
   }
 #endif
+}
+
+// The kernels of a tile's height, by numbers of tokens.
+template <int kGroups, int kPanels, int... kTokens>
+std::span<const HopperKernel> hopper_kernels() {
+  static const HopperKernel kernels[] = {[] {
+    using Tile = HopperTile<kTokens, kGroups, kPanels>;
+    return HopperKernel{hopper_linear_kernel<Tile>, Tile::kTokens,     Tile::kRows,
+                        Tile::kConsumers,           Tile::kThreads,    Tile::kStep,
+                        Tile::kStageBytes,          Tile::kMaxStages,  Tile::kColumnTiles};
+  }()...};
+  return kernels;
 }
 
 }  // namespace trireme::cuda

@@ -11,10 +11,12 @@ namespace trireme::cuda {
 inline constexpr int64_t kMaxHopperTokens = 128;
 
 struct HopperChoice {
-  int tile = 0;    // a row of the table of tile shapes
-  // Blocks (of a cluster) that share a tile, each with some of its k. 1: blocks take one tile after another, so many that
-  // one fits each processor; 0: as many blocks as tiles.
-  int splits = 0;
+  int tile = 0;     // a row of the table of tile shapes
+  int splits = 1;   // blocks of a cluster that share a tile, each with some of its k
+  int sharers = 1;  // blocks of a cluster with a tile each that copy the tokens' rows for each other
+  // Splits and sharers in one number, for the table of choices (kernels/linear_choices.h).
+  int grid() const { return splits + 16 * sharers; }
+  static HopperChoice of(int tile, int grid) { return {tile, grid % 16, grid / 16}; }
 };
 
 int hopper_tile_count();

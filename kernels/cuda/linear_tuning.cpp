@@ -131,7 +131,7 @@ class ShapeTuner {
           time(tokens, [&] { hopper_linear(own_problem(tokens), choice, stream_); }) + kNormSeconds;
       if (seconds >= least) continue;
       least = seconds;
-      best.kernel = LinearKernel::hopper, best.tile = choice.tile, best.grid = choice.splits;
+      best.kernel = LinearKernel::hopper, best.tile = choice.tile, best.grid = choice.grid();
     }
   }
 
