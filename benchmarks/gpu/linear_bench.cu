@@ -25,8 +25,10 @@ struct Shape {
   const char* name;
   int64_t hidden, q, qkv, ffn;  // features; q: of the attention's output
 };
-constexpr Shape kShapes[] = {
-    {"8B", 4096, 4096, 6144, 14336}, {"8B tp4", 4096, 1024, 1536, 3584}, {"70B tp4", 8192, 2048, 2560, 7168}, {"0.6B", 1024, 2048, 4096, 3072}};
+constexpr Shape kShapes[] = {{"8B", 4096, 4096, 6144, 14336},
+                             {"8B tp4", 4096, 1024, 1536, 3584},
+                             {"70B tp4", 8192, 2048, 2560, 7168},
+                             {"0.6B", 1024, 2048, 4096, 3072}};
 
 struct Layer {
   LinearWeight qkv, o, gate_up, down;
@@ -45,8 +47,7 @@ class Bench {
     limits_.bytes_per_second = measure_read_bandwidth(kGpu);
     limits_.flops_per_second = 8e14;
     std::printf("%s\nread bandwidth %.2f TB/s\n", device_description(kGpu).c_str(), limits_.bytes_per_second * 1e-12);
-    for (const Shape& shape : kShapes)
-      if (filter_.find("layer ") != 0 || filter_ == std::string("layer ") + shape.name) layers(shape);
+    for (const Shape& shape : kShapes) layers(shape);
     output_layer("lm_head 8B 128256x4096", 128256, 4096);
     output_layer("lm_head 0.6B 151936x1024", 151936, 1024);
   }

@@ -4,8 +4,11 @@
 // kPanels panels of the tile's weight rows, then as many of all tokens' rows. Of gated layers a tile takes eight gates,
 // their eight ups, and so on, so that a thread has both.
 //
-// Where the blocks of a cluster share a tile's k, each sends the others their share of its sums, adds what it gets in
-// the order of k and finishes that share. These parts come into the ring, once nobody needs it as one.
+// Where the blocks of a cluster split a tile's k, each sends the others their share of its sums (some of the tokens),
+// adds what it gets in the order of k and finishes its share. The parts come into the ring, once nobody needs it as
+// one.
+
+#include <cuda.h>
 
 #include "kernels/cuda/common/bulk_copy.cuh"
 #include "kernels/cuda/common/cluster.cuh"
@@ -13,7 +16,7 @@
 #include "kernels/cuda/common/vector.cuh"
 #include "kernels/cuda/common/wgmma_narrow.cuh"
 #include "kernels/cuda/gated_activation.cuh"
-#include "kernels/cuda/hopper_kernels.h"
+#include "kernels/cuda/hopper_linear.h"
 
 namespace trireme::cuda {
 
@@ -33,16 +36,25 @@ struct HopperTile {
   }
 };
 
+struct HopperArgs {
+  CUtensorMap weights, x;
+  void* out;
+  const bf16* bias;  // may be null
+  int64_t out_stride;
+  int tokens, features, steps, tile_features, stages;
+  int splits;  // blocks of a cluster, each with some of a tile's steps
+  SkinnyEpilogue epilogue;
+  bool gelu, out_is_float;
+  bool pairs;  // two neighbours of `out` can be written at once
+};
+
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-// A block's work: a tile's steps [begin, end). Blocks of a cluster with the same split share x, those with the same share
-// have one tile.
+// A block's work: a tile's steps [begin, end). Its split is its rank in the cluster.
 struct HopperWork {
-  int tile, share, split, begin, end;
+  int tile, split, begin, end;
   __device__ explicit HopperWork(const HopperArgs& args) {
-    const int blocks = args.splits * args.sharers, rank = int(blockIdx.x) % blocks;
-    share = rank % args.sharers, split = rank / args.sharers;
-    tile = int(blockIdx.x) / blocks * args.sharers + share;
+    tile = int(blockIdx.x) / args.splits, split = int(blockIdx.x) % args.splits;
     begin = args.steps * split / args.splits, end = args.steps * (split + 1) / args.splits;
   }
 };
@@ -56,7 +68,7 @@ struct HopperCopier {
   const HopperArgs& args;
   const HopperRing& ring;
   const HopperWork& work;
-  uint64_t policy;
+  uint64_t policy = evict_first_policy();
 
   __device__ void copy_weights(int step, int stage) const {
     const uint32_t full = ring.full + uint32_t(stage) * 8;
@@ -71,22 +83,12 @@ struct HopperCopier {
         copy_box(to, &args.weights, k, work.tile * Tile::kRows, full, policy);
     }
   }
-  // Of sharers each copies its part of the tokens to all.
   __device__ void copy_x(int step, int stage) const {
-    const uint32_t full = ring.full + uint32_t(stage) * 8;
 #pragma unroll
-    for (int p = 0; p < Tile::kPanels; ++p) {
-      const uint32_t to = ring.stages + uint32_t(stage * Tile::kStageBytes + Tile::kPanels * Tile::kWeightPanelBytes +
-                                                 p * Tile::kTokenPanelBytes);
-      const int k = step * Tile::kStep + p * kPanelColumns;
-      if (args.sharers == 1) {
-        copy_box(to, &args.x, k, 0, full);
-        continue;
-      }
-      const int first = Tile::kTokens / args.sharers * work.share;
-      const uint32_t blocks = ((1u << args.sharers) - 1) << (work.split * args.sharers);
-      copy_box_to(to + uint32_t(first * kPanelRowBytes), &args.x, k, first, full, uint16_t(blocks));
-    }
+    for (int p = 0; p < Tile::kPanels; ++p)
+      copy_box(ring.stages + uint32_t(stage * Tile::kStageBytes + Tile::kPanels * Tile::kWeightPanelBytes +
+                                      p * Tile::kTokenPanelBytes),
+               &args.x, step * Tile::kStep + p * kPanelColumns, 0, ring.full + uint32_t(stage) * 8);
   }
   // Constants: these copies may run before the previous kernel has ended. Returns for how many stages.
   __device__ int copy_ahead() const {
@@ -163,23 +165,15 @@ struct HopperConsumer {
   __device__ void run() {
     if (args.epilogue == SkinnyEpilogue::add) load_old();
     multiply();
-    const bool alone = args.splits * args.sharers == 1;
-    if (!alone) cluster_arrive();
     if (args.splits > 1) {
-      cluster_wait();  // the others' rings are free for parts, too
+      cluster_sync();  // all rings are free for parts
       exchange();
     }
     finish();
-    if (!alone && args.splits == 1) cluster_wait();  // the others have arrived at this block's barriers for the last time
   }
 
   __device__ void release(int used) const {
-    const uint32_t empty = ring.empty + uint32_t(used) * 8;
-    if (args.sharers == 1) {
-      if (lane == 0) arrive(empty);
-    } else if (lane < args.sharers) {
-      arrive_at(peer_address(empty, work.split * args.sharers + lane));
-    }
+    if (lane == 0) arrive(ring.empty + uint32_t(used) * 8);
   }
 
   __device__ void multiply() {
@@ -212,13 +206,12 @@ struct HopperConsumer {
 
   // Where this thread's values of a column tile lie that the block of this split sends.
   __device__ uint32_t part(int split, int column_tile) const {
-    return ring.stages +
-           uint32_t(((split * Tile::share(args.splits) + column_tile) * Tile::kConsumers + thread) * 16);
+    return ring.stages + uint32_t(((split * Tile::share(args.splits) + column_tile) * Tile::kConsumers + thread) * 16);
   }
   // Sends the blocks of the other splits what they finish, and adds what they sent.
   __device__ void exchange() {
     int to = 0, left = Tile::share(args.splits);
-    uint32_t at = peer_address(part(work.split, 0), work.share), barrier = peer_address(ring.parts, work.share);
+    uint32_t at = peer_address(part(work.split, 0), 0), barrier = peer_address(ring.parts, 0);
 #pragma unroll
     for (int n = 0; n < kColumnTiles; ++n) {
       if (to != work.split) send_16(at, sums[n], barrier);
@@ -226,10 +219,7 @@ struct HopperConsumer {
       asm volatile("" : "+r"(at));
       if (--left > 0) continue;
       left = Tile::share(args.splits), ++to;
-      if (to < args.splits) {
-        const int rank = to * args.sharers + work.share;
-        at = peer_address(part(work.split, 0), rank), barrier = peer_address(ring.parts, rank);
-      }
+      if (to < args.splits) at = peer_address(part(work.split, 0), to), barrier = peer_address(ring.parts, to);
     }
     if (first < last) wait_for_peers(ring.parts, 0);
     at = part(0, 0);
@@ -327,7 +317,7 @@ template <class Tile>
 __device__ void init_barriers(const HopperArgs& args, const HopperRing& ring, const HopperWork& work) {
   for (int s = 0; s < args.stages; ++s) {
     init_barrier(ring.full + uint32_t(s) * 8, 1);
-    init_barrier(ring.empty + uint32_t(s) * 8, uint32_t(Tile::kConsumers / kWarpSize * args.sharers));
+    init_barrier(ring.empty + uint32_t(s) * 8, Tile::kConsumers / kWarpSize);
   }
   init_barrier(ring.parts, 1);
   publish_barriers();
@@ -338,8 +328,7 @@ __device__ void init_barriers(const HopperArgs& args, const HopperRing& ring, co
 #endif
 
 template <class Tile>
-__global__ __launch_bounds__(Tile::kThreads, Tile::kGroups == 1 ? 2 : 1) void hopper_linear_kernel(
-    const __grid_constant__ HopperArgs args) {
+__global__ __launch_bounds__(Tile::kThreads, 2) void hopper_linear_kernel(const __grid_constant__ HopperArgs args) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   __shared__ uint64_t barriers[2 * Tile::kMaxStages + 1];  // full, empty, parts
   extern __shared__ unsigned char raw[];
@@ -348,7 +337,7 @@ __global__ __launch_bounds__(Tile::kThreads, Tile::kGroups == 1 ? 2 : 1) void ho
                         made + 8 * Tile::kMaxStages, made + 16 * Tile::kMaxStages};
   const HopperWork work(args);
   if (int(threadIdx.x) >= Tile::kConsumers) {
-    const HopperCopier<Tile> copier{args, ring, work, args.keep ? evict_normal_policy() : evict_first_policy()};
+    const HopperCopier<Tile> copier{args, ring, work};
     const bool copies = threadIdx.x % kWarpSize == 0;
     int ahead = 0;
     if (copies) {
@@ -358,28 +347,16 @@ __global__ __launch_bounds__(Tile::kThreads, Tile::kGroups == 1 ? 2 : 1) void ho
       ahead = copier.copy_ahead();
     }
     let_next_kernel_start();
-    args.sharers > 1 ? cluster_sync() : __syncthreads();
+    __syncthreads();
     wait_for_previous_kernel();
     if (copies) copier.run(ahead);
-    if (args.splits * args.sharers > 1) cluster_sync();
+    if (args.splits > 1) cluster_sync();  // with the warps that multiply
   } else {
-    args.sharers > 1 ? cluster_sync() : __syncthreads();  // the barriers are made, of all that send here
+    __syncthreads();  // the barriers are made
     wait_for_previous_kernel();
     HopperConsumer<Tile>(args, ring, work).run();
   }
 #endif
-}
-
-// The kernels of a tile's height, by numbers of tokens.
-template <int kGroups, int kPanels, int... kTokens>
-std::span<const HopperKernel> hopper_kernels() {
-  static const HopperKernel kernels[] = {[] {
-    using Tile = HopperTile<kTokens, kGroups, kPanels>;
-    return HopperKernel{hopper_linear_kernel<Tile>, Tile::kTokens,     Tile::kRows,
-                        Tile::kConsumers,           Tile::kThreads,    Tile::kStep,
-                        Tile::kStageBytes,          Tile::kMaxStages,  Tile::kColumnTiles};
-  }()...};
-  return kernels;
 }
 
 }  // namespace trireme::cuda

@@ -1,6 +1,6 @@
 #pragma once
 // Linear layers of up to kMaxHopperTokens tokens by warpgroup products (sm_90a): tensor-map copies stream the weights
-// through a ring in shared memory whose first stages are on their way before the previous kernel has ended.
+// through a deep ring in shared memory whose first stages are on their way before the previous kernel has ended.
 
 #include <vector>
 
@@ -8,21 +8,17 @@
 
 namespace trireme::cuda {
 
-inline constexpr int64_t kMaxHopperTokens = 128;
+// Beyond, what blocks read of x each for itself costs more than the weights.
+inline constexpr int64_t kMaxHopperTokens = 64;
 
 struct HopperChoice {
-  int tile = 0;     // a row of the table of tile shapes
-  int splits = 1;   // blocks of a cluster that share a tile, each with some of its k
-  int sharers = 1;  // blocks of a cluster with a tile each that copy the tokens' rows for each other
-  // Splits and sharers in one number, for the table of choices (kernels/linear_choices.h).
-  int grid() const { return splits + 16 * sharers; }
-  static HopperChoice of(int tile, int grid) { return {tile, grid % 16, grid / 16}; }
+  int tile = 0;    // a row of the table of tile shapes
+  int splits = 1;  // blocks of a cluster that share a tile, each with some of its k
 };
 
 int hopper_tile_count();
 // Whether the kernel can do it so: the GPU, the shape, the alignments, the room. A norm it never does.
 bool hopper_fits(const SkinnyLinear& problem, HopperChoice choice, Device device);
-
 // The ways worth a measurement.
 std::vector<HopperChoice> hopper_candidates(const SkinnyLinear& problem, Device device);
 

@@ -34,8 +34,8 @@ bool try_own(const LinearCall& call, const Stream& stream) {
   const LinearChoice* choice = choice_of(call.out, call.weight);
   if (choice && choice->kernel == LinearKernel::hopper) {
     const SkinnyLinear problem = skinny_problem(call);
-    if (!hopper_fits(problem, HopperChoice::of(choice->tile, choice->grid), stream.device())) return false;
-    hopper_linear(problem, HopperChoice::of(choice->tile, choice->grid), stream);
+    if (!hopper_fits(problem, {choice->tile, choice->grid}, stream.device())) return false;
+    hopper_linear(problem, {choice->tile, choice->grid}, stream);
     return true;
   }
   const int64_t tokens = call.x.dim(0);
@@ -54,7 +54,7 @@ bool wants_normed(const LinearCall& call, const Stream& stream) {
   if (call.norm.empty() || !choice || choice->kernel != LinearKernel::hopper) return false;
   SkinnyLinear problem = skinny_problem(call);
   problem.norm = nullptr;
-  return hopper_fits(problem, HopperChoice::of(choice->tile, choice->grid), stream.device());
+  return hopper_fits(problem, {choice->tile, choice->grid}, stream.device());
 }
 
 Gemm gemm_problem(TensorView out, TensorView x, TensorView weight) {

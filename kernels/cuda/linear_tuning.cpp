@@ -25,7 +25,7 @@ constexpr int kLeastChain = 4, kMostChain = 24;
 // Fused forms of the skinny kernel spare a norm, an addition or an activation, and start reading weights before the
 // kernel ahead of them has ended: worth about that long.
 constexpr double kFusionSeconds = 3e-6;
-constexpr double kNormSeconds = 1e-6;  // the part of it that the Hopper kernel has not
+constexpr double kNormSeconds = 1e-6;  // of that, what the Hopper kernel lacks: it finds its input normed
 
 class Stopwatch {
  public:
@@ -79,12 +79,12 @@ class ShapeTuner {
     double least = library_seconds + kFusionSeconds;
     measure_skinny(tokens, least, best);
     measure_hopper(tokens, least, best);
+    const char* own = best.kernel == LinearKernel::skinny ? "skinny" : "hopper";
     log_debug("linear {} x {}, {} tokens: library {:.1f} us; {}", best.out_features, best.in_features, tokens,
               library_seconds * 1e6,
               best.kernel == LinearKernel::library
                   ? "taken"
-                  : fmt::format("{} tile {} grid {} {:.1f} us", best.kernel == LinearKernel::skinny ? "skinny" : "hopper",
-                                best.tile, best.grid, least * 1e6));
+                  : fmt::format("{} tile {} grid {} {:.1f} us", own, best.tile, best.grid, least * 1e6));
     return best;
   }
 
@@ -127,11 +127,10 @@ class ShapeTuner {
   }
   void measure_hopper(int64_t tokens, double& least, LinearChoice& best) {
     for (const HopperChoice& choice : hopper_candidates(own_problem(tokens), stream_.device())) {
-      const double seconds =
-          time(tokens, [&] { hopper_linear(own_problem(tokens), choice, stream_); }) + kNormSeconds;
+      const double seconds = time(tokens, [&] { hopper_linear(own_problem(tokens), choice, stream_); }) + kNormSeconds;
       if (seconds >= least) continue;
       least = seconds;
-      best.kernel = LinearKernel::hopper, best.tile = choice.tile, best.grid = choice.grid();
+      best.kernel = LinearKernel::hopper, best.tile = choice.tile, best.grid = choice.splits;
     }
   }
 

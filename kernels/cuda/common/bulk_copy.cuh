@@ -48,11 +48,6 @@ __device__ inline uint64_t evict_first_policy() {
   asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
   return policy;
 }
-__device__ inline uint64_t evict_normal_policy() {
-  uint64_t policy;
-  asm("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-}
 // Addresses and sizes are multiples of 16 bytes.
 __device__ inline void bulk_copy(uint32_t shared, const void* global, uint32_t bytes, uint32_t barrier) {
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared),
@@ -74,29 +69,23 @@ __device__ inline void fetch_tensor_map(const void* map) {
 __device__ inline void copy_box(uint32_t shared, const void* map, int c0, int c1, uint32_t barrier) {
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::
-          "r"(shared), "l"(map), "r"(c0), "r"(c1), "r"(barrier)
+          "r"(shared),
+      "l"(map), "r"(c0), "r"(c1), "r"(barrier)
       : "memory");
 }
 __device__ inline void copy_box(uint32_t shared, const void* map, int c0, int c1, uint32_t barrier, uint64_t policy) {
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint "
-      "[%0], [%1, {%2, %3}], [%4], %5;" ::"r"(shared), "l"(map), "r"(c0), "r"(c1), "r"(barrier), "l"(policy)
+      "[%0], [%1, {%2, %3}], [%4], %5;" ::"r"(shared),
+      "l"(map), "r"(c0), "r"(c1), "r"(barrier), "l"(policy)
       : "memory");
 }
 __device__ inline void copy_box(uint32_t shared, const void* map, int c0, int c1, int c2, int c3, uint32_t barrier,
                                 uint64_t policy) {
   asm volatile(
       "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint "
-      "[%0], [%1, {%2, %3, %4, %5}], [%6], %7;" ::"r"(shared), "l"(map), "r"(c0), "r"(c1), "r"(c2), "r"(c3),
-      "r"(barrier), "l"(policy)
-      : "memory");
-}
-
-// To the same shared address, and its bytes to the same barrier, of the blocks of the cluster in `blocks` (bits).
-__device__ inline void copy_box_to(uint32_t shared, const void* map, int c0, int c1, uint32_t barrier, uint16_t blocks) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster "
-      "[%0], [%1, {%2, %3}], [%4], %5;" ::"r"(shared), "l"(map), "r"(c0), "r"(c1), "r"(barrier), "h"(blocks)
+      "[%0], [%1, {%2, %3, %4, %5}], [%6], %7;" ::"r"(shared),
+      "l"(map), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(barrier), "l"(policy)
       : "memory");
 }
 

@@ -37,20 +37,6 @@ __device__ inline void cluster_sync() {
 #endif
 }
 
-// Its halves.
-__device__ inline void cluster_arrive() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.arrive.release;" ::: "memory");
-#endif
-}
-__device__ inline void cluster_wait() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
-#else
-  __syncthreads();
-#endif
-}
-
 // Where `rank`'s block has what lies at `own`, an address in this block's shared memory.
 template <typename T>
 __device__ T* peer_shared(T* own, int rank) {
@@ -73,13 +59,10 @@ __device__ inline uint32_t peer_address(uint32_t shared, int rank) {
 }
 // Writes 16 bytes into a block's shared memory in the background; its barrier there counts them (bulk_copy.cuh).
 __device__ inline void send_16(uint32_t peer, const float (&values)[4], uint32_t peer_barrier) {
-  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(
-                   peer),
-               "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3]), "r"(peer_barrier)
-               : "memory");
-}
-__device__ inline void arrive_at(uint32_t peer_barrier) {
-  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(peer_barrier) : "memory");
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(peer),
+      "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3]), "r"(peer_barrier)
+      : "memory");
 }
 // As wait_for_phase (bulk_copy.cuh), for what other blocks of the cluster have sent.
 __device__ inline void wait_for_peers(uint32_t barrier, uint32_t parity) {

@@ -3,7 +3,6 @@
 #include <cuda_runtime.h>
 
 #include <array>
-#include <cstdlib>
 
 #include "base/check.h"
 #include "base/cuda_check.h"
@@ -30,12 +29,11 @@ CUtensorMap make_tensor_map(const void* data, std::span<const uint64_t> sizes, s
   constexpr std::array<uint32_t, 5> kSteps = {1, 1, 1, 1, 1};
   CHECK(sizes.size() <= kSteps.size() && strides.size() + 1 == sizes.size() && box.size() == sizes.size())
       << "make_tensor_map" << sizes.size() << "dimensions";
-  static const auto promotion = std::getenv("HOPPER_PROMOTION") ? CUtensorMapL2promotion(std::atoi(std::getenv("HOPPER_PROMOTION"))) : CU_TENSOR_MAP_L2_PROMOTION_L2_256B;
   CUtensorMap map;
-  const CUresult result = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, uint32_t(sizes.size()),
-                                 const_cast<void*>(data), sizes.data(), strides.data(), box.data(), kSteps.data(),
-                                 CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                                 promotion, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult result =
+      encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, uint32_t(sizes.size()), const_cast<void*>(data), sizes.data(),
+             strides.data(), box.data(), kSteps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   CHECK_EQ(int(result), int(CUDA_SUCCESS)) << "cuTensorMapEncodeTiled";
   return map;
 }

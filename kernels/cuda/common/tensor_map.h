@@ -1,5 +1,5 @@
 #pragma once
-// Descriptions of bf16 tensors in global memory for bulk copies of boxes of them (sm_90 and later). Host code; any thread.
+// Descriptions of bf16 tensors in global memory, for bulk copies of boxes of them (sm_90 and later). Host code.
 
 #include <cuda.h>
 
@@ -8,10 +8,11 @@
 
 namespace trireme::cuda {
 
-// Boxes of `box` elements out of a tensor of `sizes`, first the dimension whose elements lie side by side; strides: bytes
-// from one element to the next of the others. A box is 64 elements wide: in shared memory (1,024 bytes aligned) it is a
-// panel of common/wgmma.cuh. What lies outside the tensor comes as zeros. Addresses and strides are multiples of 16 bytes.
-// The driver writes it in well under a microsecond, and the copy in a kernel's parameters is all that is needed of it.
+// Boxes of `box` elements out of a tensor of `sizes`, first the dimension whose elements lie side by side; strides:
+// bytes from one element to the next of the others. A box is 64 elements wide: in shared memory (aligned to 1,024
+// bytes) it is a panel of common/wgmma.cuh. What lies outside the tensor comes as zeros. Addresses and strides are
+// multiples of 16 bytes, sides of a box at most 256. A kernel takes the result as a __grid_constant__ parameter.
+// Any thread.
 CUtensorMap make_tensor_map(const void* data, std::span<const uint64_t> sizes, std::span<const uint64_t> strides,
                             std::span<const uint32_t> box);
 

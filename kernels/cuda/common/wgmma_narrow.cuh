@@ -1,6 +1,6 @@
 #pragma once
-// Warpgroup matrix products of 64 rows and few columns (wgmma.cuh): c = a b^T, or c += a b^T where `add` is not zero, with
-// a 64 x 16 and b 16 x (8, 16, ... 128) columns of panels in shared memory, both along the rows of their panels.
+// Warpgroup matrix products of 64 rows and few columns (wgmma.cuh): c = a b^T, or c += a b^T where `add` is not zero.
+// a: 64 x 16, b: 8, 16, 32 or 64 x 16, both along the rows of panels in shared memory.
 
 #include "kernels/cuda/common/wgmma.cuh"
 
@@ -34,18 +34,6 @@ __device__ inline void multiply_narrow(float (&c)[2][4], uint64_t a, uint64_t b,
       : TRIREME_ROW(c[0]), TRIREME_ROW(c[1])
       : "l"(a), "l"(b), "r"(add));
 }
-__device__ inline void multiply_narrow(float (&c)[3][4], uint64_t a, uint64_t b, int add) {
-  asm volatile(
-      "{\n"
-      ".reg .pred add;\n"
-      "setp.ne.b32 add, %14, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n24k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11}, "
-      "%12, %13, add, 1, 1, 0, 0;\n"
-      "}"
-      : TRIREME_ROW(c[0]), TRIREME_ROW(c[1]), TRIREME_ROW(c[2])
-      : "l"(a), "l"(b), "r"(add));
-}
 __device__ inline void multiply_narrow(float (&c)[4][4], uint64_t a, uint64_t b, int add) {
   asm volatile(
       "{\n"
@@ -56,20 +44,6 @@ __device__ inline void multiply_narrow(float (&c)[4][4], uint64_t a, uint64_t b,
       "%16, %17, add, 1, 1, 0, 0;\n"
       "}"
       : TRIREME_ROW(c[0]), TRIREME_ROW(c[1]), TRIREME_ROW(c[2]), TRIREME_ROW(c[3])
-      : "l"(a), "l"(b), "r"(add));
-}
-__device__ inline void multiply_narrow(float (&c)[6][4], uint64_t a, uint64_t b, int add) {
-  asm volatile(
-      "{\n"
-      ".reg .pred add;\n"
-      "setp.ne.b32 add, %26, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n48k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
-      "%20, %21, %22, %23}, "
-      "%24, %25, add, 1, 1, 0, 0;\n"
-      "}"
-      : TRIREME_ROW(c[0]), TRIREME_ROW(c[1]), TRIREME_ROW(c[2]), TRIREME_ROW(c[3]), TRIREME_ROW(c[4]),
-        TRIREME_ROW(c[5])
       : "l"(a), "l"(b), "r"(add));
 }
 __device__ inline void multiply_narrow(float (&c)[8][4], uint64_t a, uint64_t b, int add) {
@@ -84,40 +58,6 @@ __device__ inline void multiply_narrow(float (&c)[8][4], uint64_t a, uint64_t b,
       "}"
       : TRIREME_ROW(c[0]), TRIREME_ROW(c[1]), TRIREME_ROW(c[2]), TRIREME_ROW(c[3]), TRIREME_ROW(c[4]),
         TRIREME_ROW(c[5]), TRIREME_ROW(c[6]), TRIREME_ROW(c[7])
-      : "l"(a), "l"(b), "r"(add));
-}
-__device__ inline void multiply_narrow(float (&c)[12][4], uint64_t a, uint64_t b, int add) {
-  asm volatile(
-      "{\n"
-      ".reg .pred add;\n"
-      "setp.ne.b32 add, %50, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n96k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
-      "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, "
-      "%38, %39, %40, %41, %42, %43, %44, %45, %46, %47}, "
-      "%48, %49, add, 1, 1, 0, 0;\n"
-      "}"
-      : TRIREME_ROW(c[0]), TRIREME_ROW(c[1]), TRIREME_ROW(c[2]), TRIREME_ROW(c[3]), TRIREME_ROW(c[4]),
-        TRIREME_ROW(c[5]), TRIREME_ROW(c[6]), TRIREME_ROW(c[7]), TRIREME_ROW(c[8]), TRIREME_ROW(c[9]),
-        TRIREME_ROW(c[10]), TRIREME_ROW(c[11])
-      : "l"(a), "l"(b), "r"(add));
-}
-__device__ inline void multiply_narrow(float (&c)[16][4], uint64_t a, uint64_t b, int add) {
-  asm volatile(
-      "{\n"
-      ".reg .pred add;\n"
-      "setp.ne.b32 add, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
-      "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, "
-      "%38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, "
-      "%56, %57, %58, %59, %60, %61, %62, %63}, "
-      "%64, %65, add, 1, 1, 0, 0;\n"
-      "}"
-      : TRIREME_ROW(c[0]), TRIREME_ROW(c[1]), TRIREME_ROW(c[2]), TRIREME_ROW(c[3]), TRIREME_ROW(c[4]),
-        TRIREME_ROW(c[5]), TRIREME_ROW(c[6]), TRIREME_ROW(c[7]), TRIREME_ROW(c[8]), TRIREME_ROW(c[9]),
-        TRIREME_ROW(c[10]), TRIREME_ROW(c[11]), TRIREME_ROW(c[12]), TRIREME_ROW(c[13]), TRIREME_ROW(c[14]),
-        TRIREME_ROW(c[15])
       : "l"(a), "l"(b), "r"(add));
 }
 
