@@ -14,7 +14,7 @@
 namespace trireme {
 namespace {
 
-constexpr std::string_view kHeader = "trireme linear choices 2\t";
+constexpr std::string_view kHeader = "trireme linear choices 3\t";
 constexpr size_t kFields = 16;
 
 using ShapeKey = std::tuple<int64_t, int64_t, bool>;
@@ -118,18 +118,18 @@ std::optional<LinearChoice> parse_line(std::string_view line) {
   const std::vector<std::string_view> fields = split(line, '\t');
   if (fields.size() != kFields) return std::nullopt;
   LinearChoice choice;
-  int float_out = 0, skinny = 0, has_algorithm = 0;
+  int float_out = 0, kernel = 0, has_algorithm = 0;
   bool good = read_number(fields[0], choice.out_features) && read_number(fields[1], choice.in_features) &&
               read_number(fields[2], choice.tokens) && read_number(fields[3], float_out) &&
-              read_number(fields[4], skinny) && read_number(fields[5], choice.tile) &&
+              read_number(fields[4], kernel) && read_number(fields[5], choice.tile) &&
               read_number(fields[6], choice.grid) && read_number(fields[7], has_algorithm);
   for (size_t i = 0; i < choice.algorithm.size(); ++i)
     good = good && read_number(fields[8 + i], choice.algorithm[i], 16);
   const auto flag = [](int value) { return value == 0 || value == 1; };
-  good = good && flag(float_out) && flag(skinny) && flag(has_algorithm) && choice.out_features > 0 &&
-         choice.in_features > 0 && choice.tokens > 0;
+  good = good && flag(float_out) && kernel >= 0 && kernel <= int(LinearKernel::hopper) && flag(has_algorithm) &&
+         choice.out_features > 0 && choice.in_features > 0 && choice.tokens > 0;
   if (!good) return std::nullopt;
-  choice.float_out = float_out != 0, choice.skinny = skinny != 0, choice.has_algorithm = has_algorithm != 0;
+  choice.float_out = float_out != 0, choice.kernel = LinearKernel(kernel), choice.has_algorithm = has_algorithm != 0;
   return choice;
 }
 
@@ -146,7 +146,7 @@ std::vector<LinearChoice> linear_choices() { return table().all(); }
 std::string format_linear_choices(std::span<const LinearChoice> choices, std::string_view machine) {
   std::string text = std::string(kHeader) + std::string(machine) + "\n";
   for (const LinearChoice& c : choices) {
-    for (int64_t value : {c.out_features, c.in_features, c.tokens, int64_t(c.float_out), int64_t(c.skinny),
+    for (int64_t value : {c.out_features, c.in_features, c.tokens, int64_t(c.float_out), int64_t(c.kernel),
                           int64_t(c.tile), int64_t(c.grid), int64_t(c.has_algorithm)})
       text += std::to_string(value) + '\t';
     for (uint64_t word : c.algorithm) text += hex(word) + '\t';

@@ -11,13 +11,16 @@
 
 namespace trireme {
 
+// library: cuBLASLt with `algorithm`; skinny: kernels/cuda/skinny_mma.h; hopper: kernels/cuda/hopper_linear.h.
+enum class LinearKernel : uint8_t { library, skinny, hopper };
+
 // For layers of that shape and `tokens` tokens, or fewer than that down to the next smaller entry.
 struct LinearChoice {
   int64_t out_features = 0, in_features = 0, tokens = 0;
   bool float_out = false;
-  bool skinny = false;     // by the skinny kernel with `tile` and `grid`, else by the library's `algorithm`
-  int tile = -1, grid = 0;
-  bool has_algorithm = false;
+  LinearKernel kernel = LinearKernel::library;
+  int tile = -1, grid = 0;  // the kernel's table row and way of sharing the work: SkinnyChoice, HopperChoice
+  bool has_algorithm = false;  // for the calls too that `kernel` cannot take
   std::array<uint64_t, 8> algorithm{};  // cublasLtMatmulAlgo_t's bits
   bool operator==(const LinearChoice&) const = default;
 };

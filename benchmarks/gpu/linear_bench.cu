@@ -25,8 +25,10 @@ struct Shape {
   const char* name;
   int64_t hidden, q, qkv, ffn;  // features; q: of the attention's output
 };
-constexpr Shape kShapes[] = {
-    {"8B", 4096, 4096, 6144, 14336}, {"8B tp4", 4096, 1024, 1536, 3584}, {"0.6B", 1024, 2048, 4096, 3072}};
+constexpr Shape kShapes[] = {{"8B", 4096, 4096, 6144, 14336},
+                             {"8B tp4", 4096, 1024, 1536, 3584},
+                             {"70B tp4", 8192, 2048, 2560, 7168},
+                             {"0.6B", 1024, 2048, 4096, 3072}};
 
 struct Layer {
   LinearWeight qkv, o, gate_up, down;
@@ -73,8 +75,11 @@ class Bench {
     for (const LinearChoice& c : linear_choices())
       if (c.out_features == first.out_features && c.in_features == first.in_features)
         std::printf("  T<=%-5lld %s\n", static_cast<long long>(c.tokens),
-                    c.skinny ? ("skinny tile " + std::to_string(c.tile) + " grid " + std::to_string(c.grid)).c_str()
-                             : "library");
+                    c.kernel == LinearKernel::library
+                        ? "library"
+                        : ((c.kernel == LinearKernel::skinny ? "skinny tile " : "hopper tile ") +
+                           std::to_string(c.tile) + " grid " + std::to_string(c.grid))
+                              .c_str());
   }
 
   void layers(const Shape& shape) {

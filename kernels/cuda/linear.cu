@@ -73,7 +73,7 @@ void linear(TensorView out, TensorView x, const LinearWeight& weight, TensorView
   if (out.empty()) return;
   if (weight.in_features == 0) return add_bias(out, bias, /*keep=*/false, stream);
   const TensorView data = weight.data;
-  if (try_skinny({out, x, data, bias}, stream)) return;
+  if (try_own({out, x, data, bias}, stream)) return;
   Gemm problem = gemm_problem(out, x, data);
   const bool fused_bias = !bias.empty() && !problem.out_is_float && is_aligned(bias.data(), 16);
   if (fused_bias) problem.bias = bf16_data(bias);
@@ -86,7 +86,7 @@ void linear_residual(TensorView hidden, TensorView x, const LinearWeight& weight
   const TensorView data = weight.data;
   const bool aligned_bias = bias.empty() || is_aligned(bias.data(), 16);
   if (weight.in_features > 0 && aligned_bias) {
-    if (try_skinny({.out = hidden, .x = x, .weight = data, .bias = bias, .epilogue = SkinnyEpilogue::add}, stream))
+    if (try_own({.out = hidden, .x = x, .weight = data, .bias = bias, .epilogue = SkinnyEpilogue::add}, stream))
       return;
     Gemm problem = gemm_problem(hidden, x, data);
     problem.add_to_out = true;
@@ -100,7 +100,7 @@ void linear_residual(TensorView hidden, TensorView x, const LinearWeight& weight
 void norm_linear(TensorView out, TensorView x, const InputNorm& norm, const LinearWeight& weight, TensorView bias,
                  TensorView normed, const Stream& stream) {
   if (norm.weight.empty()) return cuda::linear(out, x, weight, bias, stream);
-  if (try_skinny({out, x, weight.data, bias, norm.weight, norm.eps}, stream)) return;
+  if (try_own({out, x, weight.data, bias, norm.weight, norm.eps}, stream)) return;
   cuda::rms_norm(normed, x, norm.weight, norm.eps, stream);
   cuda::linear(out, normed, weight, bias, stream);
 }
@@ -108,7 +108,12 @@ void norm_linear(TensorView out, TensorView x, const InputNorm& norm, const Line
 void norm_gated_linear(TensorView out, TensorView x, const InputNorm& norm, const LinearWeight& weight, TensorView bias,
                        Activation activation, const GatedScratch& scratch, const Stream& stream) {
   const bool gelu = activation == Activation::gelu_tanh;
-  if (try_skinny({out, x, weight.data, bias, norm.weight, norm.eps, SkinnyEpilogue::gated, gelu}, stream)) return;
+  const LinearCall call{out, x, weight.data, bias, norm.weight, norm.eps, SkinnyEpilogue::gated, gelu};
+  if (wants_normed(call, stream)) {
+    cuda::rms_norm(scratch.normed, x, norm.weight, norm.eps, stream);
+    return cuda::norm_gated_linear(out, scratch.normed, {}, weight, bias, activation, scratch, stream);
+  }
+  if (try_own(call, stream)) return;
   cuda::norm_linear(scratch.gate_up, x, norm, weight, bias, scratch.normed, stream);
   if (gelu)
     cuda::gelu_mul(out, scratch.gate_up, stream);

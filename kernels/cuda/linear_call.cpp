@@ -30,17 +30,31 @@ SkinnyLinear skinny_problem(const LinearCall& call) {
   return p;
 }
 
-bool try_skinny(const LinearCall& call, const Stream& stream) {
+bool try_own(const LinearCall& call, const Stream& stream) {
+  const LinearChoice* choice = choice_of(call.out, call.weight);
+  if (choice && choice->kernel == LinearKernel::hopper) {
+    const SkinnyLinear problem = skinny_problem(call);
+    if (!hopper_fits(problem, {choice->tile, choice->grid}, stream.device())) return false;
+    hopper_linear(problem, {choice->tile, choice->grid}, stream);
+    return true;
+  }
   const int64_t tokens = call.x.dim(0);
   if (tokens > kMaxSkinnyTokens || call.weight.dim(1) == 0) return false;
   if (!wide_rows(call.x) || !wide_rows(call.weight)) return false;
   if (!call.norm.empty() && !is_aligned(call.norm.data())) return false;
-  const LinearChoice* choice = choice_of(call.out, call.weight);
-  if (choice ? !choice->skinny : tokens > kSkinnyByDefault) return false;
+  if (choice ? choice->kernel != LinearKernel::skinny : tokens > kSkinnyByDefault) return false;
   SkinnyChoice how;
   if (choice) how.tile = int8_t(choice->tile), how.grid = SkinnyChoice::Grid(choice->grid);
   skinny_mma(skinny_problem(call), how, stream);
   return true;
+}
+
+bool wants_normed(const LinearCall& call, const Stream& stream) {
+  const LinearChoice* choice = choice_of(call.out, call.weight);
+  if (call.norm.empty() || !choice || choice->kernel != LinearKernel::hopper) return false;
+  SkinnyLinear problem = skinny_problem(call);
+  problem.norm = nullptr;
+  return hopper_fits(problem, {choice->tile, choice->grid}, stream.device());
 }
 
 Gemm gemm_problem(TensorView out, TensorView x, TensorView weight) {

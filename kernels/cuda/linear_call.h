@@ -4,6 +4,7 @@
 #include "base/stream.h"
 #include "base/tensor.h"
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/hopper_linear.h"
 #include "kernels/cuda/skinny_mma.h"
 #include "kernels/linear_choices.h"
 
@@ -20,8 +21,11 @@ struct LinearCall {
 // Tokens up to which nothing has to be measured for the skinny kernel to be taken.
 inline constexpr int64_t kSkinnyByDefault = 16;
 
-// False where the shape, the alignments or the measurements speak for another way; then nothing was launched.
-bool try_skinny(const LinearCall& call, const Stream& stream);
+// By one of our own kernels. False where the shape, the alignments or the measurements speak for another way; then
+// nothing was launched.
+bool try_own(const LinearCall& call, const Stream& stream);
+// Whether the call without its norm, which then has to be computed before, is one for try_own.
+bool wants_normed(const LinearCall& call, const Stream& stream);
 SkinnyLinear skinny_problem(const LinearCall& call);
 
 // Without its bias. The measured algorithm is gemm_algorithm()'s.

@@ -25,6 +25,7 @@ constexpr int kLeastChain = 4, kMostChain = 24;
 // Fused forms of the skinny kernel spare a norm, an addition or an activation, and start reading weights before the
 // kernel ahead of them has ended: worth about that long.
 constexpr double kFusionSeconds = 3e-6;
+constexpr double kNormSeconds = 1e-6;  // of that, what the Hopper kernel lacks: it finds its input normed
 
 class Stopwatch {
  public:
@@ -75,10 +76,15 @@ class ShapeTuner {
       library_seconds = seconds;
       best.has_algorithm = true, best.algorithm = algorithm;
     }
-    const double least = measure_skinny(tokens, library_seconds, best);
+    double least = library_seconds + kFusionSeconds;
+    measure_skinny(tokens, least, best);
+    measure_hopper(tokens, least, best);
+    const char* own = best.kernel == LinearKernel::skinny ? "skinny" : "hopper";
     log_debug("linear {} x {}, {} tokens: library {:.1f} us; {}", best.out_features, best.in_features, tokens,
               library_seconds * 1e6,
-              best.skinny ? fmt::format("skinny tile {} grid {} {:.1f} us", best.tile, best.grid, least * 1e6) : "taken");
+              best.kernel == LinearKernel::library
+                  ? "taken"
+                  : fmt::format("{} tile {} grid {} {:.1f} us", own, best.tile, best.grid, least * 1e6));
     return best;
   }
 
@@ -94,31 +100,38 @@ class ShapeTuner {
   double time(int64_t tokens, const std::function<void()>& launch) {
     launch();  // the first may load code
     const double once = watch_.seconds(stream_, 1, launch);
-    if (tokens <= kMaxSkinnyTokens) {
+    if (tokens <= kMaxHopperTokens) {
       const int launches = std::clamp(int(kEnoughChainSeconds / std::max(once, 1e-6)), kLeastChain, kMostChain);
       return watch_.seconds(stream_, launches, launch);
     }
     return watch_.seconds(stream_, std::clamp(int(kEnoughSeconds / std::max(once, 1e-6)), 2, kLaunches), launch);
   }
 
-  double measure_skinny(int64_t tokens, double library_seconds, LinearChoice& best) {
-    if (tokens > kMaxSkinnyTokens || weights_.front()->in_features % 8 != 0) return 0;
-    double least = library_seconds + kFusionSeconds;
+  SkinnyLinear own_problem(int64_t tokens) {
+    const TensorView w = weight();
+    return skinny_problem({out_.view().slice(0, 0, tokens), x_.data.view().slice(0, 0, tokens), w, {}});
+  }
+  // What is faster than `least` becomes that and `best`.
+  void measure_skinny(int64_t tokens, double& least, LinearChoice& best) {
+    if (tokens > kMaxSkinnyTokens || weights_.front()->in_features % 8 != 0) return;
     for (int tile = 0; tile < skinny_tile_count(); ++tile) {
       if (!skinny_tile_fits(tile, tokens)) continue;
       for (auto grid : {SkinnyChoice::one_per_processor, SkinnyChoice::two_per_processor, SkinnyChoice::whole_tiles}) {
         const SkinnyChoice choice{int8_t(tile), grid};
-        const double seconds = time(tokens, [&] {
-          const TensorView w = weight();
-          skinny_mma(skinny_problem({out_.view().slice(0, 0, tokens), x_.data.view().slice(0, 0, tokens), w, {}}),
-                     choice, stream_);
-        });
+        const double seconds = time(tokens, [&] { skinny_mma(own_problem(tokens), choice, stream_); });
         if (seconds >= least) continue;
         least = seconds;
-        best.skinny = true, best.tile = tile, best.grid = int(grid);
+        best.kernel = LinearKernel::skinny, best.tile = tile, best.grid = int(grid);
       }
     }
-    return least;
+  }
+  void measure_hopper(int64_t tokens, double& least, LinearChoice& best) {
+    for (const HopperChoice& choice : hopper_candidates(own_problem(tokens), stream_.device())) {
+      const double seconds = time(tokens, [&] { hopper_linear(own_problem(tokens), choice, stream_); }) + kNormSeconds;
+      if (seconds >= least) continue;
+      least = seconds;
+      best.kernel = LinearKernel::hopper, best.tile = choice.tile, best.grid = choice.splits;
+    }
   }
 
   std::span<const LinearWeight* const> weights_;

@@ -60,6 +60,40 @@ class FusedLinearTest : public BackendTest {
     return out;
   }
 
+  // A kernel with a row of its table and a way of sharing the work: what every check goes through, where there are some.
+  struct Way {
+    LinearKernel kernel;
+    int tile, grid;
+  };
+  std::vector<Way> ways;
+
+  // Two passes each way: the same call gives the same bits.
+  template <typename Pass>
+  void each_way(Shape shape, Pass&& pass) {
+    const auto both = [&] {
+      std::vector<double> first;
+      for (int number = 0; number < 2; ++number) pass(number, first);
+    };
+    if (ways.empty()) return both();
+    for (const Way& way : ways) {
+      SCOPED_TRACE(testing::Message() << "kernel " << int(way.kernel) << " tile " << way.tile << " grid " << way.grid);
+      choose(shape, way);
+      both();
+    }
+  }
+  // Layers of this shape, gated ones too, are computed so from now on.
+  static void choose(Shape shape, Way way) {
+    std::vector<LinearChoice> choices;
+    for (bool float_out : {false, true})
+      for (int64_t rows : {shape.out, 2 * shape.out}) {
+        LinearChoice choice;
+        choice.out_features = rows, choice.in_features = shape.in, choice.tokens = 128;
+        choice.float_out = float_out, choice.kernel = way.kernel, choice.tile = way.tile, choice.grid = way.grid;
+        choices.push_back(choice);
+      }
+    adopt_linear_choices(choices);
+  }
+
   void check_residual(Shape shape, bool with_bias) {
     SCOPED_TRACE(testing::Message() << "residual T " << shape.tokens << " N " << shape.out << " K " << shape.in);
     const Layer layer = make_layer(shape);
@@ -69,15 +103,14 @@ class FusedLinearTest : public BackendTest {
     auto expected =
         reference_linear(layer.x, layer.w, with_bias ? layer.bias : Values(), shape.tokens, shape.out, shape.in);
     for (size_t i = 0; i < expected.size(); ++i) expected[i] += double(old[i]);
-    std::vector<double> first;
-    for (int pass = 0; pass < 2; ++pass) {
+    each_way(shape, [&](int pass, std::vector<double>& first) {
       const Tensor hidden = to_device(old, {shape.tokens, shape.out}, activation(), stream());
       linear_residual(hidden, layer.x_device, layer.weight, bias, sum, stream());
       const auto got = to_host(hidden, stream());
       if (pass > 0) return expect_identical(got, first, "the same call again");
       first = got;
       expect_close(got, expected, sum_tolerance(*this, shape.in));
-    }
+    });
   }
 
   void check_norm(Shape shape, bool with_bias, DType out_dtype, float scale) {
@@ -88,8 +121,7 @@ class FusedLinearTest : public BackendTest {
     const Tensor normed = scratch(shape.tokens, shape.in);
     const auto expected = reference_linear(normalized(layer, shape, eps), layer.w, with_bias ? layer.bias : Values(),
                                            shape.tokens, shape.out, shape.in);
-    std::vector<double> first;
-    for (int pass = 0; pass < 2; ++pass) {
+    each_way(shape, [&](int pass, std::vector<double>& first) {
       const Tensor out(out_dtype, {shape.tokens, shape.out}, device());
       norm_linear(out, layer.x_device, {layer.norm_device, eps}, layer.weight,
                   with_bias ? layer.bias_device.view() : TensorView(), normed, stream());
@@ -97,7 +129,7 @@ class FusedLinearTest : public BackendTest {
       if (pass > 0) return expect_identical(got, first, "the same call again");
       first = got;
       expect_close(got, expected, sum_tolerance(*this, shape.in));
-    }
+    });
   }
 
   void check_gated(Shape shape, Activation activation_kind, bool with_norm, bool with_bias) {
@@ -121,8 +153,7 @@ class FusedLinearTest : public BackendTest {
       }
     }
     const InputNorm norm = with_norm ? InputNorm{layer.norm_device, eps} : InputNorm{};
-    std::vector<double> first;
-    for (int pass = 0; pass < 2; ++pass) {
+    each_way(shape, [&](int pass, std::vector<double>& first) {
       const Tensor out(activation(), {shape.tokens, cols}, device());
       norm_gated_linear(out, layer.x_device, norm, layer.weight, with_bias ? layer.bias_device.view() : TensorView(),
                         activation_kind, {normed, gate_up}, stream());
@@ -131,7 +162,7 @@ class FusedLinearTest : public BackendTest {
       first = got;
       // Each factor is off by what a sum is off by, the other one multiplies it.
       expect_close(got, expected, sum_tolerance(*this, shape.in) * 2 * largest);
-    }
+    });
   }
 
   void check_all(Shape shape) {
@@ -152,26 +183,29 @@ TEST_P(FusedLinearTest, MatchesReferenceOnOddShapes) {
 // sharing the work. Wide layers give every block several tiles, narrow ones share a tile among many blocks.
 TEST_P(FusedLinearTest, EveryTileAndGridGivesTheSameSums) {
   constexpr int kTiles = 11, kGrids = 4;
+  for (int tile = 0; device().is_cuda() && tile < kTiles; ++tile)
+    for (int grid = 0; grid < kGrids; ++grid) ways.push_back({LinearKernel::skinny, tile, grid});
   for (const Shape& shape : {Shape{2, 24, 4096}, {8, 5000, 136}, {7, 96, 2056}, {1, 2200, 1544},
                              {4, 40, 14336}, {16, 2100, 264}, {13, 48, 3584},
                              {32, 1100, 264}, {29, 70, 4104}}) {
-    for (int tile = 0; tile < (device().is_cuda() ? kTiles : 1); ++tile) {
-      for (int grid = 0; grid < (device().is_cuda() ? kGrids : 1); ++grid) {
-        SCOPED_TRACE(testing::Message() << "tile " << tile << " grid " << grid);
-        std::vector<LinearChoice> choices;
-        for (bool float_out : {false, true})
-          for (int64_t rows : {shape.out, 2 * shape.out}) {
-            LinearChoice choice;
-            choice.out_features = rows, choice.in_features = shape.in, choice.tokens = 32;
-            choice.float_out = float_out, choice.skinny = true, choice.tile = tile, choice.grid = grid;
-            choices.push_back(choice);
-          }
-        if (device().is_cuda()) adopt_linear_choices(choices);
-        check_residual(shape, true);
-        check_norm(shape, false, DType::f32, 1);
-        check_gated(shape, Activation::silu, true, true);
-      }
-    }
+    check_residual(shape, true);
+    check_norm(shape, false, DType::f32, 1);
+    check_gated(shape, Activation::silu, true, true);
+  }
+}
+
+// The same of the kernel for Hopper GPUs, from one token to its most: rows and k that no tile divides, layers of less
+// than a tile and of many.
+TEST_P(FusedLinearTest, EveryWarpgroupTileAndSplitGivesTheSameSums) {
+  constexpr int kTiles = 3, kMaxSplits = 8;
+  for (int tile = 0; device().is_cuda() && tile < kTiles; ++tile)
+    for (int splits = 1; splits <= kMaxSplits; ++splits) ways.push_back({LinearKernel::hopper, tile, splits});
+  for (const Shape& shape : {Shape{1, 40, 1032}, {7, 96, 2056}, {13, 10, 1096}, {17, 136, 4104}, {24, 320, 1544},
+                             {32, 1800, 136}, {33, 200, 2600}, {49, 130, 2048}, {64, 1104, 1160}, {65, 72, 1024}}) {
+    const bool odd = shape.tokens % 2 == 1;
+    check_residual(shape, odd);
+    check_norm(shape, !odd, odd ? DType::f32 : activation(), 1);
+    check_gated(shape, odd ? Activation::silu : Activation::gelu_tanh, odd, !odd);
   }
 }
 

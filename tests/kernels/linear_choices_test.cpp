@@ -20,7 +20,7 @@ LinearChoice choice(int64_t out, int64_t in, int64_t tokens, bool float_out = fa
 
 std::vector<LinearChoice> samples() {
   std::vector<LinearChoice> choices = {choice(4096, 4096, 1), choice(4096, 4096, 256), choice(128256, 4096, 8, true)};
-  choices[0].skinny = true, choices[0].tile = 3, choices[0].grid = 2;
+  choices[0].kernel = LinearKernel::skinny, choices[0].tile = 3, choices[0].grid = 2;
   choices[1].has_algorithm = true, choices[1].algorithm = {0, 1, ~uint64_t(0), 0x123456789abcdef0u, 5, 6, 7, 8};
   return choices;
 }
@@ -51,6 +51,7 @@ TEST(LinearChoices, AForeignOrTornTextIsNone) {
   const std::string header = text.substr(0, text.find('\n') + 1);
   for (const char* line :
        {"1\t2", "x\t1\t1\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0", "1\t1\t1\t2\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0",
+        "1\t1\t1\t0\t3\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0",
         "0\t1\t1\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0",
         "1\t1\t1\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\tfffffffffffffffff",
         "99999999999999999999\t1\t1\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0", ""})

@@ -62,6 +62,33 @@ __device__ inline void bulk_copy(uint32_t shared, const void* global, uint32_t b
       "l"(global), "r"(bytes), "r"(barrier), "l"(policy)
       : "memory");
 }
+// Boxes of tensors (tensor_map.h), at these coordinates, first that of the dimension whose elements lie side by side.
+__device__ inline void fetch_tensor_map(const void* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+__device__ inline void copy_box(uint32_t shared, const void* map, int c0, int c1, uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::
+          "r"(shared),
+      "l"(map), "r"(c0), "r"(c1), "r"(barrier)
+      : "memory");
+}
+__device__ inline void copy_box(uint32_t shared, const void* map, int c0, int c1, uint32_t barrier, uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%2, %3}], [%4], %5;" ::"r"(shared),
+      "l"(map), "r"(c0), "r"(c1), "r"(barrier), "l"(policy)
+      : "memory");
+}
+__device__ inline void copy_box(uint32_t shared, const void* map, int c0, int c1, int c2, int c3, uint32_t barrier,
+                                uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%2, %3, %4, %5}], [%6], %7;" ::"r"(shared),
+      "l"(map), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(barrier), "l"(policy)
+      : "memory");
+}
+
 // What other kernels' ordinary stores wrote is seen by this thread's bulk copies.
 __device__ inline void order_bulk_copies() { asm volatile("fence.proxy.async;" ::: "memory"); }
 

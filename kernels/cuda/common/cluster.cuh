@@ -59,4 +59,37 @@ __device__ T* peer_shared(T* own, int rank) {
 #endif
 }
 
+#if __CUDA_ARCH__ >= 900
+
+// Where `rank`'s block has what lies at this block's shared address.
+__device__ inline uint32_t peer_address(uint32_t shared, int rank) {
+  uint32_t peer;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(peer) : "r"(shared), "r"(rank));
+  return peer;
+}
+// Writes 16 bytes into a block's shared memory in the background; its barrier there counts them (bulk_copy.cuh).
+__device__ inline void send_16(uint32_t peer, const float (&values)[4], uint32_t peer_barrier) {
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(peer),
+      "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3]), "r"(peer_barrier)
+      : "memory");
+}
+// As wait_for_phase (bulk_copy.cuh), for what other blocks of the cluster have sent.
+__device__ inline void wait_for_peers(uint32_t barrier, uint32_t parity) {
+  uint32_t done;
+  do {
+    asm volatile(
+        "{\n"
+        ".reg .pred ended;\n"
+        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 ended, [%1], %2;\n"
+        "selp.u32 %0, 1, 0, ended;\n"
+        "}"
+        : "=r"(done)
+        : "r"(barrier), "r"(parity)
+        : "memory");
+  } while (!done);
+}
+
+#endif
+
 }  // namespace trireme::cuda
