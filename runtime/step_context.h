@@ -4,7 +4,6 @@
 #include "kernels/attention.h"
 #include "parallel/communicator.h"
 #include "runtime/kv_pool.h"
-#include "runtime/launch_window.h"
 #include "runtime/peer_sums.h"
 #include "runtime/workspace.h"
 
@@ -19,7 +18,6 @@ struct StepContext {
   KvPool& kv_pool;
   TensorView ids;                       // [T] i32, resolved
   std::vector<AttentionBatch> batches;  // by KV group: the same tokens, each group's block table
-  LaunchWindow* launches = nullptr;     // null while a graph is recorded: nothing is launched
   int64_t num_tokens() const { return ids.dim(0); }
 };
 

@@ -63,7 +63,6 @@ Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, co
       hidden_(activation_dtype(device), {info.max_batched_tokens, config.hidden_size}, device),
       link_(groups.previous, groups.next, hidden_),
       graphs_(device, graphs, most_decode_rows(info, *kv_pool_)),
-      launches_(device),
       inputs_memory_(input_limits(info), *kv_pool_, device) {
   if (ReplicaCheck::wanted()) replica_check_.emplace(groups.tp);
   for (int i = 0; i < ring_size(info); ++i)
@@ -125,9 +124,8 @@ void Worker::send_draws(Entry& entry) {
 }
 
 // What a graph can hold of a step: everything between the arrival of the stage's input and its output.
-void Worker::compute(const Entry& entry, LaunchWindow* launches) {
+void Worker::compute(const Entry& entry) {
   StepContext context = step_context(entry);
-  context.launches = launches;
   entry.inputs.resolve(slots_, stream_);
   const TensorView hidden = hidden_.view().slice(0, 0, entry.inputs.shape().tokens);
   if (topology_.is_first_stage()) model_->embed(hidden, context);
@@ -150,7 +148,7 @@ void Worker::forward(const Entry& entry, int64_t graph_size) {
   if (graph_size > 0)
     graphs_.run(graph_size, stream_, [&] { compute(entry); });
   else
-    compute(entry, &launches_);
+    compute(entry);
   if (replica_check_) replica_check_->check("hidden states", hidden_.view().slice(0, 0, tokens), stream_);
   if (!topology_.is_last_stage()) link_.send(tokens, stream_);
 }

@@ -73,7 +73,7 @@ class Worker {
   void receive_draws(StepId through);
   TensorView received_draws(const Entry& entry) const;
   void forward(const Entry& entry, int64_t graph_size);
-  void compute(const Entry& entry, LaunchWindow* launches = nullptr);
+  void compute(const Entry& entry);
   void compute_logits(const Entry& entry, StepContext& context);
   void sample(const StepPlan& plan, Entry& entry, const std::function<SamplingOrders()>& sampling_orders);
   void send_draws(Entry& entry);
@@ -96,7 +96,6 @@ class Worker {
   StageLink link_;                        // moves hidden_
   std::optional<ShardSampler> sampler_;   // last stage
   DecodeGraphs graphs_;
-  LaunchWindow launches_;
   std::optional<ReplicaCheck> replica_check_;
   StepInputsMemory inputs_memory_;
   std::vector<Entry> ring_;

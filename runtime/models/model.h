@@ -57,7 +57,6 @@ inline bool is_marked(int64_t layer, int64_t tokens) { return tokens >= 512 && l
 // Behind every layer of a stage, counted from its first.
 inline void end_layer(int64_t layer, int64_t tokens, const StepContext& context) {
   if (is_marked(layer, tokens)) mark_progress(context.device, context.stream);
-  if (context.launches) context.launches->end_layer(layer, context.stream);
 }
 std::string layer_name(std::string_view prefix, int64_t layer,
                        std::string_view suffix);  // "model.layers.3.mlp.up_proj.weight"
