@@ -27,13 +27,13 @@ SCALING = {
     "8b_tp2_decode_bs256_ms": ("tp 2", None),
     "8b_pp4_decode_bs256_ms": ("pp 4", None),
     "8b_tp4_decode_bs256_ms": ("tp 4", 5.70),
-    "70b_tp4_decode_bs1_ms": ("70B, 1, tp 4", 12.28),
+    "70b_tp4_decode_bs1_ms": ("70B, 1", 12.28),
     "70b_tp4_decode_bs128_ms": ("70B, 128", 17.6),
     "70b_tp4_decode_bs256_ms": ("70B, 256", 26.6),
 }
 PLOTS = {
     "one": ("Decode step on one H200, ms (model, sequences, context 512 where none is named)", ONE),
-    "scaling": ("Decode step on 1, 2 and 4 H200s, ms (model, sequences, ranks; context 512)", SCALING),
+    "scaling": ("Decode step on 1, 2 and 4 H200s, ms (model, sequences, ranks; context 512; 70B: tp 4)", SCALING),
 }
 COLORS = {"floor": "#b8c4d0", "trireme": "#1f6feb", "vLLM 0.24.0": "#d9822b"}
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 900, 360, 50, 50, 40
