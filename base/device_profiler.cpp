@@ -38,7 +38,7 @@ constexpr CUpti_ActivityKind kKinds[] = {CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, 
 
 Cupti cupti;
 std::mutex records_mutex;
-std::vector<Span> records;
+std::vector<TraceSpan> records;
 int64_t dropped_records = 0;
 int64_t clock_offset_ns = 0;  // CLOCK_MONOTONIC - CUPTI's clock
 std::atomic<bool> wanted{false};  // what comes while false is dropped: the load, the warm-up
@@ -183,7 +183,7 @@ void collect_device_records(int64_t start_ns) {
   for (CUpti_ActivityKind kind : kKinds) cupti.disable(kind);
   wanted.store(false);
   std::lock_guard lock(records_mutex);
-  for (Span& record : std::exchange(records, {}))
+  for (TraceSpan& record : std::exchange(records, {}))
     if (record.start_ns >= start_ns) add_span(std::move(record));
   add_dropped_spans(std::exchange(dropped_records, 0));
 }

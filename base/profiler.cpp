@@ -153,11 +153,11 @@ Recording stop_profiling() {
   if (recorded_device.is_cuda()) collect_device_records(started_ns);
   std::lock_guard lock(mutex);
   std::stable_sort(recording.spans.begin(), recording.spans.end(),
-                   [](const Span& a, const Span& b) { return a.start_ns < b.start_ns; });
+                   [](const TraceSpan& a, const TraceSpan& b) { return a.start_ns < b.start_ns; });
   return std::exchange(recording, {});
 }
 
-void add_span(Span span) {
+void add_span(TraceSpan span) {
   std::lock_guard lock(mutex);
   if (recording.spans.size() >= kMaxSpans)
     ++recording.dropped;

@@ -25,17 +25,17 @@ SpanCategory kernel_category(std::string_view name);
 // Rows of the trace: threads of the host, then streams of the device by the driver's number.
 inline constexpr int32_t kEngineLane = 0, kWorkerLane = 1, kOpLane = 2, kFirstStreamLane = 16;
 
-struct Span {
+struct TraceSpan {
   std::string name;
   SpanCategory category = SpanCategory::other;
   int32_t lane = 0;
   int64_t start_ns = 0, end_ns = 0;
   bool in_graph = false;  // of a kernel that a CUDA graph launched
-  bool operator==(const Span&) const = default;
+  bool operator==(const TraceSpan&) const = default;
 };
 
 struct Recording {
-  std::vector<Span> spans;  // by their start
+  std::vector<TraceSpan> spans;  // by their start
   int64_t dropped = 0;      // beyond kMaxSpans
 };
 inline constexpr size_t kMaxSpans = size_t(1) << 20;  // some 150 MB
@@ -52,7 +52,7 @@ void prepare_profiling(Device device);
 void start_profiling();  // work that is still queued may be recorded, too: Stream::synchronize before
 Recording stop_profiling();  // the device's work must have ended (Stream::synchronize)
 
-void add_span(Span span);
+void add_span(TraceSpan span);
 void add_dropped_spans(int64_t count);
 
 // An op begins on this thread; the one before it ends. `name` is a literal, cut at its first parenthesis.

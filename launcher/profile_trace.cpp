@@ -27,7 +27,7 @@ std::string lane_name(int32_t lane) {
 
 void append_names(std::string& trace, const ProfilePart& part) {
   std::set<int32_t> lanes;
-  for (const Span& span : part.recording.spans) lanes.insert(span.lane);
+  for (const TraceSpan& span : part.recording.spans) lanes.insert(span.lane);
   fmt::format_to(std::back_inserter(trace),
                  "{{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":{0},\"tid\":0,"
                  "\"args\":{{\"name\":\"rank {0}, {1}\"}}}}",
@@ -41,7 +41,7 @@ void append_names(std::string& trace, const ProfilePart& part) {
                    part.rank, lane, lane_name(lane));
 }
 
-void append_span(std::string& trace, const Span& span, int rank, int64_t origin_ns) {
+void append_span(std::string& trace, const TraceSpan& span, int rank, int64_t origin_ns) {
   fmt::format_to(std::back_inserter(trace),
                  ",\n{{\"name\":{},\"cat\":\"{}\",\"ph\":\"X\",\"pid\":{},\"tid\":{},\"ts\":{:.3f},\"dur\":{:.3f}{}}}",
                  json::serialize(json::value(span.name)), span_category_name(span.category), rank, span.lane,
@@ -66,7 +66,7 @@ std::string missing_steps(const ProfilePart& part) {
 StepBreakdown step_breakdown(const ProfilePart& part) {
   StepBreakdown result;
   int64_t first = INT64_MAX, covered = INT64_MIN;
-  for (const Span& span : part.recording.spans) {  // by their start
+  for (const TraceSpan& span : part.recording.spans) {  // by their start
     if (span.category == SpanCategory::host) continue;
     first = std::min(first, span.start_ns);
     const int64_t begin = std::max(span.start_ns, covered);
@@ -83,12 +83,12 @@ StepBreakdown step_breakdown(const ProfilePart& part) {
 std::string chrome_trace(const std::vector<ProfilePart>& parts) {
   int64_t origin = INT64_MAX;
   for (const ProfilePart& part : parts)
-    for (const Span& span : part.recording.spans) origin = std::min(origin, span.start_ns);
+    for (const TraceSpan& span : part.recording.spans) origin = std::min(origin, span.start_ns);
   std::string trace = "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n";
   for (const ProfilePart& part : parts) {
     if (&part != &parts.front()) trace += ",\n";
     append_names(trace, part);
-    for (const Span& span : part.recording.spans) append_span(trace, span, part.rank, origin);
+    for (const TraceSpan& span : part.recording.spans) append_span(trace, span, part.rank, origin);
   }
   return trace + "\n]}\n";
 }

@@ -21,8 +21,8 @@ bool is_decode(const StepPlan& plan) {
   return std::all_of(plan.rows.begin(), plan.rows.end(), [](const PlanRow& row) { return row.count == 1; });
 }
 
-Span read_span(const json::array& fields, const json::array& names) {
-  Span span;
+TraceSpan read_span(const json::array& fields, const json::array& names) {
+  TraceSpan span;
   span.name = names.at(fields.at(0).to_number<size_t>()).as_string();
   const int category = fields.at(1).to_number<int>();
   if (category < 0 || category > int(SpanCategory::host)) throw CheckpointError("unknown category");
@@ -43,7 +43,7 @@ std::string profile_part_path(const std::string& directory, int rank) {
 std::string profile_part_text(const ProfilePart& part) {
   std::unordered_map<std::string, size_t> numbers;  // names are long and repeat
   std::string names, spans;
-  for (const Span& span : part.recording.spans) {
+  for (const TraceSpan& span : part.recording.spans) {
     const auto [entry, is_new] = numbers.try_emplace(span.name, numbers.size());
     if (is_new) names += (names.empty() ? "" : ",") + json::serialize(json::value(span.name));
     fmt::format_to(std::back_inserter(spans), "{}[{},{},{},{},{},{}]", spans.empty() ? "" : ",\n", entry->second,

@@ -61,7 +61,7 @@ TEST(Profiler, AnOpLastsUntilTheNextOneOrTheEnd) {
   end_op();  // none is open
   const Recording recording = stop_profiling();
   ASSERT_EQ(recording.spans.size(), 2u);
-  const Span &norm = recording.spans[0], &linear = recording.spans[1];
+  const TraceSpan &norm = recording.spans[0], &linear = recording.spans[1];
   EXPECT_EQ(norm.name, "rms_norm");
   EXPECT_EQ(norm.category, SpanCategory::norm);
   EXPECT_EQ(linear.name, "linear");
@@ -79,7 +79,7 @@ TEST(Profiler, TakesHostSpansOfSeveralThreads) {
   engine.join();
   const Recording recording = stop_profiling();
   ASSERT_EQ(recording.spans.size(), 2u);
-  for (const Span& span : recording.spans) EXPECT_EQ(span.category, SpanCategory::host);
+  for (const TraceSpan& span : recording.spans) EXPECT_EQ(span.category, SpanCategory::host);
 }
 
 TEST(Profiler, CountsWhatItHasNoRoomFor) {

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kMs = 1000000;
 
-Span device_span(const char* name, int64_t start, int64_t end, int32_t lane = kFirstStreamLane) {
+TraceSpan device_span(const char* name, int64_t start, int64_t end, int32_t lane = kFirstStreamLane) {
   return {name, kernel_category(name), lane, start * kMs, end * kMs, false};
 }
 

@@ -46,7 +46,7 @@ class StepProfilerTest : public ::testing::Test {
 
   static std::vector<std::string> names(const ProfilePart& part) {
     std::vector<std::string> names;
-    for (const Span& span : part.recording.spans) names.push_back(span.name);
+    for (const TraceSpan& span : part.recording.spans) names.push_back(span.name);
     return names;
   }
 
