@@ -85,6 +85,11 @@ __device__ inline void send_16(uint32_t peer, const float (&values)[4], uint32_t
       "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3]), "r"(peer_barrier)
       : "memory");
 }
+__device__ inline void send_8(uint32_t peer, float first, float second, uint32_t peer_barrier) {
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];" ::"r"(peer),
+               "f"(first), "f"(second), "r"(peer_barrier)
+               : "memory");
+}
 // As wait_for_phase (bulk_copy.cuh), for what other blocks of the cluster have sent.
 __device__ inline void wait_for_peers(uint32_t barrier, uint32_t parity) {
   uint32_t done;

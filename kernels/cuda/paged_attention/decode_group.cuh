@@ -1,12 +1,16 @@
 #pragma once
 // Decode tiles of few rows, whose end is all latency: the splits of a tile are the blocks of one cluster (a group of
 // the work list, kernels/attention_plan.h) and add up through shared memory instead of global memory and a counter.
-// The arithmetic is that of merge_splits, in the same order.
+// What a block sends is counted by a barrier of the block that awaits it: a barrier of the cluster would order it by a
+// fence of the whole GPU. The arithmetic is that of merge_splits, in the same order.
 
+#include "kernels/cuda/common/bulk_copy.cuh"
 #include "kernels/cuda/common/cluster.cuh"
 #include "kernels/cuda/paged_attention/decode.cuh"
 
 namespace trireme::cuda {
+
+#if __CUDA_ARCH__ >= 900
 
 // What a block receives of all its tile's splits: its share of the row pairs (two neighbouring dimensions of a row),
 // and every row's maximum and sum.
@@ -16,16 +20,32 @@ struct GroupExchange {
   float2 pairs[kPairs];                           // [splits, share]
   float2 states[kDecodeGroup * kDecodeTileRows];  // [splits, rows of a tile]
   float weights[kDecodeGroup * kDecodeTileRows];  // [rows, splits]
+  uint64_t arrived;                               // the barrier that counts pairs and states
 };
 
 template <int kDim>
 struct GroupShare {
-  int splits, pairs, share;
+  int splits, rows, pairs, share;
   __device__ GroupShare(const AttentionTile& tile)
       : splits(tile.num_splits),
-        pairs((tile.packed_end - tile.first_packed) * (kDim / 2)),
+        rows(tile.packed_end - tile.first_packed),
+        pairs(rows * (kDim / 2)),
         share((pairs + splits - 1) / splits) {}
+  // What all splits, itself among them, send to this one.
+  __device__ uint32_t bytes(int split) const {
+    const int mine = min(max(pairs - split * share, 0), share);
+    return uint32_t(splits * (mine + rows)) * uint32_t(sizeof(float2));
+  }
 };
+
+// By one thread, before the cluster meets.
+template <int kDim>
+__device__ inline void expect_group(GroupExchange<kDim>& exchange, const AttentionTile& tile) {
+  const uint32_t barrier = shared_address(&exchange.arrived);
+  init_barrier(barrier, 1);
+  publish_barriers();
+  arrive_expecting(barrier, GroupShare<kDim>(tile).bytes(tile.split));
+}
 
 // This split's results, each to the block that adds it up.
 template <int kDim>
@@ -33,13 +53,15 @@ struct GroupSender {
   GroupExchange<kDim>& exchange;
   GroupShare<kDim> of;
   int split;
+  __device__ void send(const float2* own, int to, float first, float second) const {
+    send_8(peer_address(shared_address(own), to), first, second, peer_address(shared_address(&exchange.arrived), to));
+  }
   __device__ void pair(int row, int column, float first, float second) const {
     const int index = row * (kDim / 2) + column / 2, to = index / of.share;
-    *peer_shared(exchange.pairs + split * of.share + index - to * of.share, to) = make_float2(first, second);
+    send(exchange.pairs + split * of.share + index - to * of.share, to, first, second);
   }
   __device__ void state(int row, float maximum, float sum) const {
-    for (int to = 0; to < of.splits; ++to)
-      *peer_shared(exchange.states + split * kDecodeTileRows + row, to) = make_float2(maximum, sum);
+    for (int to = 0; to < of.splits; ++to) send(exchange.states + split * kDecodeTileRows + row, to, maximum, sum);
   }
 };
 
@@ -48,7 +70,8 @@ template <int kDim>
 __device__ inline void merge_group(GroupExchange<kDim>& exchange, const AttentionArgs& args,
                                    const AttentionTile& tile) {
   const GroupShare<kDim> of(tile);
-  split_weights<WholeBlock>(exchange.weights, tile.packed_end - tile.first_packed, of.splits, [&](int split, int row) {
+  wait_for_peers(shared_address(&exchange.arrived), 0);
+  split_weights<WholeBlock>(exchange.weights, of.rows, of.splits, [&](int split, int row) {
     return exchange.states[split * kDecodeTileRows + row];
   });
   __syncthreads();
@@ -65,10 +88,13 @@ __device__ inline void merge_group(GroupExchange<kDim>& exchange, const Attentio
   }
 }
 
-// Launched in clusters of kDecodeGroup blocks: a KV head's kDecodeGroup items in a row.
+#endif
+
+// Launched in clusters of kDecodeGroup blocks, which there are from sm_90 on: a KV head's kDecodeGroup items in a row.
 template <int kDim>
 __global__ __launch_bounds__(kAttentionThreads, kAttentionBlocksPerProcessor) void decode_group_attention_kernel(
     const AttentionArgs args) {
+#if __CUDA_ARCH__ >= 900
   using Shared = DecodeShared<kDim, bf16, kGroupedBlocks>;
   extern __shared__ __align__(16) unsigned char shared_bytes[];
   bf16* queries = reinterpret_cast<bf16*>(shared_bytes);
@@ -80,6 +106,8 @@ __global__ __launch_bounds__(kAttentionThreads, kAttentionBlocksPerProcessor) vo
   if (!take_decode_item(tile, args, cluster / args.kv_heads * kDecodeGroup + int(blockIdx.x) % kDecodeGroup,
                         cluster % args.kv_heads))
     return;
+  const bool joins = tile.grouped && tile.num_splits > 1;
+  if (joins && threadIdx.x == 0) expect_group<kDim>(exchange, tile);
   cluster_arrive_relaxed();  // others may write to this block's shared memory once it runs
   const int warp = int(threadIdx.x) / kWarpSize, lane = int(threadIdx.x) % kWarpSize;
   RunningSoftmax<kDim> state[1];
@@ -87,19 +115,18 @@ __global__ __launch_bounds__(kAttentionThreads, kAttentionBlocksPerProcessor) vo
   state[0].finish(args.exponent_scale);
   float* outputs = reinterpret_cast<float*>(rings);
   cluster_wait();
-  if (tile.grouped && tile.num_splits > 1) {
+  if (joins) {
     const GroupSender<kDim> sender{exchange, GroupShare<kDim>(tile), tile.split};
     join_warps<kDim, kGroupedBlocks>(
         tile, state[0], outputs, scratch, warp, lane,
         [&](int row, int column, float first, float second, float) { sender.pair(row, column, first, second); },
         [&](int row, float maximum, float sum) { sender.state(row, maximum, sum); });
-    cluster_arrive();
-    cluster_wait();
     merge_group<kDim>(exchange, args, tile);
   } else {
     write_joined<kDim, kGroupedBlocks>(args, tile, state[0], outputs, scratch, warp, lane);
     finish_tile<kDim, kDecodeTileRows>(outputs, args, tile);
   }
+#endif
 }
 
 }  // namespace trireme::cuda
