@@ -1,5 +1,6 @@
 #include "parallel/peer_memory.h"
 
+#include <cstdlib>
 #include <exception>
 #include <vector>
 
@@ -16,8 +17,13 @@ struct Offer {
   MemoryHandle handle{};
 };
 
+int64_t area_bytes() {  // EXPERIMENT
+  const char* text = std::getenv("TRIREME_AREA_MB");
+  return text ? int64_t(std::atoi(text)) << 20 : kPeerAreaBytes;
+}
+
 size_t piece_bytes() {
-  const auto bytes = size_t(peer_memory_bytes(kPeerAreaBytes));
+  const auto bytes = size_t(peer_memory_bytes(area_bytes()));
   return (bytes + kSharedMemoryUnit - 1) / kSharedMemoryUnit * kSharedMemoryUnit;
 }
 
@@ -45,7 +51,7 @@ PeerMemory::PeerMemory(MpiGroup group, Device device, const IdleHook& idle)
     : group_(std::move(group)), device_(device), idle_(idle) {
   buffers_.rank = group_.rank();
   buffers_.size = group_.size();
-  buffers_.area_bytes = kPeerAreaBytes;
+  buffers_.area_bytes = area_bytes();
   buffers_.status = static_cast<uint32_t*>(pinned_allocate(sizeof(uint32_t)));
   *buffers_.status = 0;
 }
