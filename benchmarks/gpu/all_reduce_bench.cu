@@ -16,6 +16,7 @@ namespace trireme::bench {
 namespace {
 
 constexpr int kRepetitions = 50;
+constexpr int64_t kLongRows = 1024;  // beyond, fewer repetitions
 
 struct Shape {
   const char* name;  // bytes of a rank's partial sums
@@ -23,7 +24,8 @@ struct Shape {
 };
 constexpr Shape kShapes[] = {{"8k", 1, 4096},    {"16k", 1, 8192},   {"64k", 8, 4096},  {"256k", 32, 4096},
                              {"512k", 64, 4096}, {"1m", 128, 4096},  {"2m", 128, 8192}, {"4m", 256, 8192},
-                             {"8m", 512, 8192},  {"16m", 1024, 8192}};
+                             {"8m", 512, 8192},  {"16m", 1024, 8192}, {"32m", 2048, 8192}, {"64m", 4096, 8192},
+                             {"128m", 8192, 8192}};
 
 class Bench {
  public:
@@ -34,7 +36,7 @@ class Bench {
     const Tensor normed = zeros(activation_dtype(device_), {shape.rows, shape.cols});
     const Tensor partial = zeros(partial_dtype(device_), {shape.rows, shape.cols});
     const Tensor weight = zeros(DType::f32, {shape.cols});
-    const double library = seconds([&] {
+    const double library = seconds(shape, [&] {
       cluster_.tp_group().all_reduce_sum(partial, stream_);
       add_rms_norm(normed, hidden, partial, TensorView(), weight, 1e-5f, stream_);
     });
@@ -46,7 +48,7 @@ class Bench {
         buffers.max_blocks = blocks;
         const PeerSum sum{buffers, form};
         if (all_reduce_rows(sum, shape.cols, device_) == 0) continue;
-        const double time = seconds([&] {
+        const double time = seconds(shape, [&] {
           fused_all_reduce(normed, hidden, partial, TensorView(), {weight, 1e-5f}, sum, stream_);
         });
         char part[64];
@@ -67,9 +69,10 @@ class Bench {
     fill_zero_async(tensor.data(), size_t(tensor.view().bytes()), device_, stream_);
     return tensor;
   }
-  double seconds(const std::function<void()>& launch) {
+  double seconds(const Shape& shape, const std::function<void()>& launch) {
+    const int repetitions = shape.rows > kLongRows ? 10 : kRepetitions;
     cluster_.barrier();
-    return timer_.seconds(stream_, kRepetitions, [&](int) { launch(); });
+    return timer_.seconds(stream_, repetitions, [&](int) { launch(); });
   }
 
   Cluster& cluster_;
