@@ -112,9 +112,10 @@ bool DistributedExecutor::collect() {
   }
   while (!in_flight_.empty()) {
     const InFlight& oldest = in_flight_.front();
-    if (acks_[oldest.step] < info_.world - 1 || !worker_.finished(oldest.step)) break;
-    report_status(worker_.status(), oldest.step);
+    if (!worker_.finished(oldest.step)) break;
+    report_status(worker_.status(), oldest.step);  // whether or not the rank that is missing ever acknowledges
     CHECK_EQ(worker_.status(), 0) << "step" << oldest.step << "failed";
+    if (acks_[oldest.step] < info_.world - 1) break;
     StepResult result = worker_.result(oldest.step);
     result.device_ms =
         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - oldest.started).count();
