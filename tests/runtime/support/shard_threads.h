@@ -104,6 +104,11 @@ class ShardOfProblem {
     state_.length = length_;
     if (!problem.counts.empty())
       state_.counts = TensorView(counts_.data(), DType::u16, {length_.dim(0), range.size()}, device);
+    if (peers) {  // what ops allocate at their first use must be there before anybody's kernel waits
+      ShardSampler gathering(device, group, {problem.vocab, range, int(rows_), 2});
+      gathering.enqueue(0, problem.batch, logits_view_, state_, stream_);
+      stream_.synchronize();
+    }
   }
 
   const ShardSampler& sampler() const { return sampler_; }
@@ -160,6 +165,8 @@ int on_shards(Device device, const Problem& problem, int shards, Function&& func
       ThreadGroup group(meeting, int(s));
       ShardOfProblem shard(own, problem, ranges[s], group, peers ? &peers->rank(int(s)).buffers : nullptr);
       meeting.barrier.arrive_and_wait();  // all memory is there
+      if (s == 0) meeting.gathers = 0;
+      meeting.barrier.arrive_and_wait();
       function(s, shard);
       meeting.barrier.arrive_and_wait();  // and stays while a peer's kernel may wait
     });
