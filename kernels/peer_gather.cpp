@@ -13,9 +13,7 @@ int64_t peer_gather_bytes(const PeerBuffers& peers);
 void peer_all_gather(TensorView out, TensorView in, const PeerBuffers& peers, const Stream& stream);
 }  // namespace cuda
 
-int64_t peer_gather_bytes(const PeerBuffers& peers, Device device) {
-  BACKEND_RETURN(device, peer_gather_bytes(peers));
-}
+int64_t peer_gather_bytes(const PeerBuffers& peers, Device device) { BACKEND_RETURN(device, peer_gather_bytes(peers)); }
 
 void peer_all_gather(TensorView out, TensorView in, const PeerBuffers& peers, const Stream& stream) {
   constexpr const char* kOp = "peer_all_gather";

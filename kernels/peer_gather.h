@@ -1,7 +1,7 @@
 #pragma once
-// Every rank's bytes to all ranks of a group through memory that they write into each other's (base/peer_buffers.h): for
-// the small pieces that sampling exchanges, where a library's all-gather takes longer than the wire. All ranks make the
-// same calls with the same sizes, in one order with their sums (kernels/fused_all_reduce.h).
+// Every rank's bytes to all ranks of a group through memory that they write into each other's (base/peer_buffers.h):
+// for the small pieces that sampling exchanges, where a library's all-gather takes longer than the wire. All ranks make
+// the same calls with the same sizes, in one order with their sums (kernels/fused_all_reduce.h).
 //
 // cuda: any bits travel: three words and a fourth, never zero, that says which of them are (peer_messages.cuh). Where a
 // wait ran out the group's status is set, and what others sent reads as zeros from then on.

@@ -66,7 +66,8 @@ class ShardSamplesBench {
     return timer_.seconds(stream_, kRepetitions, call) * 1e6;
   }
   void print(const std::string& name, double peers, double library) const {
-    if (cluster_.topology().rank() == 0) std::printf("%-28s peers %8.2f  NCCL %8.2f us\n", name.c_str(), peers, library);
+    if (cluster_.topology().rank() == 0)
+      std::printf("%-28s peers %8.2f  NCCL %8.2f us\n", name.c_str(), peers, library);
     std::fflush(stdout);
   }
 
@@ -75,8 +76,7 @@ class ShardSamplesBench {
     const Tensor in(DType::u8, {bytes}, device_), out(DType::u8, {ranks, bytes}, device_);
     const double library = microseconds([&](int) { cluster_.tp_group().all_gather(out, in, stream_); });
     const bool fits = bytes <= peer_gather_bytes(*cluster_.tp_peers(), device_);
-    const double peers =
-        fits ? microseconds([&](int) { peer_all_gather(out, in, *cluster_.tp_peers(), stream_); }) : 0;
+    const double peers = fits ? microseconds([&](int) { peer_all_gather(out, in, *cluster_.tp_peers(), stream_); }) : 0;
     print("gather " + std::to_string(bytes) + " bytes", peers, library);
   }
 

@@ -17,10 +17,10 @@
 namespace trireme::cuda {
 namespace {
 
-constexpr int kMaxThreads = 512;  // leaves half of a processor's registers to whoever is there already
+constexpr int kMaxThreads = 512;        // leaves half of a processor's registers to whoever is there already
 constexpr int kForeignProcessors = 12;  // of long sums: NCCL's kernels between stages may keep so many to themselves
-constexpr int kWidth = 8;         // bf16 of a 16-byte vector
-constexpr int kMaxVectors = 4;    // of a row, by thread
+constexpr int kWidth = 8;               // bf16 of a 16-byte vector
+constexpr int kMaxVectors = 4;          // of a row, by thread
 
 struct Args : PeerAreas {
   uint64_t inverse;         // of size - 1: p / (size - 1) = p * inverse / 2^32

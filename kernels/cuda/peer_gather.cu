@@ -50,8 +50,7 @@ __global__ __launch_bounds__(kThreads) void peer_gather_kernel(const __grid_cons
   clear_previous(args, call);
   for (int64_t p = first; p < args.payloads; p += step)
     for (int from = 0; from < args.size; ++from)
-      if (from != args.rank)
-        args.put(from, p, receive(args, call, args.place(from, args.rank, call.epoch, p), from));
+      if (from != args.rank) args.put(from, p, receive(args, call, args.place(from, args.rank, call.epoch, p), from));
   end_call(args, call);
 }
 
@@ -69,7 +68,8 @@ void peer_all_gather(TensorView out, TensorView in, const PeerBuffers& peers, co
   args.words = in.dim(0) / int64_t(sizeof(uint32_t));
   args.payloads = ceil_div(args.words, kPayloadWords);
   set_areas(args, peers, (peers.size - 1) * args.payloads * kMessageBytes);
-  CHECK(is_aligned(args.in, sizeof(uint32_t)) && is_aligned(args.out, sizeof(uint32_t))) << "peer_all_gather: alignment";
+  CHECK(is_aligned(args.in, sizeof(uint32_t)) && is_aligned(args.out, sizeof(uint32_t)))
+      << "peer_all_gather: alignment";
   const int most = peers.max_blocks > 0 ? peers.max_blocks : multiprocessor_count(stream.device());
   const int64_t blocks = std::min<int64_t>(std::max(ceil_div(args.payloads, kThreads), kLeastBlocks), most);
   launch_dependent(peer_gather_kernel, dim3(grid_size(blocks)), dim3(kThreads), 0, stream, args);

@@ -1,6 +1,6 @@
 // The first round's end over the peers' memory: what one shard knows of a row travels as messages (peer_messages.cuh),
-// and whoever resolves the row waits for them. Heads and entries are whole payloads, so part and area have one numbering.
-// As everywhere, all of a block's messages leave before it waits, and all blocks run at once.
+// and whoever resolves the row waits for them. Heads and entries are whole payloads, so part and area have one
+// numbering. As everywhere, all of a block's messages leave before it waits, and all blocks run at once.
 
 #include <algorithm>
 
@@ -40,7 +40,8 @@ struct RowPayloads {
     const SampleIndex& index = shard.index[r];
     heads = r * kHeadPayloads;
     tops = shard.num_rows * kHeadPayloads + index.top * kMaxTopLogprobs;
-    candidates = shard.num_rows * kHeadPayloads + shard.num_top * kMaxTopLogprobs + index.candidates * kSampleCandidates;
+    candidates =
+        shard.num_rows * kHeadPayloads + shard.num_top * kMaxTopLogprobs + index.candidates * kSampleCandidates;
     num_tops = index.top >= 0 ? kMaxTopLogprobs : 0;
     count = kHeadPayloads + num_tops + (index.candidates >= 0 ? kSampleCandidates : 0);
   }
@@ -70,9 +71,7 @@ __global__ __launch_bounds__(kMergeThreads) void resolve_lists_kernel(const __gr
   }
   clear_previous(args, call);
   const int64_t bytes = args.payloads * int64_t(sizeof(Payload));
-  const auto gathered = [&](int payload) {
-    return Gathered{reinterpret_cast<const char*>(args.all + payload), bytes};
-  };
+  const auto gathered = [&](int payload) { return Gathered{reinterpret_cast<const char*>(args.all + payload), bytes}; };
   const int tops = shard.num_rows * kHeadPayloads, candidates = tops + shard.num_top * kMaxTopLogprobs;
   for (int r = int(blockIdx.x); r < shard.num_rows; r += step) {
     const RowPayloads row(shard, r);
@@ -115,7 +114,8 @@ __device__ void resolve_by_warp(const ResolveArgs& args, int r, const SampleHead
   args.ids[r] = draws(shard.rows[r]) ? shard.answers[r].id : -1;
 }
 
-// Rows without lists: a warp each. Lanes 4 i to 4 i + 3 have to do with the i-th other rank, the last four with this one.
+// Rows without lists: a warp each. Lanes 4 i to 4 i + 3 have to do with the i-th other rank, the last four with this
+// one.
 __global__ __launch_bounds__(kHeadWarps* kLanes) void resolve_heads_kernel(const __grid_constant__ ResolveArgs args) {
   __shared__ SampleHead heads[kHeadWarps][kMaxPeers];
   let_next_kernel_start();

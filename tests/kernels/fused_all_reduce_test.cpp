@@ -140,7 +140,8 @@ TEST_P(FusedAllReduceTest, ABlockTakesSeveralRows) {
   }
 }
 
-// More rows than an area takes, and not whole numbers of pieces; more than a GPU has processors, so two blocks share one.
+// More rows than an area takes, and not whole numbers of pieces; more than a GPU has processors, so two blocks share
+// one.
 TEST_P(FusedAllReduceTest, LongSumsGoPieceByPiece) {
   for (const int ranks : {2, 3, 4}) {
     PeerThreads group(device(), ranks);

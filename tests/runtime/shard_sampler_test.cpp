@@ -1,4 +1,5 @@
-// The sampler as a whole, on one shard and on several, against a plain reference in float64: orders and what becomes of them.
+// The sampler as a whole, on one shard and on several, against a plain reference in float64: orders and what becomes of
+// them.
 
 #include "runtime/sampling/shard_sampler.h"
 

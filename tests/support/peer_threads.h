@@ -26,7 +26,8 @@ inline const bool kPeerEnvironment =
 struct PeerRank {
   static constexpr int64_t kAreaBytes = 1 << 20;
 
-  PeerRank(Device on, int rank, int size) : device(on), stream(on), memory(DType::u8, {peer_memory_bytes(kAreaBytes)}, on) {
+  PeerRank(Device on, int rank, int size)
+      : device(on), stream(on), memory(DType::u8, {peer_memory_bytes(kAreaBytes)}, on) {
     fill_zero_async(memory.data(), size_t(memory.dim(0)), device, stream);
     stream.synchronize();
     buffers.rank = rank, buffers.size = size, buffers.area_bytes = kAreaBytes;

@@ -1,6 +1,6 @@
 #pragma once
-// How a kernel uses the areas of base/peer_buffers.h: which one is its call's, where a rank's messages lie in it, zeroing
-// what the call before left, and moving on. All blocks of a call make all of these steps.
+// How a kernel uses the areas of base/peer_buffers.h: which one is its call's, where a rank's messages lie in it,
+// zeroing what the call before left, and moving on. All blocks of a call make all of these steps.
 
 #include <algorithm>
 

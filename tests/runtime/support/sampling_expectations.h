@@ -69,6 +69,6 @@ class ShardSamplerTest : public testing::TestWithParam<DeviceKind> {
 
 }  // namespace trireme
 
-#define INSTANTIATE_SHARD_SAMPLER_TESTS(Suite)                                  \
-  INSTANTIATE_TEST_SUITE_P(Cpu, Suite, testing::Values(DeviceKind::cpu));      \
+#define INSTANTIATE_SHARD_SAMPLER_TESTS(Suite)                            \
+  INSTANTIATE_TEST_SUITE_P(Cpu, Suite, testing::Values(DeviceKind::cpu)); \
   INSTANTIATE_TEST_SUITE_P(Cuda, Suite, testing::Values(DeviceKind::cuda))

@@ -203,12 +203,15 @@ inline void expect_same(const Outcome& a, const Outcome& b, const std::string& w
 // Runs the problem on `shards` shards; every shard must come to the same answers, bit for bit.
 inline Outcome run(Device device, const Problem& problem, int shards, test::PeerThreads* peers = nullptr) {
   std::vector<Outcome> outcomes(static_cast<size_t>(shards));
-  const int gathers = on_shards(device, problem, shards, [&](size_t s, ShardOfProblem& shard) {
-    const std::vector<int32_t> ids = shard.draw(1);
-    read_answers(outcomes[s], problem, shard.sampler(), 1);
-    for (size_t r = 0; r < ids.size(); ++r)
-      EXPECT_EQ(ids[r], draws(problem.batch.rows[r]) ? outcomes[s].answers[r].id : -1);
-  }, peers);
+  const int gathers = on_shards(
+      device, problem, shards,
+      [&](size_t s, ShardOfProblem& shard) {
+        const std::vector<int32_t> ids = shard.draw(1);
+        read_answers(outcomes[s], problem, shard.sampler(), 1);
+        for (size_t r = 0; r < ids.size(); ++r)
+          EXPECT_EQ(ids[r], draws(problem.batch.rows[r]) ? outcomes[s].answers[r].id : -1);
+      },
+      peers);
   for (size_t s = 1; s < outcomes.size(); ++s) expect_same(outcomes[0], outcomes[s], "shard " + std::to_string(s));
   outcomes[0].gathers = gathers;
   return outcomes[0];
@@ -219,12 +222,15 @@ inline Outcome run(Device device, const Problem& problem, int shards, test::Peer
 inline std::vector<int32_t> repeated_draws(Device device, const Problem& problem, int shards, int steps,
                                            int positions_per_step, test::PeerThreads* peers = nullptr) {
   std::vector<std::vector<int32_t>> ids(static_cast<size_t>(shards));
-  on_shards(device, problem, shards, [&](size_t s, ShardOfProblem& shard) {
-    for (int t = 0; t < steps; ++t) {
-      const std::vector<int32_t> drawn = shard.draw(t % 2, t * positions_per_step);
-      ids[s].insert(ids[s].end(), drawn.begin(), drawn.end());
-    }
-  }, peers);
+  on_shards(
+      device, problem, shards,
+      [&](size_t s, ShardOfProblem& shard) {
+        for (int t = 0; t < steps; ++t) {
+          const std::vector<int32_t> drawn = shard.draw(t % 2, t * positions_per_step);
+          ids[s].insert(ids[s].end(), drawn.begin(), drawn.end());
+        }
+      },
+      peers);
   for (size_t s = 1; s < ids.size(); ++s) EXPECT_EQ(ids[0], ids[s]) << "shard " << s;
   return ids[0];
 }
