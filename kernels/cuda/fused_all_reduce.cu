@@ -18,7 +18,6 @@ namespace trireme::cuda {
 namespace {
 
 constexpr int kMaxThreads = 512;        // leaves half of a processor's registers to whoever is there already
-constexpr int kForeignProcessors = 12;  // of long sums: NCCL's kernels between stages may keep so many to themselves
 constexpr int kWidth = 8;               // bf16 of a 16-byte vector
 constexpr int kMaxVectors = 4;          // of a row, by thread
 
@@ -322,8 +321,7 @@ void launch(Args args, const PeerSum& sum, const Stream& stream) {
   const int positions = sum.form == AllReduceForm::one_shot ? args.rows : args.owned_rows * args.size;
   static const bool old = getenv("TRIREME_SUM_OLD") != nullptr;  // EXPERIMENT
   const bool is_long = !old && sum.form == AllReduceForm::two_shot && positions > processors;
-  const int most = is_long ? 2 * (processors - kForeignProcessors) : processors;
-  const unsigned grid = grid_size(std::min(positions, peers.max_blocks > 0 ? peers.max_blocks : most));
+  const unsigned grid = grid_size(std::min(positions, blocks_at_once(peers, processors, is_long)));
   launch_dependent(kernel_of(sum.form, is_long, vectors, peers.size), dim3(grid), dim3(threads), 0, stream, args);
 }
 

@@ -70,7 +70,7 @@ void peer_all_gather(TensorView out, TensorView in, const PeerBuffers& peers, co
   set_areas(args, peers, (peers.size - 1) * args.payloads * kMessageBytes);
   CHECK(is_aligned(args.in, sizeof(uint32_t)) && is_aligned(args.out, sizeof(uint32_t)))
       << "peer_all_gather: alignment";
-  const int most = peers.max_blocks > 0 ? peers.max_blocks : multiprocessor_count(stream.device());
+  const int most = blocks_at_once(peers, multiprocessor_count(stream.device()), false);
   const int64_t blocks = std::min<int64_t>(std::max(ceil_div(args.payloads, kThreads), kLeastBlocks), most);
   launch_dependent(peer_gather_kernel, dim3(grid_size(blocks)), dim3(kThreads), 0, stream, args);
 }

@@ -53,7 +53,7 @@ struct RowPayloads {
 };
 
 // Rows with lists: a block takes rows blockIdx.x, blockIdx.x + gridDim.x, ...
-__global__ __launch_bounds__(kMergeThreads) void resolve_lists_kernel(const __grid_constant__ ResolveArgs args) {
+__global__ __launch_bounds__(kMergeThreads, 2) void resolve_lists_kernel(const __grid_constant__ ResolveArgs args) {
   __shared__ Merged merged;
   let_next_kernel_start();
   wait_for_previous_kernel();
@@ -156,9 +156,10 @@ void sample_resolve_with_peers(int32_t* ids, char* all, const char* parts, const
   args.all = reinterpret_cast<Payload*>(all);
   args.payloads = int(FirstRoundLayout(shard).bytes / int64_t(sizeof(Payload)));
   set_areas(args, peers, int64_t(peers.size - 1) * args.payloads * kMessageBytes);
-  const int most = peers.max_blocks > 0 ? peers.max_blocks : multiprocessor_count(stream.device());
+  const bool lists = shard.num_top > 0 || shard.num_candidates > 0;
+  const int most = blocks_at_once(peers, multiprocessor_count(stream.device()), lists);
   const dim3 grid(grid_size(std::min(std::max(shard.num_rows, kLeastBlocks), most)));
-  if (shard.num_top > 0 || shard.num_candidates > 0)
+  if (lists)
     launch_dependent(resolve_lists_kernel, grid, dim3(kMergeThreads), 0, stream, args);
   else
     launch_dependent(resolve_heads_kernel, grid, dim3(kHeadWarps * kLanes), 0, stream, args);

@@ -23,6 +23,14 @@ struct PeerAreas {
   __device__ int slot(int from, int to) const { return from > to ? from - to - 1 : from - to - 1 + size; }
 };
 
+// Blocks that are sure to run at once: one on each processor, or two where a kernel leaves room for a second, but then
+// without some processors that NCCL's kernels between stages may keep to themselves.
+inline int blocks_at_once(const PeerBuffers& peers, int processors, bool two) {
+  constexpr int kForeignProcessors = 12;
+  if (peers.max_blocks > 0) return peers.max_blocks;
+  return two ? std::max(processors, 2 * (processors - kForeignProcessors)) : processors;
+}
+
 inline void set_areas(PeerAreas& areas, const PeerBuffers& peers, int64_t used_bytes) {
   std::copy(peers.memory.begin(), peers.memory.end(), areas.memory);
   areas.state = peers.header(peers.rank);
