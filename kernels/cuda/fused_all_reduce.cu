@@ -17,9 +17,9 @@
 namespace trireme::cuda {
 namespace {
 
-constexpr int kMaxThreads = 512;        // leaves half of a processor's registers to whoever is there already
-constexpr int kWidth = 8;               // bf16 of a 16-byte vector
-constexpr int kMaxVectors = 4;          // of a row, by thread
+constexpr int kMaxThreads = 512;  // leaves half of a processor's registers to whoever is there already
+constexpr int kWidth = 8;         // bf16 of a 16-byte vector
+constexpr int kMaxVectors = 4;    // of a row, by thread
 
 struct Args : PeerAreas {
   uint64_t inverse;         // of size - 1: p / (size - 1) = p * inverse / 2^32
