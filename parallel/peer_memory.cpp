@@ -18,13 +18,8 @@ struct Offer {
   MemoryHandle handle{};
 };
 
-int64_t area_bytes() {  // EXPERIMENT
-  const char* text = std::getenv("TRIREME_AREA_MB");
-  return text ? int64_t(std::atoi(text)) << 20 : kPeerAreaBytes;
-}
-
 size_t piece_bytes() {
-  const auto bytes = size_t(peer_memory_bytes(area_bytes()));
+  const auto bytes = size_t(peer_memory_bytes(kPeerAreaBytes));
   return (bytes + kSharedMemoryUnit - 1) / kSharedMemoryUnit * kSharedMemoryUnit;
 }
 
@@ -52,7 +47,7 @@ PeerMemory::PeerMemory(MpiGroup group, Device device, const IdleHook& idle)
     : group_(std::move(group)), device_(device), idle_(idle) {
   buffers_.rank = group_.rank();
   buffers_.size = group_.size();
-  buffers_.area_bytes = area_bytes();
+  buffers_.area_bytes = kPeerAreaBytes;
   if (const char* wait_ms = std::getenv("TRIREME_PEER_WAIT_MS"))
     buffers_.timeout_ns = uint64_t(std::max(1, std::atoi(wait_ms))) * 1'000'000;
   buffers_.status = static_cast<uint32_t*>(pinned_allocate(sizeof(uint32_t)));

@@ -1,7 +1,6 @@
 #include "runtime/worker.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "base/backend_traits.h"
 #include "base/fault_injection.h"
@@ -72,10 +71,9 @@ Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, co
   const Range vocab = topology.shard(config.vocab_size);
   output_rows_ = Tensor(activation_dtype(device), {info.max_logit_rows, config.hidden_size}, device);
   logits_ = Tensor(kLogitsDType, {info.max_logit_rows, vocab.size()}, device);
-  const bool no_peers = std::getenv("TRIREME_SAMPLING_NCCL") != nullptr;  // EXPERIMENT
   sampler_.emplace(device, groups.tp,
                    ShardSamplerOptions{config.vocab_size, vocab, info.max_logit_rows, ring_size(info),
-                                       no_peers ? nullptr : groups.sums.buffers});
+                                       groups.sums.buffers});
 }
 
 Worker::Entry& Worker::entry(StepId step) { return ring_[size_t(step % int64_t(ring_.size()))]; }

@@ -22,6 +22,8 @@ struct Shape {
   const char* name;  // bytes of a rank's partial sums
   int64_t rows, cols;
 };
+constexpr AllReduceForm kForms[] = {AllReduceForm::one_shot, AllReduceForm::two_shot, AllReduceForm::two_shot_dense};
+constexpr const char* kFormNames[] = {"one", "two", "dense"};
 constexpr Shape kShapes[] = {{"8k", 1, 4096},     {"16k", 1, 8192},    {"64k", 8, 4096},    {"256k", 32, 4096},
                              {"512k", 64, 4096},  {"1m", 128, 4096},   {"2m", 128, 8192},   {"4m", 256, 8192},
                              {"8m", 512, 8192},   {"16m", 1024, 8192}, {"32m", 2048, 8192}, {"64m", 4096, 8192},
@@ -43,7 +45,7 @@ class Bench {
     double best = std::numeric_limits<double>::infinity();
     std::string text;
     for (const int blocks : block_limits)
-      for (const AllReduceForm form : {AllReduceForm::one_shot, AllReduceForm::two_shot}) {
+      for (const AllReduceForm form : kForms) {
         PeerBuffers buffers = *cluster_.tp_peers();
         buffers.max_blocks = blocks;
         const PeerSum sum{buffers, form};
@@ -52,7 +54,7 @@ class Bench {
           fused_all_reduce(normed, hidden, partial, TensorView(), {weight, 1e-5f}, sum, stream_);
         });
         char part[64];
-        std::snprintf(part, sizeof part, "  %s%s %.2f", form == AllReduceForm::one_shot ? "one" : "two",
+        std::snprintf(part, sizeof part, "  %s%s %.2f", kFormNames[size_t(form)],
                       blocks > 0 ? ("/" + std::to_string(blocks)).c_str() : "", time * 1e6);
         text += part;
         if (blocks == 0) best = std::min(best, time);

@@ -1,7 +1,7 @@
 // One step's sampling over the vocabulary's shards, a GPU each: exchanges through the peers' memory beside NCCL's
 // all-gathers; and the bare exchange of some bytes.
 //   scripts/mpirun_test.sh 4 build-gpu/benchmarks/shard_samples_bench
-// Rank 0 prints microseconds.
+// Rank 0 prints microseconds. Without mpirun: the first of four shards alone, without any exchange.
 
 #include <cstdlib>
 #include <string>
@@ -26,6 +26,49 @@ __global__ void fill_logits(float* logits, int64_t n, uint32_t seed) {
     x = (x ^ (x >> 15)) * 0x846ca68bu;
     logits[i] = 12.0f * powf(float(x ^ (x >> 16)) * 0x1p-32f, 8.0f);
   }
+}
+
+// A group of four whose other members say nothing.
+class LoneShard final : public Communicator {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 4; }
+  void all_gather(TensorView, TensorView, const Stream&) override {}
+  void all_reduce_sum(TensorView, const Stream&) override {}
+  void reduce_scatter_sum(TensorView, TensorView, const Stream&) override {}
+  void broadcast(TensorView, int, const Stream&) override {}
+  void send(TensorView, int, const Stream&) override {}
+  void recv(TensorView, int, const Stream&) override {}
+};
+
+// Greedy rows of one shard by the kernel of their own, and by clusters, where another row asks for more.
+void bench_lone_shard() {
+  const Device device{DeviceKind::cuda, 0};
+  set_current_device(device);
+  const Stream stream(device);
+  Timer timer;
+  LoneShard group;
+  const Range vocab{0, kVocab / 4};
+  const Tensor logits(DType::f32, {kMaxRows, vocab.size()}, device), lengths(DType::i32, {kMaxRows}, device);
+  fill_logits<<<1024, 256, 0, stream.get()>>>(logits.as<float>(), logits.view().elements(), 0);
+  fill_zero_async(lengths.data(), size_t(lengths.view().bytes()), device, stream);
+  SlotState slots;
+  slots.length = lengths;
+  ShardSampler sampler(device, group, {kVocab, vocab, kMaxRows, 2});
+  uint64_t number = 0;
+  for (const int rows : {1, 32, 256, 512})
+    for (const bool clusters : {false, true}) {
+      SampleBatch batch;
+      batch.number = ++number;
+      SampleRow row;
+      row.temperature = 0;
+      batch.rows.assign(size_t(rows), row);
+      if (clusters) batch.rows[0].suppress_count = 1, batch.suppressed = {5};
+      const double seconds = timer.seconds(stream, kRepetitions, [&](int i) {
+        sampler.enqueue(i % 2, batch, logits.view().slice(0, 0, rows), slots, stream);
+      });
+      std::printf("greedy x %d, %s: %.2f us\n", rows, clusters ? "clusters" : "a kernel of their own", seconds * 1e6);
+    }
 }
 
 class ShardSamplesBench {
@@ -106,7 +149,11 @@ class ShardSamplesBench {
 
 int run() {
   const char* world = std::getenv("OMPI_COMM_WORLD_SIZE");
-  Cluster cluster({.tp = world ? std::atoi(world) : 1, .pp = 1, .device = DeviceKind::cuda});
+  if (!world) {
+    bench_lone_shard();
+    return 0;
+  }
+  Cluster cluster({.tp = std::atoi(world), .pp = 1, .device = DeviceKind::cuda});
   if (!cluster.tp_peers()) {
     std::printf("two GPUs or more that reach each other's memory are needed: scripts/mpirun_test.sh 2 ...\n");
     return 1;

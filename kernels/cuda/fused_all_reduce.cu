@@ -5,7 +5,6 @@
 #include "kernels/fused_all_reduce.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/peer_areas.cuh"
@@ -276,29 +275,30 @@ __global__ __launch_bounds__(kMaxThreads) void all_reduce_two_shot_kernel(const 
   all_reduce_in_two_shots<kRanks, kVectors, Weights<kVectors>, Start<kVectors>>(args);
 }
 
-// Of more rows than processors: two blocks on each, so nothing is held in registers that can be fetched again.
+// Two blocks on a processor, so nothing is held in registers that can be fetched again.
 template <int kRanks, int kVectors>
-__global__ __launch_bounds__(kMaxThreads, 2) void all_reduce_long_kernel(const __grid_constant__ Args args) {
+__global__ __launch_bounds__(kMaxThreads, 2) void all_reduce_dense_kernel(const __grid_constant__ Args args) {
   all_reduce_in_two_shots<kRanks, kVectors, LateWeights, LateStart>(args);
 }
 
 using Kernel = void (*)(Args);
 
 template <int kRanks>
-Kernel kernel_of(AllReduceForm form, bool is_long, int vectors) {
+Kernel kernel_of(AllReduceForm form, int vectors) {
   const auto pick = [&](auto count) -> Kernel {
     constexpr int kVectors = count();
     if (form == AllReduceForm::one_shot) return all_reduce_one_shot_kernel<kRanks, kVectors>;
-    return is_long ? all_reduce_long_kernel<kRanks, kVectors> : all_reduce_two_shot_kernel<kRanks, kVectors>;
+    return form == AllReduceForm::two_shot ? all_reduce_two_shot_kernel<kRanks, kVectors>
+                                           : all_reduce_dense_kernel<kRanks, kVectors>;
   };
   if (vectors == 1) return pick(std::integral_constant<int, 1>{});
   if (vectors == 2) return pick(std::integral_constant<int, 2>{});
   return pick(std::integral_constant<int, kMaxVectors>{});
 }
 
-Kernel kernel_of(AllReduceForm form, bool is_long, int vectors, int ranks) {
-  if (ranks <= 2) return kernel_of<2>(form, is_long, vectors);
-  return ranks <= 4 ? kernel_of<4>(form, is_long, vectors) : kernel_of<8>(form, is_long, vectors);
+Kernel kernel_of(AllReduceForm form, int vectors, int ranks) {
+  if (ranks <= 2) return kernel_of<2>(form, vectors);
+  return ranks <= 4 ? kernel_of<4>(form, vectors) : kernel_of<8>(form, vectors);
 }
 
 int64_t owned_rows(int64_t rows, int size) { return ceil_div(rows, size); }
@@ -319,10 +319,9 @@ void launch(Args args, const PeerSum& sum, const Stream& stream) {
   const auto threads = unsigned(ceil_div(ceil_div(row_vectors, vectors), kWarpSize) * kWarpSize);
   const int processors = multiprocessor_count(stream.device());
   const int positions = sum.form == AllReduceForm::one_shot ? args.rows : args.owned_rows * args.size;
-  static const bool old = getenv("TRIREME_SUM_OLD") != nullptr;  // EXPERIMENT
-  const bool is_long = !old && sum.form == AllReduceForm::two_shot && positions > processors;
-  const unsigned grid = grid_size(std::min(positions, blocks_at_once(peers, processors, is_long)));
-  launch_dependent(kernel_of(sum.form, is_long, vectors, peers.size), dim3(grid), dim3(threads), 0, stream, args);
+  const bool dense = sum.form == AllReduceForm::two_shot_dense;
+  const unsigned grid = grid_size(std::min(positions, blocks_at_once(peers, processors, dense)));
+  launch_dependent(kernel_of(sum.form, vectors, peers.size), dim3(grid), dim3(threads), 0, stream, args);
 }
 
 }  // namespace

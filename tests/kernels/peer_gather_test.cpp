@@ -69,7 +69,6 @@ TEST_P(PeerGatherTest, EveryRankGetsEveryonesBits) {
   for (const int ranks : {2, 3, 4, 8}) {
     PeerThreads group(device(), ranks);
     if (!group.reachable()) GTEST_SKIP() << "the GPUs do not reach each other";
-    for (int i = 0; i < ranks; ++i) group.rank(i).buffers.max_blocks = 20;  // of all ranks on one GPU at once
     const int64_t most = peer_gather_bytes(group.rank(0).buffers, device()) / 4 * 4;
     check(group, {4, 8, 12, 16, 4000, 48 * 7, 4, most, 20, 100'000, 4, 4, 4, 32});
   }

@@ -50,6 +50,7 @@ class PeerThreads {
       const Device on = device.is_cpu() ? device : Device{DeviceKind::cuda, rank % gpus};
       set_current_device(on);
       ranks_.push_back(std::make_unique<PeerRank>(on, rank, size));
+      if (size > gpus) ranks_.back()->buffers.max_blocks = 20;  // all ranks' blocks run at once on one GPU
     }
     for (const auto& rank : ranks_)
       for (const auto& peer : ranks_) {
