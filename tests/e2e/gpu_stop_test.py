@@ -93,7 +93,7 @@ def check(trireme, ranks, device, fault, wait_ms, model, folder):
     if elapsed is None or elapsed > _LIMIT_S:
         errors.append(f"{what}: ended {elapsed} s after the stop")
     if wait_ms:
-        lines = re.findall(r"step \d+ is void: tensor-parallel rank 1 did not come to a sum in time", err)
+        lines = re.findall(r"step \d+ is void: tensor-parallel rank 1 did not come to a sum or a draw in time", err)
     else:
         lines = re.findall(r"rank 1 on [^\n]*step \d+, last operation [^\n]*stopped[^\n]*", err)
     if not lines:
