@@ -25,7 +25,8 @@ double run_plan(Worker& worker, const StepPlan& plan, const std::function<Sampli
 
 // status: not 0 (PeerSums::status).
 std::string void_step(int32_t status, StepId step) {
-  return fmt::format("step {} is void: tensor-parallel rank {} did not come to a sum or a draw in time", step, status - 1);
+  return fmt::format("step {} is void: tensor-parallel rank {} did not come to a sum or a draw in time", step,
+                     status - 1);
 }
 
 }  // namespace
