@@ -166,9 +166,10 @@ __device__ inline SampleHead join_best(int num_shards, int64_t r, Gathered heads
   return joined;
 }
 
-// A shard's mass relative to the row's maximum; the shards' are added in their order.
+// A shard's mass relative to the row's maximum; the shards' are added in their order. Rounded before it is added, so
+// that it is the same bits whoever adds.
 __device__ inline double mass_below_joined(const SampleHead& head, float raw_max) {
-  return head.raw_mass ? double(head.raw_mass) * exp(double(head.raw_max) - double(raw_max)) : 0.0;
+  return head.raw_mass ? __dmul_rn(double(head.raw_mass), exp(double(head.raw_max) - double(raw_max))) : 0.0;
 }
 __device__ inline double joined_log_sum(double mass) { return log(mass * 0x1p-45); }
 

@@ -114,8 +114,7 @@ __device__ void resolve_by_warp(const ResolveArgs& args, int r, const SampleHead
   args.ids[r] = draws(shard.rows[r]) ? shard.answers[r].id : -1;
 }
 
-// Rows without lists: a warp each. Lanes 4 i to 4 i + 3 have to do with the i-th other rank, the last four with this
-// one.
+// Rows without lists: a warp each. Four lanes have to do with each of the other ranks, the last four with this one.
 __global__ __launch_bounds__(kHeadWarps* kLanes) void resolve_heads_kernel(const __grid_constant__ ResolveArgs args) {
   __shared__ SampleHead heads[kHeadWarps][kMaxPeers];
   let_next_kernel_start();
