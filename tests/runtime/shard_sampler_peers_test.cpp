@@ -8,12 +8,14 @@
 namespace trireme {
 namespace {
 
+constexpr int64_t kAreaBytes = 4 << 20;  // five shards of these tests' rows fit
+
 class ShardSamplerPeersTest : public ShardSamplerTest {
  protected:
   void expect_same_as_gathered(const Problem& problem, const std::string& what) {
     for (const int shards : {2, 3, 5}) {
       SCOPED_TRACE(what + ", " + std::to_string(shards) + " shards");
-      test::PeerThreads peers(device(), shards);
+      test::PeerThreads peers(device(), shards, kAreaBytes);
       if (!peers.reachable()) GTEST_SKIP() << "the GPUs do not reach each other";
       const Outcome gathered = run(device(), problem, shards), exchanged = run(device(), problem, shards, &peers);
       expect_same(gathered, exchanged, "by peers");
@@ -92,7 +94,7 @@ TEST_P(ShardSamplerPeersTest, ManySteps) {
   for (int r = 0; r < 24; ++r) problem.add(random_row(generator, r), make_logits(Shape::normal, 997, generator));
   problem.batch.number = 1;
   constexpr int kShards = 3, kSteps = 20;
-  test::PeerThreads peers(device(), kShards);
+  test::PeerThreads peers(device(), kShards, kAreaBytes);
   if (!peers.reachable()) GTEST_SKIP() << "the GPUs do not reach each other";
   EXPECT_EQ(repeated_draws(device(), problem, kShards, kSteps, 1, &peers),
             repeated_draws(device(), problem, kShards, kSteps, 1));
@@ -107,7 +109,7 @@ TEST_P(ShardSamplerPeersTest, AShardThatDoesNotComeSetsTheStatusAndIdsStayInRang
       row.top_logprobs = lists ? 3 : 0;
       problem.add(row, make_logits(Shape::normal, 500, generator));
     }
-    test::PeerThreads peers(device(), 2);
+    test::PeerThreads peers(device(), 2, kAreaBytes);
     if (!peers.reachable()) GTEST_SKIP() << "the GPUs do not reach each other";
     peers.rank(0).buffers.timeout_ns = 50'000'000;
     on_shards(

@@ -26,11 +26,11 @@ inline const bool kPeerEnvironment =
 struct PeerRank {
   static constexpr int64_t kAreaBytes = 1 << 20;
 
-  PeerRank(Device on, int rank, int size)
-      : device(on), stream(on), memory(DType::u8, {peer_memory_bytes(kAreaBytes)}, on) {
+  PeerRank(Device on, int rank, int size, int64_t area_bytes)
+      : device(on), stream(on), memory(DType::u8, {peer_memory_bytes(area_bytes)}, on) {
     fill_zero_async(memory.data(), size_t(memory.dim(0)), device, stream);
     stream.synchronize();
-    buffers.rank = rank, buffers.size = size, buffers.area_bytes = kAreaBytes;
+    buffers.rank = rank, buffers.size = size, buffers.area_bytes = area_bytes;
     buffers.status = static_cast<uint32_t*>(pinned_allocate(sizeof(uint32_t)));
     *buffers.status = 0;
   }
@@ -44,12 +44,12 @@ struct PeerRank {
 
 class PeerThreads {
  public:
-  PeerThreads(Device device, int size) {
+  PeerThreads(Device device, int size, int64_t area_bytes = PeerRank::kAreaBytes) {
     for (int rank = 0; rank < size; ++rank) {
       const int gpus = std::max(cuda_device_count(), 1);
       const Device on = device.is_cpu() ? device : Device{DeviceKind::cuda, rank % gpus};
       set_current_device(on);
-      ranks_.push_back(std::make_unique<PeerRank>(on, rank, size));
+      ranks_.push_back(std::make_unique<PeerRank>(on, rank, size, area_bytes));
       if (size > gpus) ranks_.back()->buffers.max_blocks = 20;  // all ranks' blocks run at once on one GPU
     }
     for (const auto& rank : ranks_)

@@ -26,7 +26,7 @@ struct PeerAreas {
 // Blocks that are sure to run at once: one on each processor, or two where a kernel leaves room for a second, but then
 // without some processors that NCCL's kernels between stages may keep to themselves.
 inline int blocks_at_once(const PeerBuffers& peers, int processors, bool two) {
-  constexpr int kForeignProcessors = 12;
+  constexpr int kForeignProcessors = 16;
   if (peers.max_blocks > 0) return peers.max_blocks;
   return two ? std::max(processors, 2 * (processors - kForeignProcessors)) : processors;
 }
