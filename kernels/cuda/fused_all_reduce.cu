@@ -1,5 +1,5 @@
 // A block takes rows blockIdx.x, blockIdx.x + gridDim.x, ...; thread t of it vectors t, t + blockDim.x, ... of each.
-// A block sends all its rows before it waits for any, and all blocks run at once (grid <= multiprocessors), so ranks
+// A block sends all its rows before it waits for any, and all blocks run at once (blocks_at_once), so ranks
 // cannot wait in a circle. Blocks need not match between ranks: data is its own signal.
 
 #include "kernels/fused_all_reduce.h"
