@@ -34,7 +34,7 @@ def gpu_memory():
 
 def run(trireme, ranks, device, reports, environment, model):
     """(exit code, output by line, errors with the moment of each line, when the stopped rank was seen stopped, pids)."""
-    command = [trireme, "generate", "--output-format", "json", "--device", device, "-tp", str(ranks), "--model", model, "--prompts", "-",
+    command = [trireme, "generate", "--output-format", "json", "--device", device, "--peer-sampling", "-tp", str(ranks), "--model", model, "--prompts", "-",
                "--max-restarts", "0", "--report-dir", reports, "--ignore-eos", "--temperature", "0", "--max-new-tokens", str(_TOKENS)]
     if device == "cpu":
         command += ["--cpu-threads", "1"]

@@ -104,6 +104,7 @@ Outputs generate(const std::string& model, Shape shape, const Batching& batching
   options.num_blocks = batching.num_blocks;
   options.max_model_len = 400;
   options.graphs = batching.graphs;
+  options.peer_sampling = batching.peer_memory;
   if (batching.lopsided_stages) options.stage_layers = lopsided(model, shape.pp);
   Outputs outputs;
   run_executor(model, shape, device, options, [&](Executor& executor) {
