@@ -8,16 +8,17 @@
 // between data and reader (the sentinel idea of Lamport's buffers). An area is zeroed by the call after its own and
 // written again by the second after: a rank that far ahead has had data of this rank's call in between.
 // one_shot: every rank sends its partials to all. two_shot: each rank sums an equal share of the rows and sends the
-// results to all: less traffic from three ranks on, and one more trip.
+// results to all: less traffic from three ranks on, and one more trip. two_shot_dense: the same with two blocks on every
+// processor, for many rows.
 // More rows than an area takes are summed piece by piece.
-// cpu: ranks are threads of one process (tests); both forms are one.
+// cpu: ranks are threads of one process (tests); all forms are one.
 
 #include "base/peer_buffers.h"
 #include "kernels/fused_linear.h"
 
 namespace trireme {
 
-enum class AllReduceForm : uint8_t { one_shot, two_shot };
+enum class AllReduceForm : uint8_t { one_shot, two_shot, two_shot_dense };
 
 struct PeerSum {
   const PeerBuffers& buffers;

@@ -4,6 +4,7 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/sample.h"
 #include "kernels/cuda/sample.h"
+#include "kernels/peer_gather.h"
 
 namespace trireme {
 
@@ -48,6 +49,15 @@ void sample_resolve(const SampleShard& shard, Gathered heads, Gathered tops, Gat
                     const Stream& stream) {
   check_shard(shard);
   BACKEND(shard.device, sample_resolve(shard, heads, tops, candidates, stream));
+}
+
+void sample_resolve_with_peers(int32_t* ids, char* all, const char* parts, const SampleShard& shard,
+                               const PeerBuffers& peers, const Stream& stream) {
+  check_shard(shard);
+  CHECK(peers.size == shard.num_shards && peers.rank == shard.shard) << "sample_resolve_with_peers: the shards' ranks";
+  if (shard.num_rows == 0) return;
+  CHECK_LE(FirstRoundLayout(shard).bytes, peer_gather_bytes(peers, shard.device)) << "sample_resolve_with_peers: bytes";
+  BACKEND(shard.device, sample_resolve_with_peers(ids, all, parts, shard, peers, stream));
 }
 
 void sample_stats(SampleStats* stats, const SampleShard& shard, bool for_typical, const Stream& stream) {

@@ -26,6 +26,7 @@
 
 #include <cstdint>
 
+#include "base/peer_buffers.h"
 #include "base/stream.h"
 #include "base/tensor.h"
 #include "kernels/step.h"
@@ -94,8 +95,9 @@ struct SampleHead {   // one shard's part of one row
   int32_t best_id;    // global; -1: none here
   float best_raw;     // its raw logit
   int32_t non_finite;
-  int32_t reserved;
+  int32_t reserved[3];
 };
+static_assert(sizeof(SampleHead) == 48);
 
 struct SampleEntry {  // an id of a list, best first
   float value;        // z (cuts), the processed log-probability (beams) or the raw logit (top log-probabilities)
@@ -191,6 +193,20 @@ void sample_candidates(SampleEntry* candidates, const SampleShard& shard, const 
 // Answers score rows, greedy rows, rows without a cut and rows that candidates prove whatever the logits are;
 // sets the states of the others.
 void sample_resolve(const SampleShard& shard, Gathered heads, Gathered tops, Gathered candidates, const Stream& stream);
+
+// Where one shard's parts of the first round lie: heads, tops, candidates, without gaps.
+struct FirstRoundLayout {
+  int64_t tops = 0, candidates = 0, bytes = 0;
+  explicit FirstRoundLayout(const SampleShard& shard)
+      : tops(shard.num_rows * int64_t(sizeof(SampleHead))),
+        candidates(tops + int64_t(shard.num_top) * kMaxTopLogprobs * int64_t(sizeof(SampleEntry))),
+        bytes(candidates + int64_t(shard.num_candidates) * kSampleCandidates * int64_t(sizeof(SampleEntry))) {}
+};
+// Shards that write into each other's memory: sends this one's parts, waits for the others' and does what
+// sample_resolve and sample_ids do, in one op. parts: of this shard; all: [num_shards, bytes], where what later rounds
+// want of it is left. bytes is at most peer_gather_bytes(). ids of open rows: -1.
+void sample_resolve_with_peers(int32_t* ids, char* all, const char* parts, const SampleShard& shard,
+                               const PeerBuffers& peers, const Stream& stream);
 
 // stats: [num_open], over the survivors of top-k and top-p so far (for_typical: of min-p too, with the moment).
 void sample_stats(SampleStats* stats, const SampleShard& shard, bool for_typical, const Stream& stream);

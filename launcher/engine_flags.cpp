@@ -142,7 +142,10 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags, bool positional_model) 
                "Launch the kernels of decode steps one by one instead of as CUDA graphs")
       ->group(memory);
   app.add_flag("!--disable-custom-all-reduce", options.custom_all_reduce,
-               "Sums over tensor-parallel GPUs through NCCL only")
+               "Sums and sampling over tensor-parallel GPUs through NCCL only")
+      ->group(memory);
+  app.add_flag("--peer-sampling", options.peer_sampling,
+               "Sampling over tensor-parallel GPUs through each other's memory, as their sums go (off: NCCL)")
       ->group(memory);
 }
 

@@ -33,7 +33,8 @@ RankRuntimeOptions runtime_options(const EngineOptions& options) {
           .memory_utilization = options.memory_utilization,
           .seed = options.seed,
           .stage_layers = options.pp_layers,
-          .graphs = options.enforce_eager ? DecodeGraphMode::off : DecodeGraphMode::on};
+          .graphs = options.enforce_eager ? DecodeGraphMode::off : DecodeGraphMode::on,
+          .peer_sampling = options.peer_sampling};
 }
 
 ClusterOptions cluster_options(const EngineOptions& options) {

@@ -87,6 +87,7 @@ std::vector<std::string> to_arguments(const EngineOptions& options) {
   arguments.push_back(options.prefix_caching ? "--enable-prefix-caching" : "--no-enable-prefix-caching");
   if (options.enforce_eager) arguments.push_back("--enforce-eager");
   if (!options.custom_all_reduce) arguments.push_back("--disable-custom-all-reduce");
+  if (options.peer_sampling) arguments.push_back("--peer-sampling");
   add("--prefill-chunk", options.prefill_chunk);
   if (options.mixed_prefill) add("--mixed-prefill-tokens", *options.mixed_prefill);
   add("--batching", batching_policy_name(options.batching));

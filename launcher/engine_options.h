@@ -34,6 +34,7 @@ struct EngineOptions {
   bool prefix_caching = true;
   bool enforce_eager = false;  // no CUDA graphs
   bool custom_all_reduce = true;  // sums of a TP group through the GPUs' shared memory, where they are small
+  bool peer_sampling = false;     // and what the group's shards tell each other when they sample
   int prefill_chunk = 0;  // most tokens of one prompt per step; 0: the whole step budget
   std::optional<int> mixed_prefill;  // most tokens of prompts per step while others decode; 0, unset: the whole budget
   BatchingPolicy batching = BatchingPolicy::continuous;

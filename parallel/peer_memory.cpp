@@ -1,5 +1,7 @@
 #include "parallel/peer_memory.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <exception>
 #include <vector>
 
@@ -46,6 +48,8 @@ PeerMemory::PeerMemory(MpiGroup group, Device device, const IdleHook& idle)
   buffers_.rank = group_.rank();
   buffers_.size = group_.size();
   buffers_.area_bytes = kPeerAreaBytes;
+  if (const char* wait_ms = std::getenv("TRIREME_PEER_WAIT_MS"))
+    buffers_.timeout_ns = uint64_t(std::max(1, std::atoi(wait_ms))) * 1'000'000;
   buffers_.status = static_cast<uint32_t*>(pinned_allocate(sizeof(uint32_t)));
   *buffers_.status = 0;
 }

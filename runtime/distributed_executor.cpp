@@ -1,6 +1,7 @@
 #include "runtime/distributed_executor.h"
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "parallel/plan/codec.h"
 
@@ -22,9 +23,10 @@ double run_plan(Worker& worker, const StepPlan& plan, const std::function<Sampli
   return used;
 }
 
-void report_status(int32_t status, StepId step) {
-  if (status == 0) return;
-  log_error("step {} is void: tensor-parallel rank {} did not come to a sum in time", step, status - 1);
+// status: not 0 (PeerSums::status).
+std::string void_step(int32_t status, StepId step) {
+  return fmt::format("step {} is void: tensor-parallel rank {} did not come to a sum or a draw in time", step,
+                     status - 1);
 }
 
 }  // namespace
@@ -106,15 +108,17 @@ bool DistributedExecutor::collect() {
   bool moved = false;
   health_();
   while (const auto ack = control_.try_receive_ack()) {
-    CHECK_EQ(ack->status, 0) << "rank" << ack->rank << "reported a failed step" << ack->step;
+    if (ack->status != 0)
+      throw InternalError(fmt::format("rank {} reports: {}", ack->rank, void_step(ack->status, ack->step)));
     ++acks_[ack->step];
     moved = true;
   }
   while (!in_flight_.empty()) {
     const InFlight& oldest = in_flight_.front();
-    if (acks_[oldest.step] < info_.world - 1 || !worker_.finished(oldest.step)) break;
-    report_status(worker_.status(), oldest.step);
-    CHECK_EQ(worker_.status(), 0) << "step" << oldest.step << "failed";
+    if (!worker_.finished(oldest.step)) break;
+    // Whether or not the rank that is missing ever acknowledges.
+    if (worker_.status() != 0) throw InternalError(void_step(worker_.status(), oldest.step));
+    if (acks_[oldest.step] < info_.world - 1) break;
     StepResult result = worker_.result(oldest.step);
     result.device_ms =
         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - oldest.started).count();
@@ -216,7 +220,7 @@ void run_worker_loop(Worker& worker, ControlChannel& control, int rank, StepProf
   bool stopping = false;
   const auto acknowledge = [&] {
     while (!unacknowledged.empty() && worker.finished(unacknowledged.front())) {
-      report_status(worker.status(), unacknowledged.front());
+      if (worker.status() != 0) log_error("{}", void_step(worker.status(), unacknowledged.front()));
       control.acknowledge({rank, worker.status(), unacknowledged.front()});
       unacknowledged.pop_front();
     }

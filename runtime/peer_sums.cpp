@@ -10,13 +10,14 @@
 #include "base/half.h"
 #include "base/log.h"
 #include "kernels/norm.h"
+#include "kernels/peer_gather.h"
 
 namespace trireme {
 namespace {
 
 constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
 constexpr double kNever = std::numeric_limits<double>::infinity();
-constexpr AllReduceForm kForms[] = {AllReduceForm::one_shot, AllReduceForm::two_shot};
+constexpr AllReduceForm kForms[] = {AllReduceForm::one_shot, AllReduceForm::two_shot, AllReduceForm::two_shot_dense};
 
 // Small whole numbers, so that the sum over ranks is exact in bf16; never the same for two ranks or two rounds. Element
 // i has the term of i % kProofPeriod.
@@ -43,7 +44,25 @@ bool sums_right(const PeerSum& sum, int round, const Tensor& data, std::vector<u
   return right;
 }
 
-// The peers' memory sums as arithmetic does: in both forms, in every area, with fewer rows than blocks and with more.
+// Sampling's exchange: every rank's words, zeros among them, arrive as they were.
+bool gathers_right(const PeerBuffers& buffers, int round, const Stream& stream) {
+  constexpr int kWords = 1000;
+  const auto word = [&](int rank, int i) { return i % 3 ? uint32_t(i + 1000 * rank + 10000 * round) : 0u; };
+  std::vector<uint32_t> own, all(size_t(buffers.size * kWords));
+  for (int i = 0; i < kWords; ++i) own.push_back(word(buffers.rank, i));
+  const int64_t bytes = kWords * int64_t(sizeof(uint32_t));
+  const Tensor in(DType::u8, {bytes}, stream.device()), out(DType::u8, {buffers.size, bytes}, stream.device());
+  copy_async(in.data(), own.data(), size_t(bytes), stream.device(), stream);
+  peer_all_gather(out, in, buffers, stream);
+  copy_async(all.data(), out.data(), all.size() * sizeof(uint32_t), stream.device(), stream);
+  stream.synchronize();
+  bool right = !buffers.failed();
+  for (int rank = 0; rank < buffers.size; ++rank)
+    for (int i = 0; i < kWords; ++i) right = right && all[size_t(rank * kWords + i)] == word(rank, i);
+  return right;
+}
+
+// The peers' memory sums as arithmetic does: in all forms, in every area, with fewer rows than blocks and with more.
 bool proves_right(PeerBuffers buffers, int64_t cols, const Stream& stream) {
   buffers.timeout_ns = 1'000'000'000;
   int round = 0;
@@ -57,6 +76,8 @@ bool proves_right(PeerBuffers buffers, int64_t cols, const Stream& stream) {
         if (!sums_right(sum, round++, data, values, stream)) return false;
     }
   }
+  for (int area = 0; area < kPeerAreas; ++area)
+    if (!gathers_right(buffers, round++, stream)) return false;
   return true;
 }
 
@@ -116,16 +137,21 @@ class Stopwatch {
   int repetitions_;
 };
 
-constexpr int64_t kMostMeasured = int64_t(16) << 20;  // bytes
+constexpr int64_t kDenseRows = 256;                    // of fewer, a second block on a processor finds none
+constexpr int64_t kMostMeasured = int64_t(128) << 20;  // bytes: a step of 8,192 tokens of a 70B model
 
-// Powers of two rows, up to what a step has.
+// Powers of two rows, up to what a step has and what memory allows.
 std::vector<AllReduceTime> measure(Cluster& cluster, int64_t cols, int64_t max_rows, const Stream& stream) {
   const int64_t row_bytes = cols * dtype_block_bytes(partial_dtype(stream.device()));
+  constexpr int64_t kShareOfMemory = 16;  // three tensors of that many bytes are less than a fifth of what is free
+  const int64_t free_bytes = cluster.all_minimum(int64_t(device_free_bytes(stream.device())));
+  const int64_t most = std::min(kMostMeasured, free_bytes / kShareOfMemory);
   std::vector<AllReduceTime> times;
-  for (int64_t rows = 1; rows <= max_rows && rows * row_bytes <= kMostMeasured; rows *= 2) {
+  for (int64_t rows = 1; rows <= max_rows && rows * row_bytes <= most; rows *= 2) {
     Stopwatch watch(cluster, rows, cols, stream);
+    const double dense = rows < kDenseRows ? kNever : watch.peers(AllReduceForm::two_shot_dense);
     times.push_back({rows * row_bytes, watch.peers(AllReduceForm::one_shot), watch.peers(AllReduceForm::two_shot),
-                     watch.library()});
+                     dense, watch.library()});
   }
   return times;
 }
@@ -143,31 +169,33 @@ AllReduceLimits agree(Cluster& cluster, AllReduceLimits limits) {
 
 std::optional<AllReduceForm> PeerSums::form(const TensorView& partial) const {
   if (!buffers || partial.empty()) return std::nullopt;
-  const int64_t bytes = partial.bytes();
-  if (bytes > std::max(limits.one_shot, limits.two_shot)) return std::nullopt;
-  const auto possible = [&](AllReduceForm form) {
-    return all_reduce_rows({*buffers, form}, partial.dim(1), partial.device()) > 0;
-  };
-  const bool one_shot = bytes <= limits.one_shot;
-  const AllReduceForm first = one_shot ? AllReduceForm::one_shot : AllReduceForm::two_shot;
-  const AllReduceForm second = one_shot ? AllReduceForm::two_shot : AllReduceForm::one_shot;
-  if (possible(first)) return first;
-  return possible(second) ? std::optional(second) : std::nullopt;
+  const int64_t bytes = partial.bytes(), by_form[] = {limits.one_shot, limits.two_shot, limits.dense};
+  if (bytes > std::ranges::max(by_form)) return std::nullopt;
+  std::optional<AllReduceForm> possible;
+  for (size_t i = 0; i < std::size(kForms); ++i) {
+    if (all_reduce_rows({*buffers, kForms[i]}, partial.dim(1), partial.device()) == 0) continue;
+    if (bytes <= by_form[i]) return kForms[i];
+    possible = kForms[i];
+  }
+  return possible;
 }
 
 AllReduceLimits limits_of(std::span<const AllReduceTime> times) {
   constexpr double kEqual = 1.03;  // within what one measurement differs from the next
   AllReduceLimits limits;
-  bool one_shot = true, peers = true;  // still the best, at all smaller sizes too
+  bool one_shot = true, two_shot = true, dense = true;  // it or one before it still the best, at all smaller sizes too
   for (const AllReduceTime& time : times) {
-    one_shot = one_shot && time.one_shot <= kEqual * std::min(time.two_shot, time.library);
-    peers = peers && std::min(time.one_shot, time.two_shot) <= kEqual * time.library;
+    one_shot = one_shot && time.one_shot <= kEqual * std::min({time.two_shot, time.dense, time.library});
+    two_shot = two_shot && std::min(time.one_shot, time.two_shot) <= kEqual * std::min(time.dense, time.library);
+    dense = dense && std::min({time.one_shot, time.two_shot, time.dense}) <= kEqual * time.library;
     if (one_shot) limits.one_shot = time.bytes;
-    if (peers) limits.two_shot = time.bytes;
+    if (two_shot) limits.two_shot = time.bytes;
+    if (dense) limits.dense = time.bytes;
   }
   if (times.empty()) return limits;
   if (one_shot) limits.one_shot = kNoLimit;
-  if (peers) limits.two_shot = kNoLimit;
+  if (two_shot) limits.two_shot = kNoLimit;
+  if (dense) limits.dense = kNoLimit;
   return limits;
 }
 
@@ -189,10 +217,11 @@ PeerSums prepare_peer_sums(Cluster& cluster, int64_t cols, int64_t max_rows) {
   const AllReduceLimits limits = agree(cluster, limits_of(times));
   if (first) {
     for (const AllReduceTime& time : times)
-      log_debug("all-reduce of {} bytes: one shot {:.1f} us, two shots {:.1f} us, NCCL {:.1f} us", time.bytes,
-                time.one_shot * 1e6, time.two_shot * 1e6, time.library * 1e6);
-    log_debug("all-reduces: one shot up to {} bytes, two shots up to {}, else NCCL; found in {:.2f} s", limits.one_shot,
-              limits.two_shot, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+      log_debug("all-reduce of {} bytes: one shot {:.1f} us, two shots {:.1f} us, dense {:.1f} us, NCCL {:.1f} us",
+                time.bytes, time.one_shot * 1e6, time.two_shot * 1e6, time.dense * 1e6, time.library * 1e6);
+    log_debug("all-reduces: one shot up to {} bytes, two shots up to {}, dense up to {}, else NCCL; found in {:.2f} s",
+              limits.one_shot, limits.two_shot, limits.dense,
+              std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }
   return {cluster.tp_peers(), limits};
 }

@@ -12,10 +12,10 @@
 
 namespace trireme {
 
-// Bytes of one rank's partial sums: one_shot up to `one_shot`, else two_shot up to `two_shot`, else the communicator.
-// What one form cannot do takes the other.
+// Bytes of one rank's partial sums: one_shot up to `one_shot`, else two_shot up to `two_shot`, else two_shot_dense up
+// to `dense`, else the communicator. What one form cannot do takes the next that can.
 struct AllReduceLimits {
-  int64_t one_shot = 0, two_shot = 0;
+  int64_t one_shot = 0, two_shot = 0, dense = 0;
   bool operator==(const AllReduceLimits&) const = default;
 };
 
@@ -32,15 +32,15 @@ struct PeerSums {
 // Seconds of a sum with residual and norm. A form that does not take the size: infinity.
 struct AllReduceTime {
   int64_t bytes = 0;
-  double one_shot = 0, two_shot = 0, library = 0;
+  double one_shot = 0, two_shot = 0, dense = 0, library = 0;
 };
 
 // times: ascending bytes. Each form up to the first size at which what comes after it is faster; without limit where
 // there is none.
 AllReduceLimits limits_of(std::span<const AllReduceTime> times);
 
-// Collective over the cluster, at the start: proves the peers' memory with sums whose result is known (with a warning
-// and no use of it where one is wrong), then measures rows of that many columns on this machine.
+// Collective over the cluster, at the start: proves the peers' memory with sums and a gathering whose result is known
+// (with a warning and no use of it where one is wrong), then measures rows of that many columns on this machine.
 PeerSums prepare_peer_sums(Cluster& cluster, int64_t cols, int64_t max_rows);
 
 // data <- sum over the TP group. data: [T, cols] activation dtype.

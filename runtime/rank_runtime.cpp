@@ -146,7 +146,8 @@ RankRuntime::RankRuntime(Cluster& cluster, const Checkpoint& checkpoint, const R
   worker_ = std::make_unique<Worker>(
       std::move(model), std::move(pool), checkpoint.config, topology, info_,
       WorkerGroups{cluster.tp_group(), cluster.from_previous_stage(), cluster.to_next_stage(),
-                   cluster.pipeline_feedback(), sums},
+                   cluster.pipeline_feedback(), sums,
+                   options.peer_sampling ? sums.buffers : nullptr},
       device, options.graphs);
   rank_progress().phase.store(Phase::warming);
   worker_->warm_up();

@@ -23,6 +23,7 @@ struct RankRuntimeOptions {
   uint64_t seed = 0;                // of dummy weights
   std::vector<int64_t> stage_layers = {};  // by pipeline stage; empty: stage_split.h
   DecodeGraphMode graphs = DecodeGraphMode::on;
+  bool peer_sampling = false;  // shards exchange through the peers' memory, where sums do
 };
 
 // For the summary and the bench's floors.

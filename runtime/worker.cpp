@@ -72,7 +72,8 @@ Worker::Worker(std::unique_ptr<Model> model, std::unique_ptr<KvPool> kv_pool, co
   output_rows_ = Tensor(activation_dtype(device), {info.max_logit_rows, config.hidden_size}, device);
   logits_ = Tensor(kLogitsDType, {info.max_logit_rows, vocab.size()}, device);
   sampler_.emplace(device, groups.tp,
-                   ShardSamplerOptions{config.vocab_size, vocab, info.max_logit_rows, ring_size(info)});
+                   ShardSamplerOptions{config.vocab_size, vocab, info.max_logit_rows, ring_size(info),
+                                       groups.sampling});
 }
 
 Worker::Entry& Worker::entry(StepId step) { return ring_[size_t(step % int64_t(ring_.size()))]; }

@@ -27,6 +27,7 @@ struct WorkerGroups {
   Communicator& next;      // of two: 0 this stage, 1 the next one; of one in the last stage
   Communicator& feedback;  // rank = stage
   PeerSums sums = {};      // how `tp` adds up
+  const PeerBuffers* sampling = nullptr;  // what its shards sample through; null: `tp`
 };
 
 class Worker {

@@ -16,14 +16,18 @@ namespace trireme::bench {
 namespace {
 
 constexpr int kRepetitions = 50;
+constexpr int64_t kLongRows = 1024;  // beyond, fewer repetitions
 
 struct Shape {
   const char* name;  // bytes of a rank's partial sums
   int64_t rows, cols;
 };
-constexpr Shape kShapes[] = {{"8k", 1, 4096},    {"16k", 1, 8192},   {"64k", 8, 4096},  {"256k", 32, 4096},
-                             {"512k", 64, 4096}, {"1m", 128, 4096},  {"2m", 128, 8192}, {"4m", 256, 8192},
-                             {"8m", 512, 8192},  {"16m", 1024, 8192}};
+constexpr AllReduceForm kForms[] = {AllReduceForm::one_shot, AllReduceForm::two_shot, AllReduceForm::two_shot_dense};
+constexpr const char* kFormNames[] = {"one", "two", "dense"};
+constexpr Shape kShapes[] = {{"8k", 1, 4096},     {"16k", 1, 8192},    {"64k", 8, 4096},    {"256k", 32, 4096},
+                             {"512k", 64, 4096},  {"1m", 128, 4096},   {"2m", 128, 8192},   {"4m", 256, 8192},
+                             {"8m", 512, 8192},   {"16m", 1024, 8192}, {"32m", 2048, 8192}, {"64m", 4096, 8192},
+                             {"128m", 8192, 8192}};
 
 class Bench {
  public:
@@ -34,23 +38,23 @@ class Bench {
     const Tensor normed = zeros(activation_dtype(device_), {shape.rows, shape.cols});
     const Tensor partial = zeros(partial_dtype(device_), {shape.rows, shape.cols});
     const Tensor weight = zeros(DType::f32, {shape.cols});
-    const double library = seconds([&] {
+    const double library = seconds(shape, [&] {
       cluster_.tp_group().all_reduce_sum(partial, stream_);
       add_rms_norm(normed, hidden, partial, TensorView(), weight, 1e-5f, stream_);
     });
     double best = std::numeric_limits<double>::infinity();
     std::string text;
     for (const int blocks : block_limits)
-      for (const AllReduceForm form : {AllReduceForm::one_shot, AllReduceForm::two_shot}) {
+      for (const AllReduceForm form : kForms) {
         PeerBuffers buffers = *cluster_.tp_peers();
         buffers.max_blocks = blocks;
         const PeerSum sum{buffers, form};
         if (all_reduce_rows(sum, shape.cols, device_) == 0) continue;
-        const double time = seconds([&] {
+        const double time = seconds(shape, [&] {
           fused_all_reduce(normed, hidden, partial, TensorView(), {weight, 1e-5f}, sum, stream_);
         });
         char part[64];
-        std::snprintf(part, sizeof part, "  %s%s %.2f", form == AllReduceForm::one_shot ? "one" : "two",
+        std::snprintf(part, sizeof part, "  %s%s %.2f", kFormNames[size_t(form)],
                       blocks > 0 ? ("/" + std::to_string(blocks)).c_str() : "", time * 1e6);
         text += part;
         if (blocks == 0) best = std::min(best, time);
@@ -67,9 +71,10 @@ class Bench {
     fill_zero_async(tensor.data(), size_t(tensor.view().bytes()), device_, stream_);
     return tensor;
   }
-  double seconds(const std::function<void()>& launch) {
+  double seconds(const Shape& shape, const std::function<void()>& launch) {
+    const int repetitions = shape.rows > kLongRows ? 10 : kRepetitions;
     cluster_.barrier();
-    return timer_.seconds(stream_, kRepetitions, [&](int) { launch(); });
+    return timer_.seconds(stream_, repetitions, [&](int) { launch(); });
   }
 
   Cluster& cluster_;

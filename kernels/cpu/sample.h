@@ -13,6 +13,8 @@ void sample_heads(SampleHead* heads, const SampleShard& shard, const Stream& str
 void sample_tops(SampleEntry* tops, const SampleShard& shard, const Stream& stream);
 void sample_candidates(SampleEntry* candidates, const SampleShard& shard, const Stream& stream);
 void sample_resolve(const SampleShard& shard, Gathered heads, Gathered tops, Gathered candidates, const Stream& stream);
+void sample_resolve_with_peers(int32_t* ids, char* all, const char* parts, const SampleShard& shard,
+                               const PeerBuffers& peers, const Stream& stream);
 void sample_stats(SampleStats* stats, const SampleShard& shard, bool for_typical, const Stream& stream);
 void sample_resolve_open(const SampleShard& shard, Gathered stats, Gathered candidates, const Stream& stream);
 void sample_search_begin(const SampleShard& shard, SampleSearch search, Gathered stats, const Stream& stream);

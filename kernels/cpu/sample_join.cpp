@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "kernels/cpu/sample.h"
+#include "kernels/peer_gather.h"
 #include "kernels/sample_rows.h"
 
 namespace trireme::cpu {
@@ -231,6 +232,16 @@ void sample_resolve(const SampleShard& shard, Gathered heads, Gathered tops, Gat
       if (shard.index[r].open < 0) draw_from_candidates(shard, r, candidates);
     }
   }
+}
+
+void sample_resolve_with_peers(int32_t* ids, char* all, const char* parts, const SampleShard& shard,
+                               const PeerBuffers& peers, const Stream& stream) {
+  const FirstRoundLayout layout(shard);
+  peer_all_gather(TensorView(all, DType::u8, {peers.size, layout.bytes}, shard.device),
+                  TensorView(const_cast<char*>(parts), DType::u8, {layout.bytes}, shard.device), peers, stream);
+  cpu::sample_resolve(shard, {all, layout.bytes}, {all + layout.tops, layout.bytes},
+                      {all + layout.candidates, layout.bytes}, stream);
+  cpu::sample_ids(ids, shard, stream);
 }
 
 void sample_resolve_open(const SampleShard& shard, Gathered stats, Gathered candidates, const Stream&) {

@@ -1,5 +1,5 @@
 // A block takes rows blockIdx.x, blockIdx.x + gridDim.x, ...; thread t of it vectors t, t + blockDim.x, ... of each.
-// A block sends all its rows before it waits for any, and all blocks run at once (grid <= multiprocessors), so ranks
+// A block sends all its rows before it waits for any, and all blocks run at once (blocks_at_once), so ranks
 // cannot wait in a circle. Blocks need not match between ranks: data is its own signal.
 
 #include "kernels/fused_all_reduce.h"
@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/common/launch.cuh"
-#include "kernels/cuda/common/peer_messages.cuh"
+#include "kernels/cuda/common/peer_areas.cuh"
 #include "kernels/cuda/common/ptx.cuh"
 #include "kernels/cuda/common/reduce.cuh"
 #include "kernels/cuda/common/vector.cuh"
@@ -20,13 +20,7 @@ constexpr int kMaxThreads = 512;  // leaves half of a processor's registers to w
 constexpr int kWidth = 8;         // bf16 of a 16-byte vector
 constexpr int kMaxVectors = 4;    // of a row, by thread
 
-struct Args {
-  std::byte* memory[kMaxPeers];
-  PeerHeader* state;
-  uint32_t* status;
-  uint64_t timeout_ns;
-  int64_t area_bytes, used_bytes;  // of an area: by this call
-  int rank, size;
+struct Args : PeerAreas {
   uint64_t inverse;         // of size - 1: p / (size - 1) = p * inverse / 2^32
   bf16* out;                // hidden or data
   const bf16 *base, *bias;  // added to the sum; may be null
@@ -37,11 +31,6 @@ struct Args {
   int rows, cols, owned_rows;  // owned_rows: of a rank at most (two_shot)
   int64_t out_stride, partial_stride, normed_stride;
 
-  __device__ std::byte* area(int of_rank, uint32_t epoch) const {
-    return memory[of_rank] + kPeerHeaderBytes + int64_t(epoch % kPeerAreas) * area_bytes;
-  }
-  // Where `to` keeps what `from` sends: the ranks after `to` first.
-  __device__ int slot(int from, int to) const { return from > to ? from - to - 1 : from - to - 1 + size; }
   __device__ int64_t place(int64_t row, int vector) const {
     return (row * cols + vector * kWidth) * int64_t(sizeof(bf16));
   }
@@ -73,50 +62,44 @@ struct Weights {
       if (args.weight && vector * kWidth < args.cols) load(args.weight + vector * kWidth, values[k]);
     }
   }
+  __device__ void get(const Args&, int k, int, float (&of_vector)[kWidth]) const {
+    for (int i = 0; i < kWidth; ++i) of_vector[i] = values[k][i];
+  }
 };
 
-// What a thread reads when the kernel before has ended, all at once: this call's area, what the call before left in its
-// own, and the first row's partials.
+// The same, fetched when they are wanted.
+struct LateWeights {
+  __device__ explicit LateWeights(const Args&) {}
+  __device__ void get(const Args& args, int, int vector, float (&of_vector)[kWidth]) const {
+    load(args.weight + vector * kWidth, of_vector);
+  }
+};
+
+// What a thread reads when the kernel before has ended, all at once: the call, and the first row's partials.
 template <int kVectors>
 struct Start {
   int first;
   uint4 first_row[kVectors];
-  uint32_t epoch;
-  int64_t previous_bytes;
+  PeerCall call;
   // row: the first of this block; there may be none of that number.
-  __device__ Start(const Args& args, int row) : first(row) {
+  __device__ Start(const Args& args, int row) : first(row), call(args) {
     for (int k = 0; k < kVectors; ++k) {
       const int vector = int(threadIdx.x) + k * int(blockDim.x);
       if (row < args.rows && vector * kWidth < args.cols) first_row[k] = args.own_partial(row, vector);
     }
-    const PeerHeader& state = *args.state;
-    const int64_t used[kPeerAreas] = {state.used[0], state.used[1], state.used[2]};
-    epoch = state.epoch;
-    const uint32_t previous = (epoch + kPeerAreas - 1) % kPeerAreas;
-    previous_bytes = previous == 0 ? used[0] : previous == 1 ? used[1] : used[2];
   }
   __device__ uint4 own_partial(const Args& args, int row, int k, int vector) const {
     return row == first ? first_row[k] : args.own_partial(row, vector);
   }
 };
-static_assert(kPeerAreas == 3);
 
-// Zeroes what the call before left in this rank's area.
-__device__ void clear_previous(const Args& args, uint32_t epoch, int64_t bytes) {
-  std::byte* const area = args.area(args.rank, epoch + kPeerAreas - 1);
-  const int64_t step = int64_t(gridDim.x) * blockDim.x * int64_t(sizeof(uint4));
-  for (int64_t at = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * int64_t(sizeof(uint4)); at < bytes; at += step)
-    *reinterpret_cast<uint4*>(area + at) = uint4{};
-}
-
-// The last block to end moves this rank on to the next area.
-__device__ void end_call(const Args& args, uint32_t epoch) {
-  __syncthreads();
-  if (threadIdx.x != 0 || atomicAdd(&args.state->finished_blocks, 1u) + 1 != gridDim.x) return;
-  args.state->used[epoch % kPeerAreas] = args.used_bytes;
-  args.state->finished_blocks = 0;
-  args.state->epoch = epoch + 1;
-}
+struct LateStart {
+  PeerCall call;
+  __device__ LateStart(const Args& args, int) : call(args) {}
+  __device__ uint4 own_partial(const Args& args, int row, int, int vector) const {
+    return args.own_partial(row, vector);
+  }
+};
 
 // All ranks' partials of one vector: from the slots in `area`, `at` bytes into each, and this rank's own.
 template <int kRanks>
@@ -160,11 +143,11 @@ __device__ uint4 sum_vector(const Args& args, int row, int vector, const uint4& 
 }
 
 // normed = row / sqrt(mean(row^2) + eps) * weight, of the row as it was stored. All threads of the block.
-template <int kVectors>
-__device__ void norm_row(const Args& args, int row, const uint4 (&stored)[kVectors], const Weights<kVectors>& weights,
+template <int kVectors, typename NormWeights>
+__device__ void norm_row(const Args& args, int row, const uint4 (&stored)[kVectors], const NormWeights& weights,
                          float* partials) {
   if (!args.weight) return;
-  float values[kWidth], squares = 0;
+  float values[kWidth], of_vector[kWidth], squares = 0;
   for (int k = 0; k < kVectors; ++k) {
     unpack(stored[k], values);
     for (int i = 0; i < kWidth; ++i) squares += values[i] * values[i];
@@ -174,14 +157,15 @@ __device__ void norm_row(const Args& args, int row, const uint4 (&stored)[kVecto
     const int vector = int(threadIdx.x) + k * int(blockDim.x);
     if (vector * kWidth >= args.cols) break;
     unpack(stored[k], values);
-    for (int i = 0; i < kWidth; ++i) values[i] *= scale * weights.values[k][i];
+    weights.get(args, k, vector, of_vector);
+    for (int i = 0; i < kWidth; ++i) values[i] *= scale * of_vector[i];
     store(args.normed + row * args.normed_stride + vector * kWidth, values);
   }
 }
 
 // out = the row's sums, by receive(k, vector) for this thread's vectors; then the norm of it.
-template <int kVectors, typename Receive>
-__device__ void finish_row(const Args& args, int row, const Weights<kVectors>& weights, float* block_partials,
+template <int kVectors, typename NormWeights, typename Receive>
+__device__ void finish_row(const Args& args, int row, const NormWeights& weights, float* block_partials,
                            Receive receive) {
   uint4 stored[kVectors] = {};
   for_each_vector(args, kVectors, [&](int k, int vector) {
@@ -198,7 +182,7 @@ __global__ __launch_bounds__(kMaxThreads) void all_reduce_one_shot_kernel(const 
   const Weights<kVectors> weights(args);
   wait_for_previous_kernel();
   const Start<kVectors> start(args, int(blockIdx.x));
-  const uint32_t epoch = start.epoch;
+  const uint32_t epoch = start.call.epoch;
   const int64_t slot_bytes = args.place(args.rows, 0);
   for (int row = int(blockIdx.x); row < args.rows; row += int(gridDim.x))
     for_each_vector(args, kVectors, [&](int k, int vector) {
@@ -207,15 +191,15 @@ __global__ __launch_bounds__(kMaxThreads) void all_reduce_one_shot_kernel(const 
         if (r < args.size && r != args.rank)
           send(args.area(r, epoch) + args.slot(args.rank, r) * slot_bytes + args.place(row, vector), mine);
     });
-  clear_previous(args, epoch, start.previous_bytes);
+  clear_previous(args, start.call);
   const std::byte* const area = args.area(args.rank, epoch);
   for (int row = int(blockIdx.x); row < args.rows; row += int(gridDim.x)) {
-    finish_row(args, row, weights, block_partials, [&](int k, int vector) {
+    finish_row<kVectors>(args, row, weights, block_partials, [&](int k, int vector) {
       return sum_vector<kRanks>(args, row, vector, start.own_partial(args, row, k, vector), area, slot_bytes,
                                 args.place(row, vector));
     });
   }
-  end_call(args, epoch);
+  end_call(args, start.call);
 }
 
 // Two shots go through positions: first the rows of others, neighbouring ones of different ranks, so that at no time
@@ -251,16 +235,16 @@ __device__ uint4 receive_result(const Args& args, const std::byte* from, int own
   return from_message(result);
 }
 
-template <int kRanks, int kVectors>
-__global__ __launch_bounds__(kMaxThreads) void all_reduce_two_shot_kernel(const __grid_constant__ Args args) {
+template <int kRanks, int kVectors, typename NormWeights, typename BlockStart>
+__device__ void all_reduce_in_two_shots(const Args& args) {
   __shared__ float block_partials[kWarpSize];
   let_next_kernel_start();
-  const Weights<kVectors> weights(args);
+  const NormWeights weights(args);
   const int foreign = (args.size - 1) * args.owned_rows, all = args.size * args.owned_rows;
   const Position first(args, int(blockIdx.x));
   wait_for_previous_kernel();
-  const Start<kVectors> start(args, first.row);
-  const uint32_t epoch = start.epoch;
+  const BlockStart start(args, first.row);
+  const uint32_t epoch = start.call.epoch;
   int i = int(blockIdx.x);
   for (; i < foreign; i += int(gridDim.x)) {
     const Position at(args, i);
@@ -271,29 +255,41 @@ __global__ __launch_bounds__(kMaxThreads) void all_reduce_two_shot_kernel(const 
       send(slot + args.place(at.local, vector), start.own_partial(args, at.row, k, vector));
     });
   }
-  clear_previous(args, epoch, start.previous_bytes);
+  clear_previous(args, start.call);
   bool owned = i < all;  // first this rank's rows: others wait for them
   if (!owned) i = int(blockIdx.x);
   while (owned || i < foreign) {
     if (const Position at(args, i); at.row < args.rows)
-      finish_row(args, at.row, weights, block_partials, [&](int k, int vector) {
+      finish_row<kVectors>(args, at.row, weights, block_partials, [&](int k, int vector) {
         return owned ? reduce_owned<kRanks>(args, epoch, at, vector, start.own_partial(args, at.row, k, vector))
                      : receive_result(args, args.area(args.rank, epoch) + args.result_place(at.row, vector), at.owner);
       });
     i += int(gridDim.x);
     if (owned && i >= all) owned = false, i = int(blockIdx.x);
   }
-  end_call(args, epoch);
+  end_call(args, start.call);
+}
+
+template <int kRanks, int kVectors>
+__global__ __launch_bounds__(kMaxThreads) void all_reduce_two_shot_kernel(const __grid_constant__ Args args) {
+  all_reduce_in_two_shots<kRanks, kVectors, Weights<kVectors>, Start<kVectors>>(args);
+}
+
+// Two blocks on a processor, so nothing is held in registers that can be fetched again.
+template <int kRanks, int kVectors>
+__global__ __launch_bounds__(kMaxThreads, 2) void all_reduce_dense_kernel(const __grid_constant__ Args args) {
+  all_reduce_in_two_shots<kRanks, kVectors, LateWeights, LateStart>(args);
 }
 
 using Kernel = void (*)(Args);
 
 template <int kRanks>
 Kernel kernel_of(AllReduceForm form, int vectors) {
-  const bool one_shot = form == AllReduceForm::one_shot;
   const auto pick = [&](auto count) -> Kernel {
     constexpr int kVectors = count();
-    return one_shot ? all_reduce_one_shot_kernel<kRanks, kVectors> : all_reduce_two_shot_kernel<kRanks, kVectors>;
+    if (form == AllReduceForm::one_shot) return all_reduce_one_shot_kernel<kRanks, kVectors>;
+    return form == AllReduceForm::two_shot ? all_reduce_two_shot_kernel<kRanks, kVectors>
+                                           : all_reduce_dense_kernel<kRanks, kVectors>;
   };
   if (vectors == 1) return pick(std::integral_constant<int, 1>{});
   if (vectors == 2) return pick(std::integral_constant<int, 2>{});
@@ -315,21 +311,16 @@ int64_t used_bytes(AllReduceForm form, int64_t rows, int64_t cols, int size) {
 
 void launch(Args args, const PeerSum& sum, const Stream& stream) {
   const PeerBuffers& peers = sum.buffers;
-  std::copy(peers.memory.begin(), peers.memory.end(), args.memory);
-  args.state = peers.header(peers.rank);
-  args.status = peers.status;
-  args.timeout_ns = peers.timeout_ns;
-  args.area_bytes = peers.area_bytes;
-  args.used_bytes = used_bytes(sum.form, args.rows, args.cols, peers.size);
-  args.rank = peers.rank, args.size = peers.size;
+  set_areas(args, peers, used_bytes(sum.form, args.rows, args.cols, peers.size));
   args.inverse = (uint64_t(1) << 32) / uint64_t(peers.size - 1) + 1;
   args.owned_rows = int(owned_rows(args.rows, peers.size));
-  const int64_t row_vectors = args.cols / kWidth, most = ceil_div(row_vectors, kMaxThreads);
-  const int vectors = most <= 2 ? int(most) : kMaxVectors;
+  const int64_t row_vectors = args.cols / kWidth, least = ceil_div(row_vectors, kMaxThreads);
+  const int vectors = least <= 2 ? int(least) : kMaxVectors;
   const auto threads = unsigned(ceil_div(ceil_div(row_vectors, vectors), kWarpSize) * kWarpSize);
-  const int blocks = peers.max_blocks > 0 ? peers.max_blocks : multiprocessor_count(stream.device());
+  const int processors = multiprocessor_count(stream.device());
   const int positions = sum.form == AllReduceForm::one_shot ? args.rows : args.owned_rows * args.size;
-  const unsigned grid = grid_size(std::min(positions, blocks));
+  const bool dense = sum.form == AllReduceForm::two_shot_dense;
+  const unsigned grid = grid_size(std::min(positions, blocks_at_once(peers, processors, dense)));
   launch_dependent(kernel_of(sum.form, vectors, peers.size), dim3(grid), dim3(threads), 0, stream, args);
 }
 

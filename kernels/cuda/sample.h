@@ -5,8 +5,9 @@
 
 namespace trireme::cuda {
 
-// Of a shard with only_greedy that is the only one (sample_greedy.cu).
+// Of a shard with only_greedy that holds some ids (sample_greedy.cu): the answers of the only one, or one's heads.
 void sample_greedy_rows(int32_t* ids, const SampleShard& shard, const Stream& stream);
+void sample_greedy_heads(SampleHead* heads, const SampleShard& shard, const Stream& stream);
 bool sample_whole_rows(int32_t* ids, SampleHead* heads, SampleEntry* tops, SampleEntry* candidates,
                        const SampleShard& shard, const Stream& stream);
 void sample_first_round(SampleHead* heads, SampleEntry* tops, SampleEntry* candidates, const SampleShard& shard,
@@ -15,6 +16,8 @@ void sample_heads(SampleHead* heads, const SampleShard& shard, const Stream& str
 void sample_tops(SampleEntry* tops, const SampleShard& shard, const Stream& stream);
 void sample_candidates(SampleEntry* candidates, const SampleShard& shard, const Stream& stream);
 void sample_resolve(const SampleShard& shard, Gathered heads, Gathered tops, Gathered candidates, const Stream& stream);
+void sample_resolve_with_peers(int32_t* ids, char* all, const char* parts, const SampleShard& shard,
+                               const PeerBuffers& peers, const Stream& stream);
 void sample_stats(SampleStats* stats, const SampleShard& shard, bool for_typical, const Stream& stream);
 void sample_resolve_open(const SampleShard& shard, Gathered stats, Gathered candidates, const Stream& stream);
 void sample_search_begin(const SampleShard& shard, SampleSearch search, Gathered stats, const Stream& stream);

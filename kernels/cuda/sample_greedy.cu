@@ -95,33 +95,59 @@ __device__ inline void answer(const SampleShard& shard, int32_t* ids, int r, con
   shard.states[r] = state;
 }
 
+// What other shards need to know of this one's.
+__device__ inline void put_head(SampleHead& head, const SampleShard& shard, const GreedyPart& part) {
+  const bool found = !part.bad && part.id != INT32_MAX;
+  head = SampleHead{};
+  head.raw_max = head.z_max = head.best_raw = found ? part.maximum : -INFINITY;
+  head.best_id = found ? shard.vocab_begin + part.id : -1;
+  head.best_score = double(head.z_max);
+  head.raw_mass = found ? uint64_t(double(part.sum) * 0x1p45) : 0;
+  head.non_finite = part.bad ? 1 : 0;
+}
+
+struct GreedyJob {
+  SampleShard shard;
+  int32_t* ids;       // of the only shard
+  SampleHead* heads;  // else
+  int part_ids;
+  bool wide;
+  GreedyPart* parts;  // [rows, parts]
+  unsigned* arrivals;
+
+  __device__ void put(int r, const GreedyPart& part) const {
+    if (heads)
+      put_head(heads[r], shard, part);
+    else
+      answer(shard, ids, r, part);
+  }
+};
+
 // Blocks: [rows, parts]. The last block of a row to come joins its parts in order.
-__global__ __launch_bounds__(kThreads) void greedy_rows_kernel(const SampleShard shard, int32_t* ids, int part_ids,
-                                                               bool wide, GreedyPart* all, unsigned* arrivals) {
+__global__ __launch_bounds__(kThreads) void greedy_rows_kernel(const __grid_constant__ GreedyJob job) {
   wait_for_previous_kernel();
   let_next_kernel_start();
-  const int r = int(blockIdx.y), parts = int(gridDim.x), begin = int(blockIdx.x) * part_ids;
+  const SampleShard& shard = job.shard;
+  const int r = int(blockIdx.y), parts = int(gridDim.x), begin = int(blockIdx.x) * job.part_ids;
   const GreedyPart own = block_part(thread_part(shard.logits + int64_t(r) * shard.logits_stride, begin,
-                                                min(begin + part_ids, shard.vocab_local), wide));
+                                                min(begin + job.part_ids, shard.vocab_local), job.wide));
   if (threadIdx.x != 0) return;
-  if (parts == 1) return answer(shard, ids, r, own);
-  GreedyPart* row_parts = all + int64_t(r) * parts;
+  if (parts == 1) return job.put(r, own);
+  GreedyPart* row_parts = job.parts + int64_t(r) * parts;
   row_parts[blockIdx.x] = own;
   __threadfence();
-  if (atomicInc(arrivals + r, unsigned(parts - 1)) != unsigned(parts - 1)) return;
+  if (atomicInc(job.arrivals + r, unsigned(parts - 1)) != unsigned(parts - 1)) return;
   __threadfence();
   GreedyPart total;
   for (int p = 0; p < parts; ++p) {
     const float4 bits = __ldcg(reinterpret_cast<const float4*>(row_parts + p));
     total = joined(total, {bits.x, bits.y, __float_as_int(bits.z), __float_as_int(bits.w)});
   }
-  answer(shard, ids, r, total);
+  job.put(r, total);
 }
 static_assert(sizeof(GreedyPart) == sizeof(float4));
 
-}  // namespace
-
-void sample_greedy_rows(int32_t* ids, const SampleShard& shard, const Stream& stream) {
+void launch(const SampleShard& shard, int32_t* ids, SampleHead* heads, const Stream& stream) {
   const int64_t processors = multiprocessor_count(shard.device);
   int64_t parts = std::clamp<int64_t>(4 * processors / shard.num_rows, 1, kMaxParts);
   parts = std::min<int64_t>(parts, ceil_div(shard.vocab_local, kMinPartIds));
@@ -130,9 +156,20 @@ void sample_greedy_rows(int32_t* ids, const SampleShard& shard, const Stream& st
   const bool wide = shard.vocab_local % 4 == 0 && shard.logits_stride % 4 == 0 && is_aligned(shard.logits, 16);
   auto* memory = static_cast<char*>(workspace(
       WorkspaceUse::greedy, size_t(kMaxPartRows) * (sizeof(GreedyPart) + sizeof(unsigned)), stream));
-  launch_dependent(greedy_rows_kernel, dim3(unsigned(ceil_div(shard.vocab_local, part_ids)), grid_size(shard.num_rows, kMaxGridY)),
-                   dim3(kThreads), 0, stream, shard, ids, part_ids, wide, reinterpret_cast<GreedyPart*>(memory),
-                   reinterpret_cast<unsigned*>(memory + size_t(kMaxPartRows) * sizeof(GreedyPart)));
+  const GreedyJob job{shard, ids, heads, part_ids, wide, reinterpret_cast<GreedyPart*>(memory),
+                      reinterpret_cast<unsigned*>(memory + size_t(kMaxPartRows) * sizeof(GreedyPart))};
+  const dim3 grid(unsigned(ceil_div(shard.vocab_local, part_ids)), grid_size(shard.num_rows, kMaxGridY));
+  launch_dependent(greedy_rows_kernel, grid, dim3(kThreads), 0, stream, job);
+}
+
+}  // namespace
+
+void sample_greedy_rows(int32_t* ids, const SampleShard& shard, const Stream& stream) {
+  launch(shard, ids, nullptr, stream);
+}
+
+void sample_greedy_heads(SampleHead* heads, const SampleShard& shard, const Stream& stream) {
+  launch(shard, nullptr, heads, stream);
 }
 
 }  // namespace trireme::cuda

@@ -59,8 +59,8 @@ __device__ inline void merge(Merged& merged, Gathered lists, int64_t first, int 
   __syncthreads();
 }
 
-__device__ inline void answer_with(const SampleShard& shard, int r, int id, float raw) {
-  if (threadIdx.x != 0) return;
+// By one thread.
+__device__ inline void set_answer(const SampleShard& shard, int r, int id, float raw) {
   SampleAnswer& answer = shard.answers[r];
   SampleState& state = shard.states[r];
   state.pending = 0;
@@ -69,6 +69,9 @@ __device__ inline void answer_with(const SampleShard& shard, int r, int id, floa
   if (id < 0) return;
   answer.logprob = logprob_of(raw, state);
   if (has_rank(shard.rows[r]) && !must_count_rank(shard.rows[r])) answer.rank = 1;
+}
+__device__ inline void answer_with(const SampleShard& shard, int r, int id, float raw) {
+  if (threadIdx.x == 0) set_answer(shard, r, id, raw);
 }
 
 // masses[0, i] summed, for thread i.
@@ -145,12 +148,12 @@ static __device__ __noinline__ void draw_from_candidates(const SampleShard& shar
   answer_with(shard, r, best.id, raw);
 }
 
-// All shards' heads of one row as one; every thread does the same small loop.
-__device__ inline SampleHead join_heads(const SampleShard& shard, int r, Gathered heads, SampleState& state) {
+// All shards' heads of one row as one, but for the mass; every thread does the same small loop.
+__device__ inline SampleHead join_best(int num_shards, int64_t r, Gathered heads) {
   SampleHead joined{};
   joined.raw_max = joined.z_max = -infinity();
   joined.best_id = -1;
-  for (int s = 0; s < shard.num_shards; ++s) {
+  for (int s = 0; s < num_shards; ++s) {
     const SampleHead& head = *gathered_at<SampleHead>(heads, s, r);
     joined.non_finite |= head.non_finite;
     joined.raw_max = fmaxf(joined.raw_max, head.raw_max);
@@ -160,13 +163,23 @@ __device__ inline SampleHead join_heads(const SampleShard& shard, int r, Gathere
     joined.best_score = head.best_score;
     joined.best_raw = head.best_raw;
   }
+  return joined;
+}
+
+// A shard's mass relative to the row's maximum; the shards' are added in their order. Rounded before it is added, so
+// that it is the same bits whoever adds.
+__device__ inline double mass_below_joined(const SampleHead& head, float raw_max) {
+  return head.raw_mass ? __dmul_rn(double(head.raw_mass), exp(double(head.raw_max) - double(raw_max))) : 0.0;
+}
+__device__ inline double joined_log_sum(double mass) { return log(mass * 0x1p-45); }
+
+__device__ inline SampleHead join_heads(const SampleShard& shard, int r, Gathered heads, SampleState& state) {
+  const SampleHead joined = join_best(shard.num_shards, r, heads);
   double sum = 0;
-  for (int s = 0; s < shard.num_shards; ++s) {
-    const SampleHead& head = *gathered_at<SampleHead>(heads, s, r);
-    if (head.raw_mass) sum += double(head.raw_mass) * exp(double(head.raw_max) - double(joined.raw_max));
-  }
+  for (int s = 0; s < shard.num_shards; ++s)
+    sum += mass_below_joined(*gathered_at<SampleHead>(heads, s, r), joined.raw_max);
   state.raw_max = joined.raw_max;
-  state.log_sum = log(sum * 0x1p-45);
+  state.log_sum = joined_log_sum(sum);
   return joined;
 }
 

@@ -82,6 +82,7 @@ bool launch_rows(const RowJob& job, const Stream& stream) {
 void sample_first_round(SampleHead* heads, SampleEntry* tops, SampleEntry* candidates, const SampleShard& shard,
                         const Stream& stream) {
   if (shard.num_rows == 0) return;
+  if (shard.only_greedy && shard.vocab_local > 0) return sample_greedy_heads(heads, shard, stream);
   if (launch_rows({shard, heads, tops, candidates, nullptr}, stream)) return;
   cuda::sample_heads(heads, shard, stream);
   if (shard.num_top > 0) cuda::sample_tops(tops, shard, stream);

@@ -4,35 +4,13 @@
 
 #include "kernels/pinned_copy.h"
 #include "kernels/sample_rows.h"
+#include "runtime/sampling/shard_exchange.h"
 #include "runtime/sampling/step_buffers.h"
 
 namespace trireme {
 namespace {
 
-// This rank's part of one round and, with several shards, everybody's.
-struct Exchange {
-  Exchange(Device device, size_t bytes, int shards) : local(DType::u8, {int64_t(std::max<size_t>(bytes, 16))}, device) {
-    if (shards > 1) all = Tensor(DType::u8, {shards, local.dim(0)}, device);
-  }
-
-  template <typename T>
-  T* as() const {
-    return reinterpret_cast<T*>(local.data());
-  }
-
-  // The first `bytes` of every shard.
-  Gathered gather(size_t bytes, Communicator& group, Device device, const Stream& stream) const {
-    if (group.size() == 1) return {static_cast<const char*>(local.data()), 0};
-    const int64_t count = int64_t(bytes);
-    group.all_gather(TensorView(all.data(), DType::u8, {group.size(), count}, device),
-                     TensorView(local.data(), DType::u8, {count}, device), stream);
-    return {static_cast<const char*>(all.data()), count};
-  }
-
-  Tensor local, all;
-};
-
-Gathered at_offset(Gathered gathered, size_t bytes) { return {gathered.data + bytes, gathered.shard_bytes}; }
+Gathered at_offset(Gathered gathered, int64_t bytes) { return {gathered.data + bytes, gathered.shard_bytes}; }
 
 size_t first_round_bytes(int max_rows) {
   return size_t(max_rows) * (sizeof(SampleHead) + (kMaxTopLogprobs + kSampleCandidates) * sizeof(SampleEntry)) + 64;
@@ -62,6 +40,8 @@ struct ShardSampler::State {
   void check(const SampleBatch& batch, const TensorView& logits, const SlotState& slots) const;
   void upload(StepBuffers& buffers, const SampleBatch& batch, const Stream& stream);
   void use_orders(const SampleShard& orders);
+  void draw(StepBuffers& buffers, const Stream& stream);
+  void join_shards(int32_t* ids, const FirstRoundLayout& layout, const Stream& stream);
   void cut_and_draw(Gathered candidates, const Stream& stream);
   Gathered gather_stats(bool for_typical, const Stream& stream);
   void search(SampleSearch search, Gathered stats, const Stream& stream);
@@ -69,9 +49,9 @@ struct ShardSampler::State {
   void find_candidates(StepBuffers& buffers, const Stream& stream);
 
   Device device_;
-  Communicator& group_;
+  ShardLinks links_;
   ShardSamplerOptions options_;
-  Exchange first_round_, small_, bins_;
+  ShardExchange first_round_, small_, bins_;
   Tensor z_, states_;
   SampleLayout layout_;
   uint64_t planned_number_ = 0;  // SampleBatch::number of layout_
@@ -83,11 +63,11 @@ struct ShardSampler::State {
 
 ShardSampler::State::State(Device device, Communicator& group, const ShardSamplerOptions& options)
     : device_(device),
-      group_(group),
+      links_{group, group.size() > 1 ? options.peers : nullptr},
       options_(options),
-      first_round_(device, first_round_bytes(options.max_rows), group.size()),
-      small_(device, size_t(options.max_rows) * std::max(sizeof(SampleStats), sizeof(SampleBest)), group.size()),
-      bins_(device, size_t(options.max_rows) * kSampleBins * sizeof(uint64_t), group.size()),
+      first_round_(device, first_round_bytes(options.max_rows), links_),
+      small_(device, size_t(options.max_rows) * std::max(sizeof(SampleStats), sizeof(SampleBest)), links_),
+      bins_(device, size_t(options.max_rows) * kSampleBins * sizeof(uint64_t), links_),
       z_(DType::f32, {std::max<int64_t>(1, options.max_rows * options.vocab.size())}, device),
       states_(DType::u8, {options.max_rows * int64_t(sizeof(SampleState))}, device) {
   CHECK(options.max_rows > 0 && options.ring > 0) << "ShardSampler: sizes";
@@ -161,8 +141,8 @@ void ShardSampler::State::enqueue(StepBuffers& buffers, const SampleBatch& batch
                        .num_open = layout_.num_open,
                        .num_rank = layout_.num_rank,
                        .num_beam = layout_.num_beam,
-                       .shard = group_.rank(),
-                       .num_shards = group_.size(),
+                       .shard = links_.group.rank(),
+                       .num_shards = links_.group.size(),
                        .vocab_begin = int32_t(options_.vocab.begin),
                        .vocab_local = int32_t(options_.vocab.size()),
                        .vocab_size = int32_t(options_.vocab_size),
@@ -177,26 +157,35 @@ void ShardSampler::State::enqueue(StepBuffers& buffers, const SampleBatch& batch
   if (batch.number == 0 || batch.number != buffers.batch_number) upload(buffers, batch, stream);
   use_orders(buffers.orders);
 
-  const size_t heads = size_t(shard_.num_rows) * sizeof(SampleHead);
-  const size_t tops = size_t(shard_.num_top) * kMaxTopLogprobs * sizeof(SampleEntry);
-  const size_t candidates = size_t(shard_.num_candidates) * kSampleCandidates * sizeof(SampleEntry);
-  char* part = first_round_.as<char>();
-  auto* head_part = reinterpret_cast<SampleHead*>(part);
-  auto* top_part = reinterpret_cast<SampleEntry*>(part + heads);
-  auto* candidate_part = reinterpret_cast<SampleEntry*>(part + heads + tops);
-  auto* ids = buffers.ids.as<int32_t>();
-  const bool whole = group_.size() == 1 && sample_whole_rows(ids, head_part, top_part, candidate_part, shard_, stream);
-  if (!whole) {
-    sample_first_round(head_part, top_part, candidate_part, shard_, stream);
-    const Gathered first = first_round_.gather(heads + tops + candidates, group_, device_, stream);
-    const Gathered all_candidates = at_offset(first, heads + tops);
-    sample_resolve(shard_, first, at_offset(first, heads), all_candidates, stream);
-    if (shard_.num_open > 0) cut_and_draw(all_candidates, stream);
-    if (shard_.num_rank > 0) count_ranks(stream);
-    sample_ids(ids, shard_, stream);
-  }
+  draw(buffers, stream);
   if (shard_.num_beam > 0) find_candidates(buffers, stream);
   copy_to_host(buffers.host_answers, buffers.answers.data(), size_t(shard_.num_rows) * sizeof(SampleAnswer), stream);
+}
+
+void ShardSampler::State::draw(StepBuffers& buffers, const Stream& stream) {
+  const FirstRoundLayout layout(shard_);
+  char* const part = first_round_.as<char>();
+  auto* heads = reinterpret_cast<SampleHead*>(part);
+  auto* tops = reinterpret_cast<SampleEntry*>(part + layout.tops);
+  auto* candidates = reinterpret_cast<SampleEntry*>(part + layout.candidates);
+  auto* ids = buffers.ids.as<int32_t>();
+  if (shard_.num_shards == 1 && sample_whole_rows(ids, heads, tops, candidates, shard_, stream)) return;
+  sample_first_round(heads, tops, candidates, shard_, stream);
+  join_shards(ids, layout, stream);
+}
+
+void ShardSampler::State::join_shards(int32_t* ids, const FirstRoundLayout& layout, const Stream& stream) {
+  const bool in_one = links_.through_peers(size_t(layout.bytes), device_);
+  Gathered first{first_round_.all(), layout.bytes};
+  if (in_one) {
+    sample_resolve_with_peers(ids, first_round_.all(), first_round_.as<char>(), shard_, *links_.peers, stream);
+  } else {
+    first = first_round_.gather(size_t(layout.bytes), stream);
+    sample_resolve(shard_, first, at_offset(first, layout.tops), at_offset(first, layout.candidates), stream);
+  }
+  if (shard_.num_open > 0) cut_and_draw(at_offset(first, layout.candidates), stream);
+  if (shard_.num_rank > 0) count_ranks(stream);
+  if (!in_one || shard_.num_open > 0) sample_ids(ids, shard_, stream);
 }
 
 // Rows whose cut candidates may not prove. Which searches run depends on the orders alone; a row that is
@@ -214,12 +203,12 @@ void ShardSampler::State::cut_and_draw(Gathered candidates, const Stream& stream
     search(SampleSearch::typical, stats, stream);
   }
   sample_draw(small_.as<SampleBest>(), shard_, stream);
-  sample_finish(shard_, small_.gather(size_t(shard_.num_open) * sizeof(SampleBest), group_, device_, stream), stream);
+  sample_finish(shard_, small_.gather(size_t(shard_.num_open) * sizeof(SampleBest), stream), stream);
 }
 
 Gathered ShardSampler::State::gather_stats(bool for_typical, const Stream& stream) {
   sample_stats(small_.as<SampleStats>(), shard_, for_typical, stream);
-  return small_.gather(size_t(shard_.num_open) * sizeof(SampleStats), group_, device_, stream);
+  return small_.gather(size_t(shard_.num_open) * sizeof(SampleStats), stream);
 }
 
 void ShardSampler::State::search(SampleSearch search, Gathered stats, const Stream& stream) {
@@ -227,13 +216,13 @@ void ShardSampler::State::search(SampleSearch search, Gathered stats, const Stre
   for (int pass = 0; pass < kSearchPasses; ++pass) {
     sample_histogram(bins_.as<uint64_t>(), shard_, search, pass, stream);
     const size_t bytes = size_t(shard_.num_open) * kSampleBins * sizeof(uint64_t);
-    sample_search_step(shard_, search, pass, bins_.gather(bytes, group_, device_, stream), stream);
+    sample_search_step(shard_, search, pass, bins_.gather(bytes, stream), stream);
   }
 }
 
 void ShardSampler::State::count_ranks(const Stream& stream) {
   sample_rank(small_.as<int32_t>(), shard_, stream);
-  sample_finish_rank(shard_, small_.gather(size_t(shard_.num_rank) * sizeof(int32_t), group_, device_, stream), stream);
+  sample_finish_rank(shard_, small_.gather(size_t(shard_.num_rank) * sizeof(int32_t), stream), stream);
 }
 
 // Two rounds: the masses relative to the row's global maximum, then each shard's best. The first round's memory is
@@ -241,11 +230,10 @@ void ShardSampler::State::count_ranks(const Stream& stream) {
 void ShardSampler::State::find_candidates(StepBuffers& buffers, const Stream& stream) {
   sample_beam_masses(small_.as<uint64_t>(), shard_, stream);
   const size_t masses = size_t(shard_.num_beam) * sizeof(uint64_t);
-  sample_beam_values(shard_, small_.gather(masses, group_, device_, stream), stream);
+  sample_beam_values(shard_, small_.gather(masses, stream), stream);
   const size_t bytes = size_t(shard_.num_beam) * kSampleCandidates * sizeof(SampleEntry);
   sample_beam_candidates(first_round_.as<SampleEntry>(), shard_, stream);
-  sample_merge_candidates(buffers.device_candidates(), shard_, first_round_.gather(bytes, group_, device_, stream),
-                          stream);
+  sample_merge_candidates(buffers.device_candidates(), shard_, first_round_.gather(bytes, stream), stream);
   copy_to_host(buffers.host_candidates, buffers.candidates.data(), bytes, stream);
 }
 

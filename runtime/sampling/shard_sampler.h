@@ -1,7 +1,8 @@
 #pragma once
-// Joins the shards of the vocabulary: kernels/sample ops on this rank's logits, with small all-gathers among
-// the last stage's TP group between them. Whole rows are never gathered. Every rank of the group ends with
-// the same answers. Nothing here synchronizes; on the CPU everything is done when enqueue returns.
+// Joins the shards of the vocabulary: kernels/sample ops on this rank's logits, with small exchanges among the last
+// stage's TP group between them (shard_exchange.h): through the GPUs' shared memory or by all-gathers, to the same
+// bits. Whole rows are never gathered. Every rank of the group ends with the same answers. Nothing here synchronizes;
+// on the CPU everything is done when enqueue returns.
 
 #include <memory>
 #include <vector>
@@ -26,7 +27,8 @@ struct ShardSamplerOptions {
   int64_t vocab_size = 0;
   Range vocab;  // this shard's ids; may be empty
   int max_rows = 256;
-  int ring = 3;  // steps whose answers may be outstanding
+  int ring = 3;                        // steps whose answers may be outstanding
+  const PeerBuffers* peers = nullptr;  // the group's shared memory, proved right; null: there is none
 };
 
 class ShardSampler {

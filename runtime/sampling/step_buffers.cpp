@@ -61,8 +61,14 @@ void UploadBuffer::send(const Stream& stream) {
   if (device_.is_cuda()) copy_to_device(on_device_.data(), host_, used_, stream);
 }
 
+// What a step without masks and lists uploads.
+static size_t order_bytes(int max_rows) {
+  return UploadBuffer::padded(size_t(max_rows) * sizeof(SampleRow)) +
+         UploadBuffer::padded(size_t(max_rows) * sizeof(SampleIndex));
+}
+
 StepBuffers::StepBuffers(Device device, int max_rows)
-    : upload(device),
+    : upload(device, order_bytes(max_rows)),
       answers(DType::u8, {int64_t(max_rows) * int64_t(sizeof(SampleAnswer))}, device),
       ids(DType::i32, {max_rows}, device),
       candidates(DType::u8, {max_rows * int64_t(kSampleCandidates * sizeof(SampleEntry))}, device),

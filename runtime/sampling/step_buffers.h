@@ -26,7 +26,7 @@ struct SampleLayout {
 // before (masks and lists have no tight bound of their own); never shrinks.
 class UploadBuffer {
  public:
-  explicit UploadBuffer(Device device) : device_(device) {}
+  UploadBuffer(Device device, size_t bytes) : device_(device) { begin(bytes); }
   ~UploadBuffer();
   UploadBuffer(const UploadBuffer&) = delete;
   UploadBuffer& operator=(const UploadBuffer&) = delete;

@@ -25,6 +25,7 @@ EngineOptions sample() {
   options.memory_utilization = 0.123456789;
   options.prefix_caching = false;
   options.custom_all_reduce = false;
+  options.peer_sampling = true;
   options.prefill_chunk = 16;
   options.mixed_prefill = 0;
   options.cpu_threads = 2;

@@ -28,6 +28,7 @@ struct Batching {
   bool prefix_caching = true;
   bool one_at_a_time = false;
   DecodeGraphMode graphs = DecodeGraphMode::off;
+  bool peer_memory = true;
 };
 
 // 32 mixed prompts: greedy, seeded sampling with every cut and penalty, n = 3, shared beginnings, 1 to 300 tokens.
@@ -85,10 +86,13 @@ void drive(Scheduler& scheduler, Executor& executor, StepId& retired, Outputs& o
   scheduler.verify();
 }
 
+int64_t num_layers(const std::string& model) {
+  return open_checkpoint(model_path(model), {.need_weights = false, .need_tokenizer = false}).config.num_layers;
+}
+
 std::vector<int64_t> lopsided(const std::string& model, int pp) {
   std::vector<int64_t> layers(size_t(pp), 1);
-  layers.back() = open_checkpoint(model_path(model), {.need_weights = false, .need_tokenizer = false}).config.num_layers -
-                  (pp - 1);
+  layers.back() = num_layers(model) - (pp - 1);
   return layers;
 }
 
@@ -100,6 +104,7 @@ Outputs generate(const std::string& model, Shape shape, const Batching& batching
   options.num_blocks = batching.num_blocks;
   options.max_model_len = 400;
   options.graphs = batching.graphs;
+  options.peer_sampling = batching.peer_memory;
   if (batching.lopsided_stages) options.stage_layers = lopsided(model, shape.pp);
   Outputs outputs;
   run_executor(model, shape, device, options, [&](Executor& executor) {
@@ -117,7 +122,7 @@ Outputs generate(const std::string& model, Shape shape, const Batching& batching
     drive(scheduler, executor, retired, outputs);
     if (preemptions) *preemptions = scheduler.stats().preemptions;
     return scheduler.next_step();
-  });
+  }, batching.peer_memory);
   return outputs;
 }
 
@@ -151,7 +156,7 @@ class Identity : public ::testing::TestWithParam<std::string> {
 };
 
 TEST_P(Identity, TokensDoNotDependOnTensorOrPipelineParallelism) {
-  for (const Shape shape : shapes_of(world_size())) {
+  for (const Shape shape : shapes_of(world_size(), num_layers(GetParam()))) {
     const Outputs outputs = generate(GetParam(), shape, {});
     if (world_size() == 1) std::ofstream(reference_file(GetParam())) << to_text(outputs);
     expect_reference(outputs, "tp " + std::to_string(shape.tp) + " pp " + std::to_string(shape.pp));
@@ -182,18 +187,22 @@ TEST_P(Identity, TokensDoNotDependOnBatchingChunksCacheOrPreemption) {
     }
 }
 
-// Recorded and queued op by op, a step of one shape is the same work: the same bits.
+// Recorded and queued op by op, a step of one shape is the same work: the same bits, with sums and sampling through the
+// GPUs' shared memory and through NCCL.
 TEST_P(Identity, CudaGraphsDoNotChangeTokens) {
   if (cuda_device_count() < world_size() && !(std::getenv("TRIREME_SHARE_GPUS") && cuda_device_count() > 0))
     GTEST_SKIP() << "needs " << world_size() << " GPUs, this host has " << cuda_device_count();
-  const Batching queued{.name = "queued", .graphs = DecodeGraphMode::padded},
-      recorded{.name = "recorded", .graphs = DecodeGraphMode::on};
-  for (const Shape shape : shapes_of(world_size())) {
-    const Outputs expected = generate(GetParam() + "-bf16", shape, queued, nullptr, DeviceKind::cuda);
-    const Outputs outputs = generate(GetParam() + "-bf16", shape, recorded, nullptr, DeviceKind::cuda);
-    if (world_rank() != 0) continue;
-    EXPECT_EQ(to_text(outputs), to_text(expected)) << "tp " << shape.tp << " pp " << shape.pp;
-  }
+  for (const Shape shape : shapes_of(world_size(), num_layers(GetParam())))
+    for (const bool peer_memory : {true, false}) {
+      if (!peer_memory && shape.tp == 1) continue;
+      const Batching queued{.name = "queued", .graphs = DecodeGraphMode::padded, .peer_memory = peer_memory},
+          recorded{.name = "recorded", .graphs = DecodeGraphMode::on, .peer_memory = peer_memory};
+      const Outputs expected = generate(GetParam() + "-bf16", shape, queued, nullptr, DeviceKind::cuda);
+      const Outputs outputs = generate(GetParam() + "-bf16", shape, recorded, nullptr, DeviceKind::cuda);
+      if (world_rank() != 0) continue;
+      EXPECT_EQ(to_text(outputs), to_text(expected))
+          << "tp " << shape.tp << " pp " << shape.pp << (peer_memory ? "" : ", by NCCL");
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(TinyModels, Identity,

@@ -15,27 +15,33 @@ namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
+// bytes, one shot, two shots, dense, library
+using Times = std::vector<AllReduceTime>;
+
 TEST(AllReduceLimits, EachFormServesTheSizesAtWhichItIsFastest) {
-  const std::vector<AllReduceTime> times = {
-      {1000, 4, 7, 12}, {2000, 5, 8, 12}, {4000, 9, 8, 13}, {8000, 20, 12, 14}, {16000, kNever, 22, 18}};
-  EXPECT_EQ(limits_of(times), (AllReduceLimits{2000, 8000}));
+  const Times times = {{1000, 4, 7, kNever, 12},   {2000, 5, 8, kNever, 12},    {4000, 9, 8, 9, 13},
+                       {8000, 20, 12, 13, 14},     {16000, kNever, 22, 20, 24}, {32000, kNever, 44, 40, 39},
+                       {64000, kNever, 88, 80, 70}};
+  EXPECT_EQ(limits_of(times), (AllReduceLimits{2000, 8000, 32000}));
 }
 
 TEST(AllReduceLimits, ASlowMachineUsesTheLibrary) {
-  EXPECT_EQ(limits_of(std::vector<AllReduceTime>{{1000, 40, 70, 12}, {2000, kNever, kNever, 12}}), AllReduceLimits{});
+  EXPECT_EQ(limits_of(Times{{1000, 40, 70, 80, 12}, {2000, kNever, kNever, kNever, 12}}), AllReduceLimits{});
   EXPECT_EQ(limits_of({}), AllReduceLimits{});
 }
 
-TEST(AllReduceLimits, TwoShotsMayNeverPay) {
-  const std::vector<AllReduceTime> times = {{1000, 4, 7, 12}, {2000, 8, 9, 13}, {4000, 16, 17, 15}};
-  EXPECT_EQ(limits_of(times), (AllReduceLimits{2000, 2000}));
+TEST(AllReduceLimits, AFormMayNeverPay) {
+  const Times times = {{1000, 4, 7, 8, 12}, {2000, 8, 9, 9, 13}, {4000, 16, 17, 17, 15}};
+  EXPECT_EQ(limits_of(times), (AllReduceLimits{2000, 2000, 2000}));
+  EXPECT_EQ(limits_of(Times{{1000, 4, 7, 8, 12}, {2000, 8, 9, 7, 13}, {4000, 16, 17, 12, 11}}),
+            (AllReduceLimits{1000, 1000, 2000}));
 }
 
 TEST(AllReduceLimits, WhatIsTheFastestToTheEndHasNoLimit) {
   constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
-  const std::vector<AllReduceTime> times = {{1000, 4, 7, 12}, {2000, 8, 7, 13}, {4000, 16, 9, 15}};
-  EXPECT_EQ(limits_of(times), (AllReduceLimits{1000, kNoLimit}));
-  EXPECT_EQ(limits_of(std::vector<AllReduceTime>{{1000, 4, 7, 12}}), (AllReduceLimits{kNoLimit, kNoLimit}));
+  const Times times = {{1000, 4, 7, 7, 12}, {2000, 8, 7, 7, 13}, {4000, 16, 9, 9, 15}};
+  EXPECT_EQ(limits_of(times), (AllReduceLimits{1000, kNoLimit, kNoLimit}));
+  EXPECT_EQ(limits_of(Times{{1000, 4, 7, 8, 12}}), (AllReduceLimits{kNoLimit, kNoLimit, kNoLimit}));
 }
 
 TEST(PeerSums, WithoutMemoryAllGoesThroughTheCommunicator) {
@@ -67,8 +73,8 @@ TEST_F(PeerSumsCuda, EverySizeIsSummedWhicheverWay) {
   const Stream stream(cluster.device());
   constexpr std::pair<int64_t, int64_t> kShapes[] = {{1, 576},    {3, 576},    {64, 576},   {500, 576}, {9000, 576},
                                                      {300, 4104}, {300, 8192}, {2500, 8192}};  // the last in pieces
-  for (const AllReduceLimits limits :
-       {sums.limits, AllReduceLimits{}, AllReduceLimits{1 << 20, 1 << 20}, AllReduceLimits{0, 1 << 30}}) {
+  for (const AllReduceLimits limits : {sums.limits, AllReduceLimits{}, AllReduceLimits{1 << 20, 1 << 20, 1 << 20},
+                                       AllReduceLimits{0, 1 << 30, 1 << 30}, AllReduceLimits{0, 0, 1 << 30}}) {
     sums.limits = limits;
     for (const auto& [rows, cols] : kShapes) {
       std::vector<uint16_t> values(size_t(rows * cols));

@@ -22,6 +22,20 @@ __device__ inline uint4 from_message(const uint4& v) {
 }
 __device__ inline bool has_come(const uint4& v) { return v.x && v.y && v.z && v.w; }
 
+// Three words of any value: the fourth says which of them are zero and travel as one.
+struct Payload {
+  uint32_t words[3];
+};
+static_assert(sizeof(Payload) == 12);
+__device__ inline uint4 as_message(const Payload& p) {
+  const uint32_t* w = p.words;
+  return make_uint4(w[0] ? w[0] : 1, w[1] ? w[1] : 1, w[2] ? w[2] : 1,
+                    8u | (w[0] ? 0u : 1u) | (w[1] ? 0u : 2u) | (w[2] ? 0u : 4u));
+}
+__device__ inline Payload payload_of(const uint4& v) {
+  return {{v.w & 1u ? 0 : v.x, v.w & 2u ? 0 : v.y, v.w & 4u ? 0 : v.z}};
+}
+
 // Seen by all GPUs of the system, in no order beyond each word's own.
 __device__ inline void send(std::byte* to, const uint4& v) {
   asm volatile("st.relaxed.sys.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)

@@ -21,11 +21,11 @@ struct Shape {
   int tp = 1, pp = 1;
 };
 
-// Every tp x pp of exactly this world, up to three stages: the smallest model has three layers.
-inline std::vector<Shape> shapes_of(int world) {
+// Every tp x pp of exactly this world, up to `layers` stages: the smallest model has three.
+inline std::vector<Shape> shapes_of(int world, int64_t layers = 3) {
   std::vector<Shape> shapes;
   for (int tp = 1; tp <= world; ++tp)
-    if (world % tp == 0 && world / tp <= 3) shapes.push_back({tp, world / tp});
+    if (world % tp == 0 && world / tp <= layers) shapes.push_back({tp, world / tp});
   return shapes;
 }
 
@@ -52,14 +52,15 @@ inline std::string model_path(const std::string& name) {
   return std::string(TRIREME_SOURCE_DIR) + "/tests/models/" + name;
 }
 
-// `body` runs on rank 0, in a thread of its own, and returns the number of the next step.
+// `body` runs on rank 0, in a thread of its own, and returns the number of the next step. Without peer_memory all sums
+// and exchanges of GPUs go through NCCL.
 inline void run_executor(const std::string& model, Shape shape, DeviceKind device, const RankRuntimeOptions& options,
-                         const std::function<StepId(Executor&)>& body) {
+                         const std::function<StepId(Executor&)>& body, bool peer_memory = true) {
   if (world_rank() == 0)
     std::printf("  %s on %s: tp %d pp %d\n", model.c_str(), device == DeviceKind::cpu ? "cpu" : "cuda", shape.tp,
                 shape.pp);
   std::fflush(stdout);
-  Cluster cluster({.tp = shape.tp, .pp = shape.pp, .device = device, .expected_world = 0});
+  Cluster cluster({.tp = shape.tp, .pp = shape.pp, .device = device, .expected_world = 0, .peer_memory = peer_memory});
   const Checkpoint checkpoint = open_checkpoint(model_path(model), {.need_weights = true, .need_tokenizer = false});
   RankRuntime runtime(cluster, checkpoint, options);
   if (cluster.topology().rank() != 0) {

@@ -1,5 +1,6 @@
 #pragma once
-// Runs a ShardSampler per shard of the vocabulary, each on a thread of this process.
+// Runs a ShardSampler per shard of the vocabulary, each on a thread of this process. With `peers` the shards exchange
+// through their memory, each on its rank's device; else by a communicator between the threads, all on one device.
 
 #include <gtest/gtest.h>
 
@@ -13,6 +14,7 @@
 
 #include "kernels/sample_rows.h"
 #include "runtime/sampling/shard_sampler.h"
+#include "tests/support/peer_threads.h"
 
 namespace trireme {
 
@@ -86,7 +88,8 @@ std::vector<T> columns(const std::vector<T>& matrix, int64_t width, Range range)
 // One shard's part of a problem, on the device, and its sampler.
 class ShardOfProblem {
  public:
-  ShardOfProblem(Device device, const Problem& problem, Range range, Communicator& group)
+  ShardOfProblem(Device device, const Problem& problem, Range range, Communicator& group,
+                 const PeerBuffers* peers = nullptr)
       : problem_(problem),
         device_(device),
         rows_(int64_t(problem.batch.rows.size())),
@@ -97,10 +100,15 @@ class ShardOfProblem {
         length_(upload(problem.lengths, DType::i32, {int64_t(problem.lengths.size())}, device)),
         counts_(upload(columns(problem.counts, problem.vocab, range), DType::u16,
                        {int64_t(problem.lengths.size()), std::max<int64_t>(range.size(), 1)}, device)),
-        sampler_(device, group, {problem.vocab, range, int(rows_), 2}) {
+        sampler_(device, group, {problem.vocab, range, int(rows_), 2, peers}) {
     state_.length = length_;
     if (!problem.counts.empty())
       state_.counts = TensorView(counts_.data(), DType::u16, {length_.dim(0), range.size()}, device);
+    if (peers) {  // what ops allocate at their first use must be there before anybody's kernel waits
+      ShardSampler gathering(device, group, {problem.vocab, range, int(rows_), 2});
+      gathering.enqueue(0, problem.batch, logits_view_, state_, stream_);
+      stream_.synchronize();
+    }
   }
 
   const ShardSampler& sampler() const { return sampler_; }
@@ -145,16 +153,22 @@ inline std::vector<Range> cut_vocabulary(int64_t vocab, int shards) {
 
 // function(shard index, ShardOfProblem) on one thread per shard; returns how often they gathered.
 template <typename Function>
-int on_shards(Device device, const Problem& problem, int shards, Function&& function) {
+int on_shards(Device device, const Problem& problem, int shards, Function&& function,
+              test::PeerThreads* peers = nullptr) {
   const std::vector<Range> ranges = cut_vocabulary(problem.vocab, shards);
   Meeting meeting(shards);
   std::vector<std::thread> threads;
   for (size_t s = 0; s < ranges.size(); ++s)
     threads.emplace_back([&, s] {
-      set_current_device(device);
+      const Device own = peers ? peers->rank(int(s)).device : device;
+      set_current_device(own);
       ThreadGroup group(meeting, int(s));
-      ShardOfProblem shard(device, problem, ranges[s], group);
+      ShardOfProblem shard(own, problem, ranges[s], group, peers ? &peers->rank(int(s)).buffers : nullptr);
+      meeting.barrier.arrive_and_wait();  // all memory is there
+      if (s == 0) meeting.gathers = 0;
+      meeting.barrier.arrive_and_wait();
       function(s, shard);
+      meeting.barrier.arrive_and_wait();  // and stays while a peer's kernel may wait
     });
   for (std::thread& thread : threads) thread.join();
   return meeting.gathers;
@@ -187,14 +201,17 @@ inline void expect_same(const Outcome& a, const Outcome& b, const std::string& w
 }
 
 // Runs the problem on `shards` shards; every shard must come to the same answers, bit for bit.
-inline Outcome run(Device device, const Problem& problem, int shards) {
+inline Outcome run(Device device, const Problem& problem, int shards, test::PeerThreads* peers = nullptr) {
   std::vector<Outcome> outcomes(static_cast<size_t>(shards));
-  const int gathers = on_shards(device, problem, shards, [&](size_t s, ShardOfProblem& shard) {
-    const std::vector<int32_t> ids = shard.draw(1);
-    read_answers(outcomes[s], problem, shard.sampler(), 1);
-    for (size_t r = 0; r < ids.size(); ++r)
-      EXPECT_EQ(ids[r], draws(problem.batch.rows[r]) ? outcomes[s].answers[r].id : -1);
-  });
+  const int gathers = on_shards(
+      device, problem, shards,
+      [&](size_t s, ShardOfProblem& shard) {
+        const std::vector<int32_t> ids = shard.draw(1);
+        read_answers(outcomes[s], problem, shard.sampler(), 1);
+        for (size_t r = 0; r < ids.size(); ++r)
+          EXPECT_EQ(ids[r], draws(problem.batch.rows[r]) ? outcomes[s].answers[r].id : -1);
+      },
+      peers);
   for (size_t s = 1; s < outcomes.size(); ++s) expect_same(outcomes[0], outcomes[s], "shard " + std::to_string(s));
   outcomes[0].gathers = gathers;
   return outcomes[0];
@@ -203,14 +220,17 @@ inline Outcome run(Device device, const Problem& problem, int shards) {
 // Every row's draws at `steps` moments: step t has the slots' lengths moved on by t * positions_per_step. Every shard
 // must draw the same. [steps, rows]
 inline std::vector<int32_t> repeated_draws(Device device, const Problem& problem, int shards, int steps,
-                                           int positions_per_step) {
+                                           int positions_per_step, test::PeerThreads* peers = nullptr) {
   std::vector<std::vector<int32_t>> ids(static_cast<size_t>(shards));
-  on_shards(device, problem, shards, [&](size_t s, ShardOfProblem& shard) {
-    for (int t = 0; t < steps; ++t) {
-      const std::vector<int32_t> drawn = shard.draw(t % 2, t * positions_per_step);
-      ids[s].insert(ids[s].end(), drawn.begin(), drawn.end());
-    }
-  });
+  on_shards(
+      device, problem, shards,
+      [&](size_t s, ShardOfProblem& shard) {
+        for (int t = 0; t < steps; ++t) {
+          const std::vector<int32_t> drawn = shard.draw(t % 2, t * positions_per_step);
+          ids[s].insert(ids[s].end(), drawn.begin(), drawn.end());
+        }
+      },
+      peers);
   for (size_t s = 1; s < ids.size(); ++s) EXPECT_EQ(ids[0], ids[s]) << "shard " << s;
   return ids[0];
 }
