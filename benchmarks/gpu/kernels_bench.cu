@@ -18,6 +18,10 @@
 #include "kernels/rope.h"
 #include "kernels/rope_append.h"
 
+namespace trireme::cuda {
+extern unsigned long long* attention_stamps;
+}
+
 namespace trireme::bench {
 namespace {
 
@@ -85,6 +89,13 @@ class Bench {
     linear_layers();
     for (int64_t tokens : {1, 32, 8192}) row_ops(tokens);
     attention_cases();
+    if (wanted("chain")) {
+      for (const auto& [rows, context] : {std::pair{256, 512}, {256, 487}, {32, 512}, {32, 16384}}) {
+        chain(rows, context, 0);
+        chain(rows, context, 1);
+        chain(rows, context, 2);
+      }
+    }
   }
 
  private:
@@ -315,6 +326,82 @@ class Bench {
           linear(sum, out, output[size_t(i) % 4], {}, stream_);
         },
         repetitions);
+  }
+
+  // EXPERIMENT: whole layers. mode 0: all, 1: without attention, 2: projection, attention, output alone; cold.
+  void chain(int rows, int context, int mode) {
+    const std::string name = "chain " + std::to_string(rows) + " x " + std::to_string(context) + " mode " + std::to_string(mode);
+    if (!wanted(name)) return;
+    const Heads heads;
+    const HostBatch host = host_batch({{rows, 1, context}});
+    const int64_t max_blocks = (context + kBlockSize - 1) / kBlockSize, blocks = rows * max_blocks, copies = context > 4096 ? 2 : 8;
+    const Tensor positions = ints(host.positions), slots = ints(host.slots), row_begin = ints(host.row_begin);
+    const Tensor row_slots = ints(host.row_slots), tables = ints(scattered_tables(copies, rows, max_blocks));
+    const TensorView all_tables = tables.view().reshape({copies, rows, max_blocks});
+    AttentionBatch batch;
+    batch.positions = positions, batch.token_slots = slots, batch.row_begin = row_begin, batch.row_slots = row_slots;
+    batch.num_tokens = rows, batch.num_rows = rows;
+    batch.max_row_tokens = 1, batch.max_context = context;
+    std::array<Work, 2> work;
+    plan(batch, work, host, heads);
+    const Tensor cache = random_tensor(copies * blocks, heads.block_elements());
+    const TensorView kv = cache.view().reshape({copies * blocks, 2, heads.kv, kBlockSize, heads.dim});
+    const int64_t width = (heads.q + 2 * heads.kv) * heads.dim;
+    std::vector<LinearWeight> project, output, gate_up, down;
+    for (int i = 0; i < 4; ++i)
+      project.push_back(random_weight(width, kHidden, uint64_t(i))), output.push_back(random_weight(kHidden, kHidden, 9)),
+          gate_up.push_back(random_weight(2 * kFfn, kHidden, 10)), down.push_back(random_weight(kHidden, kFfn, 11));
+    const Tensor x = random_tensor(rows, kHidden), qkv = random_tensor(rows, width), out = random_tensor(rows, kHidden),
+                 sum = random_tensor(rows, kHidden), wide = random_tensor(rows, 2 * kFfn), ffn = random_tensor(rows, kFfn),
+                 inv_freq = ones(heads.dim / 2), norm = ones(kHidden);
+    const TensorView out_heads = out.view().reshape({rows, heads.q, heads.dim});
+    Tensor stamps(DType::i32, {int64_t(1) << 18}, kGpu);
+    const auto layer = [&](int i) {
+      batch.block_table = all_tables.select(i % copies);
+      if (mode < 2) rms_norm(x, sum, norm, 1e-5f, stream_);
+      linear(qkv, x, project[size_t(i) % 4], {}, stream_);
+      if (mode != 1)
+        rope_append_attention(out_heads, qkv, kv, {.q_norm = {}, .k_norm = {}, .norm_eps = 0, .inv_freq = inv_freq},
+                              {.scale = 1.0f / std::sqrt(float(heads.dim))}, batch, stream_);
+      linear(sum, out, output[size_t(i) % 4], {}, stream_);
+      if (mode == 2) return;
+      rms_norm(x, sum, norm, 1e-5f, stream_);
+      linear(wide, x, gate_up[size_t(i) % 4], {}, stream_);
+      silu_mul(ffn, wide, stream_);
+      linear(sum, ffn, down[size_t(i) % 4], {}, stream_);
+    };
+    const double kv_row = kBf16 * double(heads.kv * heads.dim);
+    time(name, 2 * kv_row * host.kv_tokens, 0, layer, context > 4096 ? 8 : 32);
+    if (mode == 1) return;
+    cuda::attention_stamps = static_cast<unsigned long long*>(stamps.data());
+    CUDA_CHECK(cudaMemset(stamps.data(), 0, size_t(stamps.view().bytes())));
+    for (int i = 0; i < 8; ++i) layer(i);
+    stream_.synchronize();
+    cuda::attention_stamps = nullptr;
+    print_stamps(stamps);
+  }
+
+  void print_stamps(const Tensor& stamps) {
+    std::vector<unsigned long long> host(size_t(stamps.view().bytes()) / 8);
+    CUDA_CHECK(cudaMemcpy(host.data(), stamps.data(), host.size() * 8, cudaMemcpyDefault));
+    std::array<std::vector<double>, 7> times;  // five stamps, time to first data of each block, its whole life
+    unsigned long long begin = ~0ull;
+    for (size_t b = 0; b + 5 <= host.size(); b += 5)
+      if (host[b] && host[b + 4]) begin = std::min(begin, host[b]);
+    for (size_t b = 0; b + 5 <= host.size(); b += 5) {
+      if (!host[b] || !host[b + 4]) continue;
+      for (size_t i = 0; i < 5; ++i) times[i].push_back(double(host[b + i] - begin) * 1e-3);
+      times[5].push_back(double(host[b + 2] - host[b]) * 1e-3), times[6].push_back(double(host[b + 4] - host[b]) * 1e-3);
+    }
+    const char* names[] = {"begin", "waited", "first data", "keys done", "end", "to first data", "life"};
+    for (size_t i = 0; i < 7; ++i) {
+      std::sort(times[i].begin(), times[i].end());
+      const size_t n = times[i].size();
+      if (n == 0) continue;
+      std::printf("    %-14s n %zu:", names[i], n);
+      for (const double at : {0.0, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0}) std::printf(" %7.2f", times[i][size_t(at * double(n - 1))]);
+      std::printf("\n");
+    }
   }
 
   std::string filter_;

@@ -1,6 +1,7 @@
 #include "kernels/attention.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/workspace.h"
@@ -12,6 +13,8 @@ namespace trireme::cuda {
 
 void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options, const AttentionBatch& batch,
                  const Stream& stream);
+
+unsigned long long* attention_stamps = nullptr;  // EXPERIMENT
 
 namespace {
 
@@ -58,6 +61,8 @@ AttentionArgs attention_args(TensorView out, TensorView q, TensorView kv, const 
                                   .num_processors = multiprocessor_count(kv.device())};
   args.decode_blocks = decode_blocks_per_processor(batch.num_rows, plan);
   args.decode_groups = decode_tiles_are_grouped(batch.num_rows, plan) && compute_capability(kv.device()) >= 9;
+  args.evict_first = std::getenv("TRIREME_EVICT") != nullptr;
+  args.stamps = attention_stamps;
   args.wide_queries = rows_are_wide(q, args.head_dim);
   args.wide_output = rows_are_wide(out, args.head_dim);
   return args;
