@@ -86,19 +86,60 @@ class Bench {
 
   void run() {
     measure_limits();
+    if (filter_ == "variants") return variants();
     linear_layers();
     for (int64_t tokens : {1, 32, 8192}) row_ops(tokens);
     attention_cases();
-    if (wanted("chain")) {
-      for (const auto& [rows, context] : {std::pair{256, 512}, {256, 487}, {32, 512}, {32, 16384}}) {
-        chain(rows, context, 0);
-        chain(rows, context, 1);
-        chain(rows, context, 2);
-      }
-    }
   }
 
  private:
+  // EXPERIMENT
+  void with(const char* settings, const char* filter, const std::function<void()>& body) {
+    std::vector<std::string> names;
+    std::string text = settings;
+    for (size_t at = 0; at < text.size();) {
+      const size_t end = std::min(text.find(' ', at), text.size()), equal = text.find('=', at);
+      names.push_back(text.substr(at, equal - at));
+      setenv(names.back().c_str(), text.substr(equal + 1, end - equal - 1).c_str(), 1);
+      at = end + 1;
+    }
+    std::printf("== %s\n", settings);
+    filter_ = filter;
+    body();
+    for (const std::string& name : names) unsetenv(name.c_str());
+  }
+  void variants() {
+    for (const char* v : {"TRIREME_ROPE=0", "TRIREME_ROPE=13", "TRIREME_ROPE=12", "TRIREME_ROPE=22", "TRIREME_ROPE=23",
+                          "TRIREME_ROPE=26", "TRIREME_ROPE=43", "TRIREME_ROPE=46", "TRIREME_ROPE=11"}) {
+      with(v, "rope_append ", [&] { attention("prefill 16 x 2048", {{16, 2048, 2048}}); });
+      with(v, "rope_append ", [&] { attention("prefill 1 x 512", {{1, 512, 512}}); });
+    }
+    for (const char* v : {"", "TRIREME_EVICT=1", "TRIREME_BLOCKS=4", "TRIREME_BLOCKS=4 TRIREME_EVICT=1", "TRIREME_BLOCKS=2",
+                          "TRIREME_BULK=1", "TRIREME_BULK=1 TRIREME_BLOCKS=2", "TRIREME_BULK=1 TRIREME_BLOCKS=3",
+                          "TRIREME_BULK=1 TRIREME_BLOCKS=4", "TRIREME_BULK=1 TRIREME_BLOCKS=2 TRIREME_EVICT=1",
+                          "TRIREME_BULK=1 TRIREME_BLOCKS=3 TRIREME_EVICT=1",
+                          "TRIREME_BULK=1 TRIREME_BLOCKS=4 TRIREME_EVICT=1"})
+      with(v, "attention ", [&] {
+        decode(32, 512), decode(128, 512), decode(256, 512), decode(32, 16384), decode(32, 4096);
+      });
+    for (const char* v : {"TRIREME_LONGEST=8192", "TRIREME_LONGEST=4096", "TRIREME_LONGEST=2048",
+                          "TRIREME_LONGEST=4096 TRIREME_BLOCKS=4", "TRIREME_LONGEST=2048 TRIREME_BLOCKS=4",
+                          "TRIREME_LONGEST=8192 TRIREME_BULK=1 TRIREME_EVICT=1", "TRIREME_LONGEST=4096 TRIREME_BULK=1 TRIREME_EVICT=1",
+                          "TRIREME_LONGEST=2048 TRIREME_BULK=1 TRIREME_EVICT=1",
+                          "TRIREME_LONGEST=4096 TRIREME_BULK=1 TRIREME_BLOCKS=4 TRIREME_EVICT=1",
+                          "TRIREME_LONGEST=2048 TRIREME_BULK=1 TRIREME_BLOCKS=4 TRIREME_EVICT=1"})
+      with(v, "attention ", [&] { decode(32, 16384); });
+    with("", "chain", [&] { chain(256, 512, 1), chain(32, 512, 1); });
+    for (const char* v : {"", "TRIREME_EVICT=1", "TRIREME_BLOCKS=2", "TRIREME_BULK=1 TRIREME_BLOCKS=2", "TRIREME_BULK=1 TRIREME_BLOCKS=3",
+                          "TRIREME_BULK=1 TRIREME_BLOCKS=4", "TRIREME_BULK=1 TRIREME_BLOCKS=3 TRIREME_EVICT=1",
+                          "TRIREME_BULK=1 TRIREME_BLOCKS=4 TRIREME_EVICT=1"})
+      with(v, "chain", [&] { chain(256, 512, 0), chain(256, 487, 0); });
+    for (const char* v : {"", "TRIREME_EVICT=1", "TRIREME_BLOCKS=4", "TRIREME_BULK=1 TRIREME_BLOCKS=2", "TRIREME_BULK=1 TRIREME_BLOCKS=3",
+                          "TRIREME_BULK=1 TRIREME_BLOCKS=4", "TRIREME_BULK=1 TRIREME_BLOCKS=3 TRIREME_EVICT=1"})
+      with(v, "chain", [&] { chain(32, 512, 0), chain(32, 16384, 2); });
+    with("", "chain", [&] { chain(256, 512, 2); });
+  }
+
   bool wanted(const std::string& name) const { return name.find(filter_) != std::string::npos; }
 
   LinearWeight random_weight(int64_t out_features, int64_t in_features, uint64_t seed) {

@@ -62,6 +62,8 @@ AttentionArgs attention_args(TensorView out, TensorView q, TensorView kv, const 
   args.decode_blocks = decode_blocks_per_processor(batch.num_rows, plan);
   args.decode_groups = decode_tiles_are_grouped(batch.num_rows, plan) && compute_capability(kv.device()) >= 9;
   args.evict_first = std::getenv("TRIREME_EVICT") != nullptr;
+  args.decode_bulk = std::getenv("TRIREME_BULK") != nullptr && args.block_size % 16 == 0 &&
+                     compute_capability(kv.device()) >= 9;
   args.stamps = attention_stamps;
   args.wide_queries = rows_are_wide(q, args.head_dim);
   args.wide_output = rows_are_wide(out, args.head_dim);
