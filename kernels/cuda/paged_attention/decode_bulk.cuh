@@ -278,6 +278,7 @@ __global__ __launch_bounds__(kAttentionThreads, kBlocks) void decode_bulk_attent
 #if __CUDA_ARCH__ >= 900
   using Shared = BulkShared<kDim, kBlocks>;
   stamp(args, 0);
+  if (threadIdx.x == 0) fetch_tensor_map(&map);
   extern __shared__ unsigned char shared_bytes[];
   unsigned char* shared =
       shared_bytes + (-shared_address(shared_bytes) & uint32_t(Shared::kAlignment - 1));
