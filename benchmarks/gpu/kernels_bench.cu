@@ -129,6 +129,21 @@ class Bench {
                           "TRIREME_LONGEST=4096 TRIREME_BULK=1 TRIREME_BLOCKS=4 TRIREME_EVICT=1",
                           "TRIREME_LONGEST=2048 TRIREME_BULK=1 TRIREME_BLOCKS=4 TRIREME_EVICT=1"})
       with(v, "attention ", [&] { decode(32, 16384); });
+    for (const std::string blocks : {"2", "4"})
+      for (const std::string evict : {"", " TRIREME_EVICT=1"}) {
+        const std::string heads = "TRIREME_BULK=1 TRIREME_HEADS=1 TRIREME_BLOCKS=" + blocks + evict;
+        with(heads.c_str(), "attention ", [&] { decode(256, 512), decode(128, 512); });
+        const std::string quarter = heads + " TRIREME_LONGEST=" + (blocks == "4" ? "128" : "256"),
+                          eighth = heads + " TRIREME_LONGEST=" + (blocks == "4" ? "2048" : "4096"),
+                          short_eighth = heads + " TRIREME_LONGEST=" + (blocks == "4" ? "512" : "1024"),
+                          half = heads + " TRIREME_LONGEST=256";
+        with(quarter.c_str(), "attention ", [&] { decode(32, 512); });
+        with(eighth.c_str(), "attention ", [&] { decode(32, 16384); });
+        with(short_eighth.c_str(), "attention ", [&] { decode(32, 4096); });
+        with(half.c_str(), "attention ", [&] { decode(128, 512); });
+        with(heads.c_str(), "chain", [&] { chain(256, 512, 0), chain(256, 487, 0); });
+        with(eighth.c_str(), "chain", [&] { chain(32, 16384, 2); });
+      }
     with("", "chain", [&] { chain(256, 512, 1), chain(32, 512, 1); });
     for (const char* v : {"", "TRIREME_EVICT=1", "TRIREME_BLOCKS=2", "TRIREME_BULK=1 TRIREME_BLOCKS=2", "TRIREME_BULK=1 TRIREME_BLOCKS=3",
                           "TRIREME_BULK=1 TRIREME_BLOCKS=4", "TRIREME_BULK=1 TRIREME_BLOCKS=3 TRIREME_EVICT=1",

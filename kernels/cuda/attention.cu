@@ -64,6 +64,8 @@ AttentionArgs attention_args(TensorView out, TensorView q, TensorView kv, const 
   args.evict_first = std::getenv("TRIREME_EVICT") != nullptr;
   args.decode_bulk = std::getenv("TRIREME_BULK") != nullptr && args.block_size % 16 == 0 &&
                      compute_capability(kv.device()) >= 9;
+  args.decode_heads = std::getenv("TRIREME_HEADS") != nullptr && args.kv_heads % 4 == 0 && args.group <= 4 &&
+                      batch.max_row_tokens == 1 && args.q_stride % 8 == 0;
   args.stamps = attention_stamps;
   args.wide_queries = rows_are_wide(q, args.head_dim);
   args.wide_output = rows_are_wide(out, args.head_dim);

@@ -98,7 +98,7 @@ __device__ inline void multiply_unit_values(RunningSoftmax<kDim>& state, const f
 
 // A warp's keys and values on their way. Unit 2 s is K of its run s, unit 2 s + 1 is V. The lane that knows a run's place
 // asks for it.
-template <int kDim, int kBlocks>
+template <int kDim, int kBlocks, int kStepKeys = BulkShared<kDim, kBlocks>::kStepKeys>
 struct BulkRing {
   using Shared = BulkShared<kDim, kBlocks>;
   static constexpr int kUnits = Shared::kUnits;
@@ -115,7 +115,7 @@ struct BulkRing {
   int slot = 0;
   uint32_t phase = 0;
 
-  __device__ int key_of(int run) const { return first_key + run * Shared::kStepKeys; }
+  __device__ int key_of(int run) const { return first_key + run * kStepKeys; }
   __device__ int32_t block_of(int run) const {
     const int last = int(min(args.table_stride * args.block_size, int64_t(INT32_MAX))) - 1;
     const int key = key_of(run);
