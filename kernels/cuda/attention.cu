@@ -1,7 +1,6 @@
 #include "kernels/attention.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/workspace.h"
@@ -13,8 +12,6 @@ namespace trireme::cuda {
 
 void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options, const AttentionBatch& batch,
                  const Stream& stream);
-
-unsigned long long* attention_stamps = nullptr;  // EXPERIMENT
 
 namespace {
 
@@ -61,12 +58,6 @@ AttentionArgs attention_args(TensorView out, TensorView q, TensorView kv, const 
                                   .num_processors = multiprocessor_count(kv.device())};
   args.decode_blocks = decode_blocks_per_processor(batch.num_rows, plan);
   args.decode_groups = decode_tiles_are_grouped(batch.num_rows, plan) && compute_capability(kv.device()) >= 9;
-  args.evict_first = std::getenv("TRIREME_EVICT") != nullptr;
-  args.decode_bulk = std::getenv("TRIREME_BULK") != nullptr && args.block_size % 16 == 0 &&
-                     compute_capability(kv.device()) >= 9;
-  args.decode_heads = std::getenv("TRIREME_HEADS") != nullptr && args.kv_heads % 4 == 0 && args.group <= 4 &&
-                      batch.max_row_tokens == 1 && args.q_stride % 8 == 0;
-  args.stamps = attention_stamps;
   args.wide_queries = rows_are_wide(q, args.head_dim);
   args.wide_output = rows_are_wide(out, args.head_dim);
   return args;

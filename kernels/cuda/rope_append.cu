@@ -15,7 +15,7 @@ constexpr int kWarps = kThreads / kWarpSize;
 constexpr int64_t kManyTokens = 1024;  // from here on a block takes all heads of its token
 
 // Blocks: one token, heads_per_block heads from blockIdx.y * heads_per_block on.
-__global__ __launch_bounds__(kThreads) void rope_append_kernel(const RopeAppendArgs args) {
+__global__ __launch_bounds__(kThreads, 5) void rope_append_kernel(const RopeAppendArgs args) {
   extern __shared__ float tables[];
   float *cosines = tables, *sines = tables + args.rotary.half;
   wait_for_previous_kernel();
@@ -33,24 +33,21 @@ __global__ __launch_bounds__(kThreads) void rope_append_kernel(const RopeAppendA
   }
 }
 
-// EXPERIMENT: 10 x tokens of a block + vectors of a thread.
-int wide_variant() {
+// EXPERIMENT
+int wide_tokens(int64_t tokens) {
   const char* text = std::getenv("TRIREME_ROPE");
-  return text ? std::atoi(text) : 23;
+  return text ? std::atoi(text) : tokens >= kManyTokens ? 4 : 1;
 }
 
-void launch_wide(RopeAppendArgs args, const Stream& stream) {
-  const int variant = wide_variant();
-  args.tokens_per_block = args.num_tokens >= kManyTokens ? variant / 10 : 1;
-  const unsigned grid = grid_size(ceil_div(args.num_tokens, args.tokens_per_block));
-  const size_t bytes = size_t(args.tokens_per_block) * size_t(args.rotary.half) * 2 * sizeof(float);
-  const auto launch = [&](auto kernel) { launch_dependent(kernel, grid, kWideThreads, bytes, stream, args); };
-  switch (variant % 10) {
-    case 1: return launch(rope_append_wide_kernel<1>);
-    case 2: return launch(rope_append_wide_kernel<2>);
-    case 6: return launch(rope_append_wide_kernel<6>);
-    default: return launch(rope_append_wide_kernel<3>);
-  }
+void launch_wide(const RopeAppendArgs& args, const Stream& stream) {
+  const int tokens = wide_tokens(args.num_tokens);
+  const auto launch = [&](auto kernel, int block_tokens) {
+    launch_dependent(kernel, grid_size(ceil_div(args.num_tokens, block_tokens)), unsigned(wide_threads(args)),
+                     size_t(block_tokens) * size_t(args.rotary.half) * 2 * sizeof(float), stream, args);
+  };
+  if (tokens == 1) return launch(rope_append_wide_kernel<1, kMaxWideThreads>, 1);
+  if (tokens == 4 && wide_threads(args) <= 384) return launch(rope_append_wide_kernel<4, 384>, 4);
+  launch(rope_append_wide_kernel<2, kMaxWideThreads>, 2);
 }
 
 }  // namespace
@@ -70,7 +67,7 @@ void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options
   args.block_stride = kv.stride(0), args.value_offset = kv.stride(1), args.head_stride = kv.stride(2);
   args.q_heads = int(heads - 2 * kv_heads), args.kv_heads = int(kv_heads);
   args.block_size = int(kv.dim(3)), args.num_tokens = tokens;
-  if (fits_wide_slices(args) && wide_variant() > 0) return launch_wide(args, stream);
+  if (fits_wide_slices(args) && wide_tokens(tokens) > 0) return launch_wide(args, stream);
   args.heads_per_block = tokens >= kManyTokens ? int(heads) : kWarps;
   const dim3 grid(grid_size(tokens), grid_size(ceil_div(heads, args.heads_per_block), kMaxGridY));
   launch_dependent(rope_append_kernel, grid, kThreads, size_t(args.rotary.half) * 2 * sizeof(float), stream, args);

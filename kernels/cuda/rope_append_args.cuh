@@ -14,7 +14,7 @@ struct RopeAppendArgs {
   int64_t block_stride, value_offset, head_stride;  // of kv: next block, from K to V, next head
   int64_t table_stride;
   int q_heads, kv_heads, block_size;
-  int heads_per_block, tokens_per_block;
+  int heads_per_block;
 };
 
 __device__ inline HeadKind kind_of(const RopeAppendArgs& args, int h) {

@@ -12,8 +12,6 @@
 //
 // Rows of other orders, and those that a few tries do not answer, are left to the clusters (sample_row.cu).
 
-#include <cstdlib>
-
 #include "kernels/cuda/sample_direct.cuh"
 #include "kernels/cuda/common/workspace.h"
 
@@ -222,7 +220,7 @@ __device__ bool answer_direct(const RowJob& job, DirectShared& shared, int r) {
 
 // Two blocks on a multiprocessor.
 __global__ __launch_bounds__(kDirectThreads, 2) void direct_rows_kernel(const __grid_constant__ RowJob job,
-                                                                        int32_t* answered, bool batched) {
+                                                                        int32_t* answered) {
   __shared__ DirectShared shared;
   wait_for_previous_kernel();
   let_next_kernel_start();
@@ -230,7 +228,6 @@ __global__ __launch_bounds__(kDirectThreads, 2) void direct_rows_kernel(const __
   if (threadIdx.x == 0) {
     shared.row = job.shard.rows[r];
     shared.gathered = 0;
-    shared.batched = batched;
   }
   __syncthreads();
   const bool done = answer_direct(job, shared, r);
@@ -244,8 +241,7 @@ const int32_t* answer_rows_directly(const RowJob& job, const Stream& stream) {
   if (shard.num_rows < kMinDirectRows || shard.num_rows > kMaxDirectRows) return nullptr;
   if (shard.vocab_begin != 0 || shard.vocab_local != shard.vocab_size) return nullptr;
   auto* answered = static_cast<int32_t*>(workspace(WorkspaceUse::sample, kMaxDirectRows * sizeof(int32_t), stream));
-  launch_dependent(direct_rows_kernel, dim3(grid_size(shard.num_rows)), dim3(kDirectThreads), 0, stream, job, answered,
-                   std::getenv("TRIREME_SAMPLE") != nullptr);
+  launch_dependent(direct_rows_kernel, dim3(grid_size(shard.num_rows)), dim3(kDirectThreads), 0, stream, job, answered);
   return answered;
 }
 

@@ -17,7 +17,6 @@ struct DirectShared {
   Word pairs[kGatherRoom];  // gathered ids, by raw logit, then by z
   float raws[kGatherRoom];
   int gathered;
-  bool batched;  // EXPERIMENT
   uint32_t bound;  // order key of what some survivor's score is above by more than float arithmetic can be wrong by
 };
 
@@ -119,33 +118,20 @@ __device__ inline void gather_id(DirectShared& shared, float value, int id) {
   shared.raws[place] = value;
 }
 
-// The row's mass; gathers the ids whose logits are at least `least`. From the row's end to its beginning, four loads at a
-// time.
+// The row's mass; gathers the ids whose logits are at least `least`.
 __device__ inline Word direct_mass(DirectShared& shared, const DirectRow& row, float raw_max, float least) {
   Word mass = 0;
-  const auto use = [&](const float4& v, int q) {
+#pragma unroll 2
+  for (int q = row.quads() - 1 - int(threadIdx.x); q >= 0; q -= kDirectThreads) {
+    const float4 v = row.quad(q);
     mass += quick_mass(raw_max - v.x) + quick_mass(raw_max - v.y);
     mass += quick_mass(raw_max - v.z) + quick_mass(raw_max - v.w);
-    if (fmaxf(fmaxf(v.x, v.y), fmaxf(v.z, v.w)) < least) return;
+    if (fmaxf(fmaxf(v.x, v.y), fmaxf(v.z, v.w)) < least) continue;
     if (v.x >= least) gather_id(shared, v.x, 4 * q);
     if (v.y >= least) gather_id(shared, v.y, 4 * q + 1);
     if (v.z >= least) gather_id(shared, v.z, 4 * q + 2);
     if (v.w >= least) gather_id(shared, v.w, 4 * q + 3);
-  };
-  int q = row.quads() - 1 - int(threadIdx.x);
-  if (row.wide && shared.batched) {
-    constexpr int kAtOnce = 4;
-    for (; 4 * q + 3 >= row.n; q -= kDirectThreads) use(row.quad(q), q);
-    for (; q - (kAtOnce - 1) * kDirectThreads >= 0; q -= kAtOnce * kDirectThreads) {
-      float4 v[kAtOnce];
-#pragma unroll
-      for (int k = 0; k < kAtOnce; ++k) v[k] = __ldg(reinterpret_cast<const float4*>(row.raw) + q - k * kDirectThreads);
-#pragma unroll
-      for (int k = 0; k < kAtOnce; ++k) use(v[k], q - k * kDirectThreads);
-    }
   }
-#pragma unroll 2
-  for (; q >= 0; q -= kDirectThreads) use(row.quad(q), q);
   return block_sum_of(mass);
 }
 

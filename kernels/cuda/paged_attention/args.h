@@ -42,12 +42,8 @@ struct AttentionArgs {
   float cap_scale, soft_cap;       // score <- soft_cap * tanh(score * cap_scale); soft_cap 0: none
   int decode_blocks;               // decode_blocks_per_processor
   bool decode_groups;              // groups of the work list run as clusters
-  bool evict_first, decode_bulk, decode_heads;           // EXPERIMENT
-  unsigned long long* stamps;  // EXPERIMENT: [blocks, 5]
   bool wide_queries, wide_output;  // q may be read, out written, in pieces larger than an element
 };
-
-extern unsigned long long* attention_stamps;  // EXPERIMENT
 
 // Grid: kv_heads blocks for each of `capacity` items. kDim: head_dim rounded up.
 template <int kDim>

@@ -9,11 +9,6 @@
 
 namespace trireme::cuda {
 
-// EXPERIMENT
-__device__ inline void stamp(const AttentionArgs& args, int index) {
-  if (args.stamps && threadIdx.x == 0) args.stamps[int64_t(blockIdx.x) * 5 + index] = global_time();
-}
-
 // The lane's rows and what the whole tile sees.
 struct DecodeRows {
   int positions[2];  // -1 where there is no such row
@@ -35,7 +30,7 @@ __device__ inline void attend_decode(RunningSoftmax<kDim> (&state)[1], const Att
                                      int lane) {
   using Shared = DecodeShared<kDim, bf16, kBlocks>;
   UnitRing<kDim, bf16, kBlocks> ring{args, tile, rings + warp * Shared::kUnits * Shared::kUnit,
-                                     args.kv + tile.kv_head * args.head_stride, lane, read_once_policy(args.evict_first), 0, 0, 0};
+                                     args.kv + tile.kv_head * args.head_stride, lane, 0, 0, 0};
   const int first_key = tile.key_begin / Shared::kKeys * Shared::kKeys + warp * Shared::kKeys;
   const auto found = ring.look_up(first_key);
   clip_to_position(tile, args);
@@ -44,7 +39,6 @@ __device__ inline void attend_decode(RunningSoftmax<kDim> (&state)[1], const Att
   const TokenAppend<kDim, kBlocks> append(args, tile, queries, rings, tables);
   wait_for_previous_kernel();
   let_next_kernel_start();
-  stamp(args, 1);
   if (args.append.wanted) {
     append.run(warp);
   } else {
@@ -61,7 +55,6 @@ __device__ inline void attend_decode(RunningSoftmax<kDim> (&state)[1], const Att
   for (int key = first_key; key < tile.key_end; key += Shared::kStepKeys) {
     float scores[1][2][4];
     const bf16* keys = ring.template take<false>(slot);
-    if (key == first_key) stamp(args, 2);
     next_slot();
     multiply_scores<kDim, 1, Shared::kKeys>(scores, query, keys, lane);
     if (args.soft_cap > 0) cap_scores(scores[0], args);
@@ -138,7 +131,6 @@ __device__ inline void write_joined(const AttentionArgs& args, const AttentionTi
 template <int kDim, int kBlocks>
 __global__ __launch_bounds__(kAttentionThreads, kBlocks) void decode_attention_kernel(const AttentionArgs args) {
   using Shared = DecodeShared<kDim, bf16, kBlocks>;
-  stamp(args, 0);
   extern __shared__ __align__(16) unsigned char shared_bytes[];
   bf16* queries = reinterpret_cast<bf16*>(shared_bytes);
   bf16* rings = queries + Shared::kQuery;
@@ -149,11 +141,9 @@ __global__ __launch_bounds__(kAttentionThreads, kBlocks) void decode_attention_k
   RunningSoftmax<kDim> state[1];
   attend_decode<kDim, kBlocks>(state, args, tile, queries, rings, scratch, warp, lane);
   state[0].finish(args.exponent_scale);
-  stamp(args, 3);
   float* outputs = reinterpret_cast<float*>(rings);
   write_joined<kDim, kBlocks>(args, tile, state[0], outputs, scratch, warp, lane);
   finish_tile<kDim, kDecodeTileRows>(outputs, args, tile);
-  stamp(args, 4);
 }
 
 }  // namespace trireme::cuda

@@ -42,7 +42,6 @@ struct UnitRing {
   Element* ring;
   const Element* head;  // the KV head's first K
   int lane;
-  uint64_t policy;
   int key;                  // first of the step that was asked for last
   uint32_t place, next_place;  // of key + lane % 16; of the step after that
 
@@ -59,7 +58,7 @@ struct UnitRing {
       const bool valid = row_place != kNoKey && piece * Rows::kPieceElements < args.head_dim;
       if (kHasEnd && row >= end && valid) continue;
       const Element* source = from + (valid ? (int64_t(row_place) + piece) * Rows::kPieceElements : 0);
-      copy_16_async_of_line(to + row * Rows::kStride + piece * Rows::kPieceElements, source, valid, policy);
+      copy_16_async_of_line(to + row * Rows::kStride + piece * Rows::kPieceElements, source, valid);
     }
   }
 

@@ -3,10 +3,6 @@
 // items of one class of a work list (kernels/attention_plan.h), a block per item and KV head. With one split a block
 // writes `out`, else a partial, and the last block of the tile adds the partials in order.
 
-#include <array>
-
-#include "kernels/cuda/common/tensor_map.h"
-#include "kernels/cuda/paged_attention/decode_heads.cuh"
 #include "kernels/cuda/paged_attention/decode_group.cuh"
 #include "kernels/cuda/paged_attention/prefill.cuh"
 
@@ -22,49 +18,8 @@ inline void launch_attention_kernel(void (*kernel)(AttentionArgs), size_t shared
   launch_dependent_clusters(kernel, cluster, grid_size(blocks), kAttentionThreads, shared_bytes, stream, args);
 }
 
-// EXPERIMENT
-template <int kDim, int kBlocks>
-void launch_decode_bulk(const AttentionArgs& args, int64_t capacity, const Stream& stream) {
-  const auto kernel = decode_bulk_attention_kernel<kDim, kBlocks>;
-  using Shared = BulkShared<kDim, kBlocks>;
-  const uint64_t rows = uint64_t(args.num_blocks) * 2 * uint64_t(args.kv_heads) * uint64_t(args.block_size);
-  const std::array<uint64_t, 3> sizes = {kPanelElements, rows, Shared::kPanels};
-  const std::array<uint64_t, 2> strides = {kDim * sizeof(bf16), kPanelElements * sizeof(bf16)};
-  const std::array<uint32_t, 3> box = {kPanelElements, Shared::kKeys, Shared::kPanels};
-  CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Shared::kBytes));
-  CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-                                  cudaSharedmemCarveoutMaxShared));
-  launch_dependent(kernel, grid_size(capacity * args.kv_heads), kAttentionThreads, Shared::kBytes, stream, args,
-                   make_tensor_map(args.kv, sizes, strides, box));
-}
-
-template <int kDim, int kBlocks>
-void launch_decode_heads(const AttentionArgs& args, int64_t capacity, const Stream& stream) {
-  const auto kernel = decode_heads_attention_kernel<kDim, kBlocks>;
-  using Shared = BulkShared<kDim, kBlocks>;
-  constexpr int kBytes = HeadsShared<kDim, kBlocks>::kBytes;
-  const uint64_t rows = uint64_t(args.num_blocks) * 2 * uint64_t(args.kv_heads) * uint64_t(args.block_size);
-  const std::array<uint64_t, 3> sizes = {kPanelElements, rows, Shared::kPanels};
-  const std::array<uint64_t, 2> strides = {kDim * sizeof(bf16), kPanelElements * sizeof(bf16)};
-  const std::array<uint32_t, 3> box = {kPanelElements, Shared::kKeys, Shared::kPanels};
-  CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
-  CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
-                                  cudaSharedmemCarveoutMaxShared));
-  launch_dependent(kernel, grid_size(capacity * (args.kv_heads / kAttentionWarps)), kAttentionThreads, kBytes, stream, args,
-                   make_tensor_map(args.kv, sizes, strides, box));
-}
-
 template <int kDim>
 void launch_attention(const AttentionArgs& args, int tile_rows, int64_t capacity, const Stream& stream) {
-  if constexpr (kDim == 64 || kDim == 128) {
-    if (tile_rows == kDecodeTileRows && args.decode_bulk && !args.decode_groups && args.head_dim == kDim) {
-      if (args.decode_heads && args.decode_blocks == 2) return launch_decode_heads<kDim, 2>(args, capacity, stream);
-      if (args.decode_heads) return launch_decode_heads<kDim, 4>(args, capacity, stream);
-      if (args.decode_blocks == 4) return launch_decode_bulk<kDim, 4>(args, capacity, stream);
-      if (args.decode_blocks == 3) return launch_decode_bulk<kDim, 3>(args, capacity, stream);
-      return launch_decode_bulk<kDim, 2>(args, capacity, stream);
-    }
-  }
   if constexpr (kDim <= kMaxManyBlocksHeadDim) {
     if (tile_rows == kDecodeTileRows && args.decode_blocks == kManyDecodeBlocks)
       return launch_attention_kernel(decode_attention_kernel<kDim, kManyDecodeBlocks>,
