@@ -18,10 +18,6 @@
 #include "kernels/rope.h"
 #include "kernels/rope_append.h"
 
-namespace trireme::cuda {
-extern unsigned long long* attention_stamps;
-}
-
 namespace trireme::bench {
 namespace {
 
@@ -109,50 +105,25 @@ class Bench {
     for (const std::string& name : names) unsetenv(name.c_str());
   }
   void variants() {
-    for (const char* v : {"TRIREME_ROPE=0", "TRIREME_ROPE=13", "TRIREME_ROPE=12", "TRIREME_ROPE=22", "TRIREME_ROPE=23",
-                          "TRIREME_ROPE=26", "TRIREME_ROPE=43", "TRIREME_ROPE=46", "TRIREME_ROPE=11"}) {
+    for (const char* v : {"TRIREME_ROPE=0", "TRIREME_ROPE=1", "TRIREME_ROPE=2", "TRIREME_ROPE=4"}) {
       with(v, "rope_append ", [&] { attention("prefill 16 x 2048", {{16, 2048, 2048}}); });
       with(v, "rope_append ", [&] { attention("prefill 1 x 512", {{1, 512, 512}}); });
     }
-    for (const char* v : {"", "TRIREME_EVICT=1", "TRIREME_BLOCKS=4", "TRIREME_BLOCKS=4 TRIREME_EVICT=1", "TRIREME_BLOCKS=2",
-                          "TRIREME_BULK=1", "TRIREME_BULK=1 TRIREME_BLOCKS=2", "TRIREME_BULK=1 TRIREME_BLOCKS=3",
-                          "TRIREME_BULK=1 TRIREME_BLOCKS=4", "TRIREME_BULK=1 TRIREME_BLOCKS=2 TRIREME_EVICT=1",
-                          "TRIREME_BULK=1 TRIREME_BLOCKS=3 TRIREME_EVICT=1",
-                          "TRIREME_BULK=1 TRIREME_BLOCKS=4 TRIREME_EVICT=1"})
+    for (const char* v : {"TRIREME_NOBULK=1", "", "TRIREME_PROMOTION=0", "TRIREME_PROMOTION=2", "TRIREME_NOHINT=1", "TRIREME_BLOCKS=2",
+                          "TRIREME_BLOCKS=3", "TRIREME_BLOCKS=4"}) {
       with(v, "attention ", [&] {
-        decode(32, 512), decode(128, 512), decode(256, 512), decode(32, 16384), decode(32, 4096);
+        decode(16, 512), decode(32, 512), decode(64, 512), decode(128, 512), decode(256, 512), decode(32, 4096), decode(32, 16384);
+        attention("decode uneven 100 x 512 + 4 x 16384", {{100, 1, 512}, {4, 1, 16384}});
+        attention("decode hd64 256 x 512", {{256, 1, 512}}, {32, 8, 64});
       });
+      with(v, "chain", [&] { chain(256, 512, 0), chain(256, 487, 0), chain(32, 512, 0), chain(32, 16384, 0); });
+    }
+    with("", "chain", [&] { chain(256, 512, 1), chain(256, 487, 1), chain(32, 512, 1); });
     for (const char* v : {"TRIREME_LONGEST=8192", "TRIREME_LONGEST=4096", "TRIREME_LONGEST=2048",
-                          "TRIREME_LONGEST=4096 TRIREME_BLOCKS=4", "TRIREME_LONGEST=2048 TRIREME_BLOCKS=4",
-                          "TRIREME_LONGEST=8192 TRIREME_BULK=1 TRIREME_EVICT=1", "TRIREME_LONGEST=4096 TRIREME_BULK=1 TRIREME_EVICT=1",
-                          "TRIREME_LONGEST=2048 TRIREME_BULK=1 TRIREME_EVICT=1",
-                          "TRIREME_LONGEST=4096 TRIREME_BULK=1 TRIREME_BLOCKS=4 TRIREME_EVICT=1",
-                          "TRIREME_LONGEST=2048 TRIREME_BULK=1 TRIREME_BLOCKS=4 TRIREME_EVICT=1"})
+                          "TRIREME_LONGEST=8192 TRIREME_BLOCKS=3", "TRIREME_LONGEST=4096 TRIREME_BLOCKS=3",
+                          "TRIREME_LONGEST=2048 TRIREME_BLOCKS=3", "TRIREME_LONGEST=8192 TRIREME_BLOCKS=4",
+                          "TRIREME_LONGEST=4096 TRIREME_BLOCKS=4", "TRIREME_LONGEST=2048 TRIREME_BLOCKS=4"})
       with(v, "attention ", [&] { decode(32, 16384); });
-    for (const std::string blocks : {"2", "4"})
-      for (const std::string evict : {"", " TRIREME_EVICT=1"}) {
-        const std::string heads = "TRIREME_BULK=1 TRIREME_HEADS=1 TRIREME_BLOCKS=" + blocks + evict;
-        with(heads.c_str(), "attention ", [&] { decode(256, 512), decode(128, 512); });
-        const std::string quarter = heads + " TRIREME_LONGEST=" + (blocks == "4" ? "128" : "256"),
-                          eighth = heads + " TRIREME_LONGEST=" + (blocks == "4" ? "2048" : "4096"),
-                          short_eighth = heads + " TRIREME_LONGEST=" + (blocks == "4" ? "512" : "1024"),
-                          half = heads + " TRIREME_LONGEST=256";
-        with(quarter.c_str(), "attention ", [&] { decode(32, 512); });
-        with(eighth.c_str(), "attention ", [&] { decode(32, 16384); });
-        with(short_eighth.c_str(), "attention ", [&] { decode(32, 4096); });
-        with(half.c_str(), "attention ", [&] { decode(128, 512); });
-        with(heads.c_str(), "chain", [&] { chain(256, 512, 0), chain(256, 487, 0); });
-        with(eighth.c_str(), "chain", [&] { chain(32, 16384, 2); });
-      }
-    with("", "chain", [&] { chain(256, 512, 1), chain(32, 512, 1); });
-    for (const char* v : {"", "TRIREME_EVICT=1", "TRIREME_BLOCKS=2", "TRIREME_BULK=1 TRIREME_BLOCKS=2", "TRIREME_BULK=1 TRIREME_BLOCKS=3",
-                          "TRIREME_BULK=1 TRIREME_BLOCKS=4", "TRIREME_BULK=1 TRIREME_BLOCKS=3 TRIREME_EVICT=1",
-                          "TRIREME_BULK=1 TRIREME_BLOCKS=4 TRIREME_EVICT=1"})
-      with(v, "chain", [&] { chain(256, 512, 0), chain(256, 487, 0); });
-    for (const char* v : {"", "TRIREME_EVICT=1", "TRIREME_BLOCKS=4", "TRIREME_BULK=1 TRIREME_BLOCKS=2", "TRIREME_BULK=1 TRIREME_BLOCKS=3",
-                          "TRIREME_BULK=1 TRIREME_BLOCKS=4", "TRIREME_BULK=1 TRIREME_BLOCKS=3 TRIREME_EVICT=1"})
-      with(v, "chain", [&] { chain(32, 512, 0), chain(32, 16384, 2); });
-    with("", "chain", [&] { chain(256, 512, 2); });
   }
 
   bool wanted(const std::string& name) const { return name.find(filter_) != std::string::npos; }
@@ -411,7 +382,6 @@ class Bench {
                  sum = random_tensor(rows, kHidden), wide = random_tensor(rows, 2 * kFfn), ffn = random_tensor(rows, kFfn),
                  inv_freq = ones(heads.dim / 2), norm = ones(kHidden);
     const TensorView out_heads = out.view().reshape({rows, heads.q, heads.dim});
-    Tensor stamps(DType::i32, {int64_t(1) << 18}, kGpu);
     const auto layer = [&](int i) {
       batch.block_table = all_tables.select(i % copies);
       if (mode < 2) rms_norm(x, sum, norm, 1e-5f, stream_);
@@ -428,36 +398,6 @@ class Bench {
     };
     const double kv_row = kBf16 * double(heads.kv * heads.dim);
     time(name, 2 * kv_row * host.kv_tokens, 0, layer, context > 4096 ? 8 : 32);
-    if (mode == 1) return;
-    cuda::attention_stamps = static_cast<unsigned long long*>(stamps.data());
-    CUDA_CHECK(cudaMemset(stamps.data(), 0, size_t(stamps.view().bytes())));
-    for (int i = 0; i < 8; ++i) layer(i);
-    stream_.synchronize();
-    cuda::attention_stamps = nullptr;
-    print_stamps(stamps);
-  }
-
-  void print_stamps(const Tensor& stamps) {
-    std::vector<unsigned long long> host(size_t(stamps.view().bytes()) / 8);
-    CUDA_CHECK(cudaMemcpy(host.data(), stamps.data(), host.size() * 8, cudaMemcpyDefault));
-    std::array<std::vector<double>, 7> times;  // five stamps, time to first data of each block, its whole life
-    unsigned long long begin = ~0ull;
-    for (size_t b = 0; b + 5 <= host.size(); b += 5)
-      if (host[b] && host[b + 4]) begin = std::min(begin, host[b]);
-    for (size_t b = 0; b + 5 <= host.size(); b += 5) {
-      if (!host[b] || !host[b + 4]) continue;
-      for (size_t i = 0; i < 5; ++i) times[i].push_back(double(host[b + i] - begin) * 1e-3);
-      times[5].push_back(double(host[b + 2] - host[b]) * 1e-3), times[6].push_back(double(host[b + 4] - host[b]) * 1e-3);
-    }
-    const char* names[] = {"begin", "waited", "first data", "keys done", "end", "to first data", "life"};
-    for (size_t i = 0; i < 7; ++i) {
-      std::sort(times[i].begin(), times[i].end());
-      const size_t n = times[i].size();
-      if (n == 0) continue;
-      std::printf("    %-14s n %zu:", names[i], n);
-      for (const double at : {0.0, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 1.0}) std::printf(" %7.2f", times[i][size_t(at * double(n - 1))]);
-      std::printf("\n");
-    }
   }
 
   std::string filter_;
