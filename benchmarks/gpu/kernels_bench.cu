@@ -119,6 +119,13 @@ class Bench {
       with(v, "chain", [&] { chain(256, 512, 0), chain(256, 487, 0), chain(32, 512, 0), chain(32, 16384, 0); });
     }
     with("", "chain", [&] { chain(256, 512, 1), chain(256, 487, 1), chain(32, 512, 1); });
+    for (const char* v : {"TRIREME_MAP128=0", "TRIREME_MAP128=1"}) {
+      if (std::string(v).back() == '0') v = "";
+      with(v, "attention ", [&] {
+        attention("prefill 16 x 2048", {{16, 2048, 2048}}), attention("prefill 1 x 8192", {{1, 8192, 8192}});
+        attention("prefill 16 x 512", {{16, 512, 512}}), attention("chunk 512 at 32768", {{1, 512, 32768}});
+      });
+    }
     for (const char* v : {"TRIREME_LONGEST=8192", "TRIREME_LONGEST=4096", "TRIREME_LONGEST=2048",
                           "TRIREME_LONGEST=8192 TRIREME_BLOCKS=3", "TRIREME_LONGEST=4096 TRIREME_BLOCKS=3",
                           "TRIREME_LONGEST=2048 TRIREME_BLOCKS=3", "TRIREME_LONGEST=8192 TRIREME_BLOCKS=4",
