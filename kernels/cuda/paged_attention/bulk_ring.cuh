@@ -32,6 +32,14 @@ struct BulkShared {
 
 #if __CUDA_ARCH__ >= 900
 
+// publish_barriers() and order_bulk_copies() (bulk_copy.cuh) for barriers of one warp and for data in global memory: the
+// narrower fences cost no trip to memory, which every block would wait for.
+__device__ inline void publish_warp_barriers() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+__device__ inline void order_global_copies() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
+
 // A warp's keys and values on their way. Unit 2 s is K of its run s of 16 keys, unit 2 s + 1 is V. A lane knows the places
 // of every 32nd run and asks for those.
 template <int kDim, int kBlocks>
@@ -62,11 +70,11 @@ struct BulkRing {
         lane(warp_lane) {
     if (lane == 0) {
       for (int u = 0; u < kUnits; ++u) init_barrier(barrier(u), 1);
-      publish_barriers();
+      publish_warp_barriers();
       fetch_tensor_map(map);
     }
     __syncwarp();
-    order_bulk_copies();
+    order_global_copies();
   }
 
   __device__ uint32_t barrier(int of) const { return barriers + of * int(sizeof(uint64_t)); }
@@ -93,7 +101,7 @@ struct BulkRing {
   }
   // Those units, from the cache.
   __device__ void begin_new() {
-    order_bulk_copies();
+    order_global_copies();
 #pragma unroll 1
     while (2 * run + int(asks_values) < kUnits) ask();
   }
