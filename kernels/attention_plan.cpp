@@ -2,18 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <limits>
 
 #include "base/check.h"
 
 namespace trireme {
 namespace {
-
-int64_t experiment(const char* name) {  // EXPERIMENT
-  const char* text = std::getenv(name);
-  return text ? std::atoll(text) : 0;
-}
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -113,7 +107,6 @@ int64_t estimate(const Load& load, const AttentionPlanOptions& options, const Cl
 // The length no piece may exceed, for the earliest estimated end.
 int64_t choose_longest(std::span<const AttentionPlanRow> rows, const AttentionPlanOptions& options, const Class& kind) {
   constexpr int64_t kWhole = std::numeric_limits<int32_t>::max();
-  if (kind.decode && experiment("TRIREME_LONGEST") > 0) return experiment("TRIREME_LONGEST");
   constexpr std::array<int64_t, 9> kWaves = {15, 16, 20, 24, 28, 32, 40, 48, 64};  // sixteenths
   const Load whole = load_of(rows, options, kind, kWhole);
   const int64_t running = kind.running * options.num_processors;
@@ -220,7 +213,6 @@ int64_t most_extra_items(int32_t tile_rows, const AttentionPlanOptions& options)
 
 // Few rows are cut finely enough for two waves; more only where there are tiles to even out.
 int64_t extra_decode_items(int64_t tiles, const AttentionPlanOptions& options) {
-  if (experiment("TRIREME_LONGEST") > 0) return 224;
   const int64_t two_waves = 2 * int64_t(kAttentionBlocksPerProcessor) * options.num_processors / options.kv_heads;
   return std::min(std::max(two_waves, tiles), most_extra_items(kDecodeTileRows, options));
 }
@@ -295,8 +287,8 @@ void check_options(const AttentionPlanOptions& options) {
 }  // namespace
 
 int32_t decode_blocks_per_processor(int64_t rows, const AttentionPlanOptions& options) {
-  if (experiment("TRIREME_BLOCKS") > 0) return int32_t(experiment("TRIREME_BLOCKS"));
-  const bool many = rows * options.kv_heads >= int64_t(kManyDecodeBlocks) * options.num_processors;
+  const int64_t running = int64_t(kManyDecodeBlocks) * options.num_processors;
+  const bool many = 8 * rows * options.kv_heads >= 7 * running;
   return many && options.head_dim <= kMaxManyBlocksHeadDim ? kManyDecodeBlocks : kAttentionBlocksPerProcessor;
 }
 

@@ -82,57 +82,12 @@ class Bench {
 
   void run() {
     measure_limits();
-    if (filter_ == "variants") return variants();
     linear_layers();
     for (int64_t tokens : {1, 32, 8192}) row_ops(tokens);
     attention_cases();
   }
 
  private:
-  // EXPERIMENT
-  void with(const char* settings, const char* filter, const std::function<void()>& body) {
-    std::vector<std::string> names;
-    std::string text = settings;
-    for (size_t at = 0; at < text.size();) {
-      const size_t end = std::min(text.find(' ', at), text.size()), equal = text.find('=', at);
-      names.push_back(text.substr(at, equal - at));
-      setenv(names.back().c_str(), text.substr(equal + 1, end - equal - 1).c_str(), 1);
-      at = end + 1;
-    }
-    std::printf("== %s\n", settings);
-    filter_ = filter;
-    body();
-    for (const std::string& name : names) unsetenv(name.c_str());
-  }
-  void variants() {
-    for (const char* v : {"TRIREME_ROPE=0", "TRIREME_ROPE=1", "TRIREME_ROPE=2", "TRIREME_ROPE=4"}) {
-      with(v, "rope_append ", [&] { attention("prefill 16 x 2048", {{16, 2048, 2048}}); });
-      with(v, "rope_append ", [&] { attention("prefill 1 x 512", {{1, 512, 512}}); });
-    }
-    for (const char* v : {"TRIREME_NOBULK=1", "", "TRIREME_PROMOTION=0", "TRIREME_PROMOTION=2", "TRIREME_NOHINT=1", "TRIREME_BLOCKS=2",
-                          "TRIREME_BLOCKS=3", "TRIREME_BLOCKS=4"}) {
-      with(v, "attention ", [&] {
-        decode(16, 512), decode(32, 512), decode(64, 512), decode(128, 512), decode(256, 512), decode(32, 4096), decode(32, 16384);
-        attention("decode uneven 100 x 512 + 4 x 16384", {{100, 1, 512}, {4, 1, 16384}});
-        attention("decode hd64 256 x 512", {{256, 1, 512}}, {32, 8, 64});
-      });
-      with(v, "chain", [&] { chain(256, 512, 0), chain(256, 487, 0), chain(32, 512, 0), chain(32, 16384, 0); });
-    }
-    with("", "chain", [&] { chain(256, 512, 1), chain(256, 487, 1), chain(32, 512, 1); });
-    for (const char* v : {"TRIREME_MAP128=0", "TRIREME_MAP128=1"}) {
-      if (std::string(v).back() == '0') v = "";
-      with(v, "attention ", [&] {
-        attention("prefill 16 x 2048", {{16, 2048, 2048}}), attention("prefill 1 x 8192", {{1, 8192, 8192}});
-        attention("prefill 16 x 512", {{16, 512, 512}}), attention("chunk 512 at 32768", {{1, 512, 32768}});
-      });
-    }
-    for (const char* v : {"TRIREME_LONGEST=8192", "TRIREME_LONGEST=4096", "TRIREME_LONGEST=2048",
-                          "TRIREME_LONGEST=8192 TRIREME_BLOCKS=3", "TRIREME_LONGEST=4096 TRIREME_BLOCKS=3",
-                          "TRIREME_LONGEST=2048 TRIREME_BLOCKS=3", "TRIREME_LONGEST=8192 TRIREME_BLOCKS=4",
-                          "TRIREME_LONGEST=4096 TRIREME_BLOCKS=4", "TRIREME_LONGEST=2048 TRIREME_BLOCKS=4"})
-      with(v, "attention ", [&] { decode(32, 16384); });
-  }
-
   bool wanted(const std::string& name) const { return name.find(filter_) != std::string::npos; }
 
   LinearWeight random_weight(int64_t out_features, int64_t in_features, uint64_t seed) {
@@ -360,51 +315,6 @@ class Bench {
           linear(sum, out, output[size_t(i) % 4], {}, stream_);
         },
         repetitions);
-  }
-
-  // EXPERIMENT: whole layers. mode 0: all, 1: without attention, 2: projection, attention, output alone; cold.
-  void chain(int rows, int context, int mode) {
-    const std::string name = "chain " + std::to_string(rows) + " x " + std::to_string(context) + " mode " + std::to_string(mode);
-    if (!wanted(name)) return;
-    const Heads heads;
-    const HostBatch host = host_batch({{rows, 1, context}});
-    const int64_t max_blocks = (context + kBlockSize - 1) / kBlockSize, blocks = rows * max_blocks, copies = context > 4096 ? 2 : 8;
-    const Tensor positions = ints(host.positions), slots = ints(host.slots), row_begin = ints(host.row_begin);
-    const Tensor row_slots = ints(host.row_slots), tables = ints(scattered_tables(copies, rows, max_blocks));
-    const TensorView all_tables = tables.view().reshape({copies, rows, max_blocks});
-    AttentionBatch batch;
-    batch.positions = positions, batch.token_slots = slots, batch.row_begin = row_begin, batch.row_slots = row_slots;
-    batch.num_tokens = rows, batch.num_rows = rows;
-    batch.max_row_tokens = 1, batch.max_context = context;
-    std::array<Work, 2> work;
-    plan(batch, work, host, heads);
-    const Tensor cache = random_tensor(copies * blocks, heads.block_elements());
-    const TensorView kv = cache.view().reshape({copies * blocks, 2, heads.kv, kBlockSize, heads.dim});
-    const int64_t width = (heads.q + 2 * heads.kv) * heads.dim;
-    std::vector<LinearWeight> project, output, gate_up, down;
-    for (int i = 0; i < 4; ++i)
-      project.push_back(random_weight(width, kHidden, uint64_t(i))), output.push_back(random_weight(kHidden, kHidden, 9)),
-          gate_up.push_back(random_weight(2 * kFfn, kHidden, 10)), down.push_back(random_weight(kHidden, kFfn, 11));
-    const Tensor x = random_tensor(rows, kHidden), qkv = random_tensor(rows, width), out = random_tensor(rows, kHidden),
-                 sum = random_tensor(rows, kHidden), wide = random_tensor(rows, 2 * kFfn), ffn = random_tensor(rows, kFfn),
-                 inv_freq = ones(heads.dim / 2), norm = ones(kHidden);
-    const TensorView out_heads = out.view().reshape({rows, heads.q, heads.dim});
-    const auto layer = [&](int i) {
-      batch.block_table = all_tables.select(i % copies);
-      if (mode < 2) rms_norm(x, sum, norm, 1e-5f, stream_);
-      linear(qkv, x, project[size_t(i) % 4], {}, stream_);
-      if (mode != 1)
-        rope_append_attention(out_heads, qkv, kv, {.q_norm = {}, .k_norm = {}, .norm_eps = 0, .inv_freq = inv_freq},
-                              {.scale = 1.0f / std::sqrt(float(heads.dim))}, batch, stream_);
-      linear(sum, out, output[size_t(i) % 4], {}, stream_);
-      if (mode == 2) return;
-      rms_norm(x, sum, norm, 1e-5f, stream_);
-      linear(wide, x, gate_up[size_t(i) % 4], {}, stream_);
-      silu_mul(ffn, wide, stream_);
-      linear(sum, ffn, down[size_t(i) % 4], {}, stream_);
-    };
-    const double kv_row = kBf16 * double(heads.kv * heads.dim);
-    time(name, 2 * kv_row * host.kv_tokens, 0, layer, context > 4096 ? 8 : 32);
   }
 
   std::string filter_;

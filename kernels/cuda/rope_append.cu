@@ -1,7 +1,5 @@
 #include "kernels/rope_append.h"
 
-#include <cstdlib>
-
 #include "kernels/append_stepwise.h"
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/ptx.cuh"
@@ -33,21 +31,19 @@ __global__ __launch_bounds__(kThreads, 5) void rope_append_kernel(const RopeAppe
   }
 }
 
-// EXPERIMENT
-int wide_tokens(int64_t tokens) {
-  const char* text = std::getenv("TRIREME_ROPE");
-  return text ? std::atoi(text) : tokens >= kManyTokens ? 4 : 1;
+template <int kTokens, int kThreads>
+void launch_wide(const RopeAppendArgs& args, const Stream& stream) {
+  const size_t tables = size_t(kTokens) * size_t(args.rotary.half) * 2 * sizeof(float);
+  launch_dependent(rope_append_wide_kernel<kTokens, kThreads>, grid_size(ceil_div(args.num_tokens, kTokens)),
+                   unsigned(wide_threads(args)), tables, stream, args);
 }
 
 void launch_wide(const RopeAppendArgs& args, const Stream& stream) {
-  const int tokens = wide_tokens(args.num_tokens);
-  const auto launch = [&](auto kernel, int block_tokens) {
-    launch_dependent(kernel, grid_size(ceil_div(args.num_tokens, block_tokens)), unsigned(wide_threads(args)),
-                     size_t(block_tokens) * size_t(args.rotary.half) * 2 * sizeof(float), stream, args);
-  };
-  if (tokens == 1) return launch(rope_append_wide_kernel<1, kMaxWideThreads>, 1);
-  if (tokens == 4 && wide_threads(args) <= 384) return launch(rope_append_wide_kernel<4, 384>, 4);
-  launch(rope_append_wide_kernel<2, kMaxWideThreads>, 2);
+  constexpr int kFewThreads = 384;        // their registers hold four tokens
+  constexpr int64_t kEnoughTokens = 512;  // for a block to take several
+  if (args.num_tokens < kEnoughTokens) return launch_wide<1, kMaxWideThreads>(args, stream);
+  if (wide_threads(args) > kFewThreads) return launch_wide<2, kMaxWideThreads>(args, stream);
+  launch_wide<4, kFewThreads>(args, stream);
 }
 
 }  // namespace
@@ -67,7 +63,7 @@ void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options
   args.block_stride = kv.stride(0), args.value_offset = kv.stride(1), args.head_stride = kv.stride(2);
   args.q_heads = int(heads - 2 * kv_heads), args.kv_heads = int(kv_heads);
   args.block_size = int(kv.dim(3)), args.num_tokens = tokens;
-  if (fits_wide_slices(args) && wide_tokens(tokens) > 0) return launch_wide(args, stream);
+  if (fits_wide_slices(args)) return launch_wide(args, stream);
   args.heads_per_block = tokens >= kManyTokens ? int(heads) : kWarps;
   const dim3 grid(grid_size(tokens), grid_size(ceil_div(heads, args.heads_per_block), kMaxGridY));
   launch_dependent(rope_append_kernel, grid, kThreads, size_t(args.rotary.half) * 2 * sizeof(float), stream, args);

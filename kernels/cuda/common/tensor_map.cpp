@@ -3,7 +3,6 @@
 #include <cuda_runtime.h>
 
 #include <array>
-#include <cstdlib>
 
 #include "base/check.h"
 #include "base/cuda_check.h"
@@ -31,8 +30,6 @@ CUtensorMap make_tensor_map(const void* data, std::span<const uint64_t> sizes, s
   CHECK(sizes.size() <= kSteps.size() && strides.size() + 1 == sizes.size() && box.size() == sizes.size())
       << "make_tensor_map" << sizes.size() << "dimensions";
   CUtensorMap map;
-  if (std::getenv("TRIREME_MAP128") && promotion == CU_TENSOR_MAP_L2_PROMOTION_L2_256B)  // EXPERIMENT
-    promotion = CU_TENSOR_MAP_L2_PROMOTION_L2_128B;
   const CUresult result =
       encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, uint32_t(sizes.size()), const_cast<void*>(data), sizes.data(),
              strides.data(), box.data(), kSteps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,

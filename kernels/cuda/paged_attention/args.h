@@ -43,7 +43,6 @@ struct AttentionArgs {
   int decode_blocks;               // decode_blocks_per_processor
   bool decode_groups;              // groups of the work list run as clusters
   bool decode_bulk;                // the cache may be read by boxes of 16 keys
-  bool hint;                       // EXPERIMENT
   bool wide_queries, wide_output;  // q may be read, out written, in pieces larger than an element
 };
 

@@ -18,7 +18,7 @@ struct BulkShared {
   static constexpr int kPanels = kDim / kUnitPanelColumns;
   static constexpr int kPanelBytes = kKeys * kUnitPanelColumns * int(sizeof(bf16));
   static constexpr int kUnitBytes = kPanels * kPanelBytes;  // K or V of a warp's step
-  static constexpr int kUnits = (kBlocks == kManyDecodeBlocks ? 3 : kBlocks == 3 ? 4 : 6) * 128 / kDim;  // of a warp's ring
+  static constexpr int kUnits = (kBlocks == kManyDecodeBlocks ? 3 : 6) * 128 / kDim;  // of a warp's ring
   static constexpr int kRings = kAttentionWarps * kUnits * kUnitBytes;
   static constexpr int kQueries = kRings;
   static constexpr int kToken = kQueries + Decode::kQuery * int(sizeof(bf16));
@@ -31,14 +31,6 @@ struct BulkShared {
 };
 
 #if __CUDA_ARCH__ >= 900
-
-// publish_barriers() and order_bulk_copies() (bulk_copy.cuh) for barriers of one warp and for data in global memory: the
-// narrower fences cost no trip to memory, which every block would wait for.
-__device__ inline void publish_warp_barriers() {
-  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-__device__ inline void order_global_copies() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
 
 // A warp's keys and values on their way. Unit 2 s is K of its run s of 16 keys, unit 2 s + 1 is V. A lane knows the places
 // of every 32nd run and asks for those.
@@ -70,11 +62,11 @@ struct BulkRing {
         lane(warp_lane) {
     if (lane == 0) {
       for (int u = 0; u < kUnits; ++u) init_barrier(barrier(u), 1);
-      publish_warp_barriers();
+      publish_barriers();
       fetch_tensor_map(map);
     }
     __syncwarp();
-    order_global_copies();
+    order_bulk_copies();
   }
 
   __device__ uint32_t barrier(int of) const { return barriers + of * int(sizeof(uint64_t)); }
@@ -101,7 +93,7 @@ struct BulkRing {
   }
   // Those units, from the cache.
   __device__ void begin_new() {
-    order_global_copies();
+    order_bulk_copies();
 #pragma unroll 1
     while (2 * run + int(asks_values) < kUnits) ask();
   }
@@ -110,10 +102,7 @@ struct BulkRing {
     if (key_of(run) < tile.key_end && lane == run % kWarpSize) {
       arrive_expecting(barrier(asked_slot), Shared::kUnitBytes);
       const int first = row + (asks_values ? args.kv_heads * args.block_size : 0);
-      if (args.hint)
-        copy_box(units + asked_slot * Shared::kUnitBytes, map, 0, first, 0, barrier(asked_slot), policy);
-      else
-        copy_box(units + asked_slot * Shared::kUnitBytes, map, 0, first, 0, barrier(asked_slot));
+      copy_box(units + asked_slot * Shared::kUnitBytes, map, 0, first, 0, barrier(asked_slot), policy);
     }
     if (++asked_slot == kUnits) asked_slot = 0;
     if (asks_values && ++run % kWarpSize == 0) {
@@ -147,12 +136,12 @@ __device__ inline void put_piece(uint32_t at, const uint4& bits) {
   asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(at), "r"(bits.x), "r"(bits.y), "r"(bits.z), "r"(bits.w)
                : "memory");
 }
-// Zeros for values that are not the tile's, so that a probability of zero never meets a NaN.
+// Zeros for rows [begin, end), values that are not the tile's, so that a probability of zero never meets a NaN.
 template <int kDim>
-__device__ inline void clear_rows(uint32_t unit, int first_row, int lane) {
+__device__ inline void clear_rows(uint32_t unit, int begin, int end, int lane) {
   constexpr int kPieces = kDim / 8;
 #pragma unroll 1
-  for (int i = first_row * kPieces + lane; i < 16 * kPieces; i += kWarpSize)
+  for (int i = begin * kPieces + lane; i < end * kPieces; i += kWarpSize)
     put_piece(unit_piece(unit, i / kPieces, i % kPieces), make_uint4(0, 0, 0, 0));
   __syncwarp();
 }

@@ -31,7 +31,6 @@ __device__ inline void attend_keys(RunningSoftmax<kDim>& state, const AttentionA
                                    int first_key, int lane, const Score& score, const Weigh& weigh) {
   constexpr int kKeys = 16;
   const DecodeRows rows(tile, args, lane);
-#pragma unroll 1
   for (int key = first_key; key < tile.key_end; key += kStepKeys) {
     float scores[1][2][4];
     score(scores, key);

@@ -1,7 +1,6 @@
 #pragma once
 // Decode tiles on GPUs with bulk copies (sm_90 and later), for head dimensions 64 and 128 and blocks of a multiple of 16
-// keys: as decode.cuh, but one thread asks for 16 keys or values at once, as a box of the cache. Instructions are few, and
-// so is their code, which comes from memory itself when a step's weights have gone through the L2 cache.
+// keys: as decode.cuh, but one thread asks for 16 keys or values at once, as a box of the cache.
 
 #include "kernels/cuda/paged_attention/bulk_ring.cuh"
 #include "kernels/cuda/paged_attention/decode.cuh"
@@ -44,7 +43,8 @@ __device__ inline void attend_decode_bulk(RunningSoftmax<kDim> (&state)[1], cons
       },
       [&](const float (&scores)[1][2][4], int key) {
         const uint32_t values = ring.take(false);
-        if (key + Shared::kKeys > tile.key_end) clear_rows<kDim>(values, tile.key_end - key, lane);
+        if (key < tile.key_begin) clear_rows<kDim>(values, 0, tile.key_begin - key, lane);
+        if (key + Shared::kKeys > tile.key_end) clear_rows<kDim>(values, tile.key_end - key, Shared::kKeys, lane);
         if (token_at / Shared::kKeys == key / Shared::kKeys) put_row<kDim>(values, token_at - key, token + kDim, lane);
         multiply_unit_values(state[0], scores, values, lane);
       });

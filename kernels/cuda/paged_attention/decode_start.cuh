@@ -96,15 +96,16 @@ struct TokenAppend {
     const int head = j < group ? tile.kv_head * group + j : heads + (j - group) * args.kv_heads + tile.kv_head;
     return args.q + tile.first_token * args.q_stride + head * args.head_dim;
   }
-  // One call for all kinds: its code is long.
   __device__ void finish(const RotaryHead& head, int j) const {
-    const int part = j - args.group;  // 0: key, 1: value, less: query
-    bf16* to = queries + j * TileRows<kDim>::kStride;
-    if (part >= 0)
-      to = args.append.kv + tile.kv_head * args.head_stride + part * args.value_offset +
-           int64_t(place) * TileRows<kDim>::kPieceElements;
-    head.finish(args.append.rotary, source(j), to, part < 0 ? nullptr : part ? value_copy : key_copy,
-                part < 0 ? HeadKind::query : part ? HeadKind::value : HeadKind::key, cosines, sines);
+    const RotaryHeadArgs& rotary = args.append.rotary;
+    if (j < args.group)
+      return head.finish(rotary, source(j), queries + j * TileRows<kDim>::kStride, nullptr, HeadKind::query, cosines,
+                         sines);
+    const int part = j - args.group;  // 0: key, 1: value
+    bf16* cached = args.append.kv + tile.kv_head * args.head_stride + part * args.value_offset +
+                   int64_t(place) * TileRows<kDim>::kPieceElements;
+    head.finish(rotary, source(j), cached, part ? value_copy : key_copy, part ? HeadKind::value : HeadKind::key,
+                cosines, sines);
   }
   // Two heads at a time: their reads are one latency.
   __device__ void run(int warp) const {
