@@ -1,5 +1,6 @@
 #pragma once
-// Paged attention on tensor cores: mma.sync m16n8k16, float32 softmax, cp.async (sm_80 and later). One launch does the
+// Paged attention on tensor cores: mma.sync m16n8k16, float32 softmax, cp.async (sm_80 and later), or bulk copies for
+// most decode tiles on sm_90 and later. One launch does the
 // items of one class of a work list (kernels/attention_plan.h), a block per item and KV head. With one split a block
 // writes `out`, else a partial, and the last block of the tile adds the partials in order.
 
