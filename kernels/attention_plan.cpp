@@ -287,7 +287,8 @@ void check_options(const AttentionPlanOptions& options) {
 }  // namespace
 
 int32_t decode_blocks_per_processor(int64_t rows, const AttentionPlanOptions& options) {
-  const bool many = rows * options.kv_heads >= int64_t(kManyDecodeBlocks) * options.num_processors;
+  const int64_t running = int64_t(kManyDecodeBlocks) * options.num_processors;
+  const bool many = 8 * rows * options.kv_heads >= 7 * running;
   return many && options.head_dim <= kMaxManyBlocksHeadDim ? kManyDecodeBlocks : kAttentionBlocksPerProcessor;
 }
 

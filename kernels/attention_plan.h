@@ -65,7 +65,7 @@ struct AttentionPlanOptions {
   bool warpgroup_tiles = false;  // attention_has_warpgroup_tiles(device, head_dim, block size)
 };
 
-// Blocks of decode tiles that run on a processor at a time: more where whole rows fill all of them.
+// Blocks of decode tiles that run on a processor at a time: more where whole rows fill nearly all of them.
 int32_t decode_blocks_per_processor(int64_t rows, const AttentionPlanOptions& options);
 
 // Whether the splits of so many rows' decode tiles are grouped, unless a context is too long for it.

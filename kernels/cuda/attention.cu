@@ -58,6 +58,7 @@ AttentionArgs attention_args(TensorView out, TensorView q, TensorView kv, const 
                                   .num_processors = multiprocessor_count(kv.device())};
   args.decode_blocks = decode_blocks_per_processor(batch.num_rows, plan);
   args.decode_groups = decode_tiles_are_grouped(batch.num_rows, plan) && compute_capability(kv.device()) >= 9;
+  args.decode_bulk = args.block_size % 16 == 0 && compute_capability(kv.device()) >= 9;
   args.wide_queries = rows_are_wide(q, args.head_dim);
   args.wide_output = rows_are_wide(out, args.head_dim);
   return args;

@@ -3,7 +3,7 @@
 #include "kernels/append_stepwise.h"
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/ptx.cuh"
-#include "kernels/cuda/common/rotary_head.cuh"
+#include "kernels/cuda/rope_append_wide.cuh"
 
 namespace trireme::cuda {
 namespace {
@@ -12,46 +12,38 @@ constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarpSize;
 constexpr int64_t kManyTokens = 1024;  // from here on a block takes all heads of its token
 
-struct RopeAppendArgs {
-  RotaryHeadArgs rotary;
-  bf16 *qkv, *kv;
-  const int32_t *positions, *token_slots, *block_table;
-  int64_t qkv_stride;                               // between tokens
-  int64_t block_stride, value_offset, head_stride;  // of kv: next block, from K to V, next head
-  int64_t table_stride;
-  int q_heads, kv_heads, block_size;
-  int heads_per_block;
-};
-
-__device__ inline HeadKind kind_of(const RopeAppendArgs& args, int h) {
-  return h < args.q_heads ? HeadKind::query : h < args.q_heads + args.kv_heads ? HeadKind::key : HeadKind::value;
-}
-
-// Where head h of the token goes: q in place, k and v into the cache's block at `place`.
-__device__ inline bf16* destination(const RopeAppendArgs& args, bf16* head, int h, int64_t place) {
-  if (h < args.q_heads) return head;
-  const int kv_head = (h - args.q_heads) % args.kv_heads;
-  return args.kv + place + kv_head * args.head_stride + (kind_of(args, h) == HeadKind::value ? args.value_offset : 0);
-}
-
 // Blocks: one token, heads_per_block heads from blockIdx.y * heads_per_block on.
-__global__ __launch_bounds__(kThreads) void rope_append_kernel(const RopeAppendArgs args) {
+__global__ __launch_bounds__(kThreads, 5) void rope_append_kernel(const RopeAppendArgs args) {
   extern __shared__ float tables[];
   float *cosines = tables, *sines = tables + args.rotary.half;
   wait_for_previous_kernel();
   let_next_kernel_start();
   const int64_t token = blockIdx.x;
-  const int slot = args.token_slots[token], position = args.positions[token];
-  if (slot < 0) return;
-  make_rotary_tables(cosines, sines, float(position), args.rotary.inv_freq, args.rotary.scale, args.rotary.half);
-  const int block = args.block_table[int64_t(slot) * args.table_stride + position / args.block_size];
-  const int64_t place = int64_t(block) * args.block_stride + int64_t(position % args.block_size) * args.rotary.head_dim;
+  if (args.token_slots[token] < 0) return;
+  make_rotary_tables(cosines, sines, float(args.positions[token]), args.rotary.inv_freq, args.rotary.scale,
+                     args.rotary.half);
+  const int64_t place = place_of(args, token);
   const int first = int(blockIdx.y) * args.heads_per_block;
   const int end = min(first + args.heads_per_block, args.q_heads + 2 * args.kv_heads);
   for (int h = first + int(threadIdx.x) / kWarpSize; h < end; h += kWarps) {
-    bf16* head = args.qkv + token * args.qkv_stride + int64_t(h) * args.rotary.head_dim;
+    bf16* head = head_at(args, token, h);
     rotate_head(args.rotary, head, destination(args, head, h, place), kind_of(args, h), cosines, sines);
   }
+}
+
+template <int kTokens, int kThreads>
+void launch_wide(const RopeAppendArgs& args, const Stream& stream) {
+  const size_t tables = size_t(kTokens) * size_t(args.rotary.half) * 2 * sizeof(float);
+  launch_dependent(rope_append_wide_kernel<kTokens, kThreads>, grid_size(ceil_div(args.num_tokens, kTokens)),
+                   unsigned(wide_threads(args)), tables, stream, args);
+}
+
+void launch_wide(const RopeAppendArgs& args, const Stream& stream) {
+  constexpr int kFewThreads = 384;        // their registers hold four tokens
+  constexpr int64_t kEnoughTokens = 512;  // for a block to take several
+  if (args.num_tokens < kEnoughTokens) return launch_wide<1, kMaxWideThreads>(args, stream);
+  if (wide_threads(args) > kFewThreads) return launch_wide<2, kMaxWideThreads>(args, stream);
+  launch_wide<4, kFewThreads>(args, stream);
 }
 
 }  // namespace
@@ -70,7 +62,8 @@ void rope_append(TensorView qkv, TensorView kv, const RopeAppendOptions& options
   args.qkv_stride = qkv.stride(0);
   args.block_stride = kv.stride(0), args.value_offset = kv.stride(1), args.head_stride = kv.stride(2);
   args.q_heads = int(heads - 2 * kv_heads), args.kv_heads = int(kv_heads);
-  args.block_size = int(kv.dim(3));
+  args.block_size = int(kv.dim(3)), args.num_tokens = tokens;
+  if (fits_wide_slices(args)) return launch_wide(args, stream);
   args.heads_per_block = tokens >= kManyTokens ? int(heads) : kWarps;
   const dim3 grid(grid_size(tokens), grid_size(ceil_div(heads, args.heads_per_block), kMaxGridY));
   launch_dependent(rope_append_kernel, grid, kThreads, size_t(args.rotary.half) * 2 * sizeof(float), stream, args);

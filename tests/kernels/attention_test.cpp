@@ -83,6 +83,24 @@ TEST_P(AttentionTest, MoreRowsThanRunAtATime) {  // cuda: four blocks on a proce
           {0.1f});
 }
 
+// cuda: too many for groups, so that on Hopper boxes of 16 keys are copied.
+const std::vector<AttentionRow> kManyDecodeRows = {{1, 0, 1},   {15, 14, 1}, {16, 15, 1},   {17, 16, 1},  {31, 30, 1},
+                                                   {33, 32, 1}, {63, 62, 1}, {64, 63, 1},   {65, 64, 1},  {130, 126, 4},
+                                                   {257, 256, 1}, {400, 399, 1}};
+
+TEST_P(AttentionTest, ManyDecodeRows) {
+  for (int64_t head_dim : {64, 128})
+    for (int32_t window : {0, 1, 20, 300}) check({8, 4, head_dim, 16}, kManyDecodeRows, {0.1f, window}, 0, 0, 1);
+  for (int64_t block_size : {8, 24, 32, 48}) check({4, 4, 128, block_size}, kManyDecodeRows, {0.1f});
+  for (int32_t lag : {1, 3, 400}) check({8, 4, 128, 16}, kManyDecodeRows, {0.1f, 0, 5.0f}, 3, lag, 20);
+}
+
+TEST_P(AttentionTest, LongDecodeRows) {
+  for (int32_t processors : {1, 20})
+    check({8, 8, 64, 16}, {{2100, 2099, 1}, {4300, 4299, 1}, {2048, 2047, 1}, {1, 0, 1}, {4111, 4110, 1}}, {0.1f}, 0, 0,
+          processors);
+}
+
 TEST_P(AttentionTest, LargeTilesOfQueries) {  // few processors: 128 rows at a time
   for (int64_t head_dim : {64, 80, 96, 128})
     check({4, 1, head_dim, 16}, {{200, 0, 200}, {333, 150, 183}, {90, 89, 1}}, {0.1f}, 0, 0, 1);

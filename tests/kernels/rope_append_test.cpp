@@ -99,7 +99,14 @@ TEST_P(RopeAppendTest, OddShapesAndStrides) {
 
 TEST_P(RopeAppendTest, PaddingIsSkipped) { check({{6, 2, 64, 16}, 32, true}, kRows, {0, 5, 65}); }
 
-TEST_P(RopeAppendTest, ManyTokens) { check({{4, 2, 64, 16}, 32, true}, {{1100, 0, 1100}, {40, 0, 40}}); }
+TEST_P(RopeAppendTest, ManyTokens) {
+  for (bool norm : {false, true})
+    for (bool interleaved : {false, true})
+      for (int64_t half : {16, 32}) check({{4, 2, 64, 16}, half, norm, interleaved}, {{1100, 0, 1100}, {41, 0, 41}}, {0, 5, 1102});
+  check({{32, 8, 128, 16}, 64}, {{1100, 0, 1100}});
+  check({{64, 16, 128, 16}, 64}, {{1031, 0, 1031}});
+  check({{140, 2, 128, 16}, 64}, {{1025, 0, 1025}});  // more slices than a block has threads
+}
 
 TEST_P(RopeAppendTest, NoTokensIsFine) {
   PagedCache cache({4, 2, 8, 4}, {}, stream());
@@ -204,6 +211,17 @@ TEST_P(RopeAppendAttentionTest, MoreRowsThanRunAtATime) {  // cuda: four blocks 
   std::vector<AttentionRow> rows;
   for (int64_t context = 1; context < 260; context += 4) rows.push_back({context, context - 1, 1});
   for (int64_t head_dim : {64, 80, 128}) check({{32, 16, head_dim, 16}, true}, rows);
+}
+
+TEST_P(RopeAppendAttentionTest, TooManyRowsForGroups) {  // cuda: on Hopper boxes of 16 keys are copied
+  std::vector<AttentionRow> places, rows;
+  for (int64_t context = 1; context < 90; ++context) places.push_back({context, context - 1, 1});
+  for (int64_t context : {1, 16, 17, 31, 64, 65, 130, 200, 257, 400}) rows.push_back({context, context - 1, 1});
+  for (int64_t head_dim : {64, 128}) check({{4, 2, head_dim, 16}, true}, places);
+  for (int64_t group : {1, 3, 7, 16}) check({{4 * group, 4, 64, 16}}, rows);
+  for (int64_t block_size : {8, 24, 32, 48}) check({{8, 4, 128, block_size}, false, true}, rows);
+  for (int32_t window : {1, 5, 300}) check({{8, 4, 64, 16}, true, false, {0.2f, window, 5.0f}}, rows);
+  for (int32_t lag : {1, 3, 400}) check({{8, 4, 128, 16}, true, false, {0.1f}, lag, 20}, rows);
 }
 
 TEST_P(RopeAppendAttentionTest, RowsOfManyTokens) { check({{6, 2, 64, 16}, true}, kRows); }

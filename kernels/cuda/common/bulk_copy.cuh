@@ -103,6 +103,15 @@ __device__ inline void copy_box(uint32_t shared, const void* map, int c0, int c1
       : "memory");
 }
 
+__device__ inline void copy_box(uint32_t shared, const void* map, int c0, int c1, int c2, uint32_t barrier,
+                                uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(shared),
+      "l"(map), "r"(c0), "r"(c1), "r"(c2), "r"(barrier), "l"(policy)
+      : "memory");
+}
+
 // A barrier of `threads` threads, whole warps; 0 is that of __syncthreads.
 template <int kBarrier, int kThreads>
 __device__ inline void sync_threads() {

@@ -73,18 +73,22 @@ __device__ inline float max_or_nan(float a, float b) {  // NaN where one is
 
 // Four 8x8 matrices of 16-bit elements. Lane l names row l % 8 of matrix l / 8; of matrix i it receives, in
 // out[i], the elements (l / 4, 2 (l % 4)) and (l / 4, 2 (l % 4) + 1).
-__device__ inline void load_matrices(uint32_t (&out)[4], const void* row) {
+__device__ inline void load_matrices(uint32_t (&out)[4], uint32_t row) {  // row: in shared memory
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
-               : "r"(shared_address(row))
+               : "r"(row)
                : "memory");
 }
+__device__ inline void load_matrices(uint32_t (&out)[4], const void* row) { load_matrices(out, shared_address(row)); }
 // The same of the transposed matrices: elements (2 (l % 4), l / 4) and (2 (l % 4) + 1, l / 4) as stored.
-__device__ inline void load_matrices_transposed(uint32_t (&out)[4], const void* row) {
+__device__ inline void load_matrices_transposed(uint32_t (&out)[4], uint32_t row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
-               : "r"(shared_address(row))
+               : "r"(row)
                : "memory");
+}
+__device__ inline void load_matrices_transposed(uint32_t (&out)[4], const void* row) {
+  load_matrices_transposed(out, shared_address(row));
 }
 
 // c += a b for one warp: a 16x16, b 16x8 bf16, c 16x8 float. With g = lane / 4 and i = 2 (lane % 4), a lane holds

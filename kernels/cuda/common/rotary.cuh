@@ -5,15 +5,17 @@
 
 namespace trireme::cuda {
 
+__device__ inline void make_rotary_entry(float& cosine, float& sine, float position, float inv_freq, float scale) {
+  sincosf(position * inv_freq, &sine, &cosine);
+  cosine *= scale;
+  sine *= scale;
+}
+
 // A token's cosines and sines, made once by its block in shared memory: [half] each.
 __device__ inline void make_rotary_tables(float* cosines, float* sines, float position, const float* inv_freq,
                                           float scale, int half) {
-  for (int i = int(threadIdx.x); i < half; i += int(blockDim.x)) {
-    float sine, cosine;
-    sincosf(position * inv_freq[i], &sine, &cosine);
-    cosines[i] = cosine * scale;
-    sines[i] = sine * scale;
-  }
+  for (int i = int(threadIdx.x); i < half; i += int(blockDim.x))
+    make_rotary_entry(cosines[i], sines[i], position, inv_freq[i], scale);
   __syncthreads();
 }
 

@@ -24,7 +24,7 @@ Encode find_encode() {
 }  // namespace
 
 CUtensorMap make_tensor_map(const void* data, std::span<const uint64_t> sizes, std::span<const uint64_t> strides,
-                            std::span<const uint32_t> box) {
+                            std::span<const uint32_t> box, CUtensorMapL2promotion promotion) {
   static const Encode encode = find_encode();
   constexpr std::array<uint32_t, 5> kSteps = {1, 1, 1, 1, 1};
   CHECK(sizes.size() <= kSteps.size() && strides.size() + 1 == sizes.size() && box.size() == sizes.size())
@@ -33,7 +33,7 @@ CUtensorMap make_tensor_map(const void* data, std::span<const uint64_t> sizes, s
   const CUresult result =
       encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, uint32_t(sizes.size()), const_cast<void*>(data), sizes.data(),
              strides.data(), box.data(), kSteps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+             promotion, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   CHECK_EQ(int(result), int(CUDA_SUCCESS)) << "cuTensorMapEncodeTiled";
   return map;
 }

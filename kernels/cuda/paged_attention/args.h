@@ -42,6 +42,7 @@ struct AttentionArgs {
   float cap_scale, soft_cap;       // score <- soft_cap * tanh(score * cap_scale); soft_cap 0: none
   int decode_blocks;               // decode_blocks_per_processor
   bool decode_groups;              // groups of the work list run as clusters
+  bool decode_bulk;                // the cache may be read by boxes of 16 keys
   bool wide_queries, wide_output;  // q may be read, out written, in pieces larger than an element
 };
 

@@ -3,6 +3,7 @@
 // each fourth run of 16 keys through a ring of its own in shared memory, so that no barrier holds the reads up, and
 // the warps add up at the end.
 
+#include "kernels/cuda/paged_attention/decode_ring.cuh"
 #include "kernels/cuda/paged_attention/decode_start.cuh"
 #include "kernels/cuda/paged_attention/output.cuh"
 #include "kernels/cuda/paged_attention/softmax.cuh"
@@ -23,6 +24,25 @@ struct DecodeRows {
   }
 };
 
+// The warp's keys, 16 every kStepKeys from first_key on. score(scores, key): what multiply_scores() says of the 16 from
+// `key` on; weigh(scores, key): their multiply_values().
+template <int kDim, int kStepKeys, typename Score, typename Weigh>
+__device__ inline void attend_keys(RunningSoftmax<kDim>& state, const AttentionArgs& args, const AttentionTile& tile,
+                                   int first_key, int lane, const Score& score, const Weigh& weigh) {
+  constexpr int kKeys = 16;
+  const DecodeRows rows(tile, args, lane);
+  for (int key = first_key; key < tile.key_end; key += kStepKeys) {
+    float scores[1][2][4];
+    score(scores, key);
+    if (args.soft_cap > 0) cap_scores(scores[0], args);
+    const bool all_visible = key >= tile.key_begin && key + kKeys - 1 <= rows.lowest && key + kKeys <= tile.key_end &&
+                             (args.window == 0 || key > rows.highest - args.window);
+    if (!all_visible) mask_scores(scores[0], rows.positions, args.window, key, tile.key_begin, tile.key_end, lane);
+    state.update(scores[0], args.exponent_scale);
+    weigh(scores, key);
+  }
+}
+
 // `tables`: room for a token's cosines and sines.
 template <int kDim, int kBlocks>
 __device__ inline void attend_decode(RunningSoftmax<kDim> (&state)[1], const AttentionArgs& args,
@@ -36,7 +56,8 @@ __device__ inline void attend_decode(RunningSoftmax<kDim> (&state)[1], const Att
   clip_to_position(tile, args);
   ring.begin(first_key, tile.first_position, found);
   if (args.append.wanted) prepare_append<kDim>(queries, tables, args, tile);
-  const TokenAppend<kDim, kBlocks> append(args, tile, queries, rings, tables);
+  const TokenAppend<kDim> append(args, tile, queries, ring.first_row(rings, tile.first_position, 0),
+                                 ring.first_row(rings, tile.first_position, 1), tables);
   wait_for_previous_kernel();
   let_next_kernel_start();
   if (args.append.wanted) {
@@ -48,25 +69,21 @@ __device__ inline void attend_decode(RunningSoftmax<kDim> (&state)[1], const Att
   __syncthreads();
   QueryFragments<kDim, 1, kBlocks != kManyDecodeBlocks> query;  // four blocks have no registers for them
   query.assign(queries, lane);
-  const DecodeRows rows(tile, args, lane);
 
   int slot = 0;
   const auto next_slot = [&] { slot = slot + 1 == Shared::kUnits ? 0 : slot + 1; };
-  for (int key = first_key; key < tile.key_end; key += Shared::kStepKeys) {
-    float scores[1][2][4];
-    const bf16* keys = ring.template take<false>(slot);
-    next_slot();
-    multiply_scores<kDim, 1, Shared::kKeys>(scores, query, keys, lane);
-    if (args.soft_cap > 0) cap_scores(scores[0], args);
-    const bool all_visible = key >= tile.key_begin && key + Shared::kKeys - 1 <= rows.lowest &&
-                             key + Shared::kKeys <= tile.key_end &&
-                             (args.window == 0 || key > rows.highest - args.window);
-    if (!all_visible) mask_scores(scores[0], rows.positions, args.window, key, tile.key_begin, tile.key_end, lane);
-    state[0].update(scores[0], args.exponent_scale);
-    const bf16* values = ring.template take<true>(slot);
-    next_slot();
-    multiply_values<kDim, 1, Shared::kKeys>(state, scores, values, lane);
-  }
+  attend_keys<kDim, Shared::kStepKeys>(
+      state[0], args, tile, first_key, lane,
+      [&](float (&scores)[1][2][4], int) {
+        const bf16* keys = ring.template take<false>(slot);
+        next_slot();
+        multiply_scores<kDim, 1, Shared::kKeys>(scores, query, keys, lane);
+      },
+      [&](const float (&scores)[1][2][4], int) {
+        const bf16* values = ring.template take<true>(slot);
+        next_slot();
+        multiply_values<kDim, 1, Shared::kKeys>(state, scores, values, lane);
+      });
 }
 
 // The warps hold the same 16 rows over different keys. `outputs`: [warps][16][kOutputStride], over the rings.

@@ -123,6 +123,16 @@ struct UnitRing {
     }
   }
 
+  // Where part (0: K, 1: V) of the key at `position` belongs in one of the warps' rings, if begin() asked for its unit, else
+  // null: take() will have it from the cache. `rings`: of all warps.
+  __device__ Element* first_row(Element* rings, int position, int part) const {
+    const int from_base = position - tile.key_begin / Shared::kKeys * Shared::kKeys;
+    const int unit = 2 * (from_base / Shared::kStepKeys) + part;
+    if (unit >= kAhead) return nullptr;
+    return rings + (from_base % Shared::kStepKeys / Shared::kKeys * kUnits + unit) * Shared::kUnit +
+           position % Shared::kKeys * Shared::Rows::kStride;
+  }
+
   // Waits for the unit in `slot`, then asks for the one kAhead units later, in the slot used before this one.
   template <bool kValues>
   __device__ const Element* take(int slot) {

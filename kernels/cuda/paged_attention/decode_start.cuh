@@ -3,7 +3,7 @@
 // the step's queries and its tokens' own keys and values, nothing else of what is read here: the work list comes by
 // copies; positions, block tables and the keys of earlier steps were there before the step's first layer.
 
-#include "kernels/cuda/paged_attention/decode_ring.cuh"
+#include "kernels/cuda/paged_attention/tile.cuh"
 
 namespace trireme::cuda {
 
@@ -68,23 +68,24 @@ __device__ inline void prepare_append(bf16* queries, float* tables, const Attent
 }
 
 // The tile's heads, normed and rotated: its q into `queries`, and where the block's keys end with the token itself, its
-// k and v into the cache and to where begin() left rows of the rings for them. A warp per head. `rings`: of all warps.
-template <int kDim, int kBlocks>
+// k and v into the cache and to their copies, where those are given. A warp per head.
+template <int kDim>
 struct TokenAppend {
-  using Shared = DecodeShared<kDim, bf16, kBlocks>;
-  using Ring = UnitRing<kDim, bf16, kBlocks>;
   const AttentionArgs& args;
   const AttentionTile& tile;
-  bf16 *queries, *rings;
+  bf16* queries;
+  bf16 *key_copy, *value_copy;
   const float *cosines, *sines;
   uint32_t place;  // of the token's key, kNoKey where it is not the block's
 
   // Before the kernel ahead has ended.
-  __device__ TokenAppend(const AttentionArgs& a, const AttentionTile& t, bf16* q, bf16* r, const float* tables)
+  __device__ TokenAppend(const AttentionArgs& a, const AttentionTile& t, bf16* q, bf16* key, bf16* value,
+                         const float* tables)
       : args(a),
         tile(t),
         queries(q),
-        rings(r),
+        key_copy(key),
+        value_copy(value),
         cosines(tables),
         sines(tables + a.append.rotary.half),
         place(key_place<bf16>(a, t, t.first_position)) {}
@@ -101,14 +102,10 @@ struct TokenAppend {
       return head.finish(rotary, source(j), queries + j * TileRows<kDim>::kStride, nullptr, HeadKind::query, cosines,
                          sines);
     const int part = j - args.group;  // 0: key, 1: value
-    const int from_base = tile.first_position - tile.key_begin / Shared::kKeys * Shared::kKeys;
-    const int unit = 2 * (from_base / Shared::kStepKeys) + part;
-    bf16* ring = rings + from_base % Shared::kStepKeys / Shared::kKeys * Shared::kUnits * Shared::kUnit;
-    bf16* row = ring + unit * Shared::kUnit + tile.first_position % Shared::kKeys * Shared::Rows::kStride;
     bf16* cached = args.append.kv + tile.kv_head * args.head_stride + part * args.value_offset +
-                   int64_t(place) * Shared::Rows::kPieceElements;
-    head.finish(rotary, source(j), cached, unit < Ring::kAhead ? row : nullptr,
-                part ? HeadKind::value : HeadKind::key, cosines, sines);
+                   int64_t(place) * TileRows<kDim>::kPieceElements;
+    head.finish(rotary, source(j), cached, part ? value_copy : key_copy, part ? HeadKind::value : HeadKind::key,
+                cosines, sines);
   }
   // Two heads at a time: their reads are one latency.
   __device__ void run(int warp) const {
