@@ -3,9 +3,10 @@
 // plan announced before) behind the real front: link, ledger, detokenizer, JSON, server-sent events. A third process
 // reads. The time of emission of every token lies in shared memory; the delay is from there to the client's read.
 //   token_bench MODEL [STREAMS=64] [TOKENS_PER_STREAM=1000] [TOKENS_PER_SECOND=20000] [FRONT_CORES=] [OTHER_CORES=]
+//               [IO_THREADS=2]
 // MODEL: a directory with a tokenizer, no weights are read. TOKENS_PER_SECOND 0: as fast as the reader takes them, with
 // at most 8 steps on their way (throughput). Steps come by the clock, whatever the front does (open loop). Cores as
-// "0" or "0,2". Needs an idle machine.
+// "0" or "0,2", "" for any. Needs an idle machine.
 
 #include <signal.h>
 #include <sys/mman.h>
@@ -36,6 +37,7 @@ namespace {
 struct Settings {
   std::string model;
   size_t streams = 64, tokens = 1000, rate = 20'000;
+  int io_threads = HttpServerOptions{}.io_threads;
   std::string front_cores, other_cores;
 };
 
@@ -220,6 +222,7 @@ int serve(const Settings& settings, const Shared& shared, const ModelAssets& ass
   ServeJob job(assets, {});
   HttpServerOptions options;
   options.port = 0;
+  options.io_threads = settings.io_threads;
   HttpServer server(options, make_api_routes(job, assets, {}));
   server.start();
   int status = 1;
@@ -279,7 +282,7 @@ int run(const Settings& settings) {
 int main(int argc, char** argv) {
   using namespace trireme;
   if (argc < 2) {
-    std::fprintf(stderr, "token_bench MODEL [STREAMS] [TOKENS_PER_STREAM] [TOKENS_PER_SECOND] [FRONT_CORES] [OTHER_CORES]\n");
+    std::fprintf(stderr, "token_bench MODEL [STREAMS] [TOKENS_PER_STREAM] [TOKENS_PER_SECOND] [FRONT_CORES] [OTHER_CORES] [IO_THREADS]\n");
     return 2;
   }
   bench::Settings settings;
@@ -289,5 +292,6 @@ int main(int argc, char** argv) {
   if (argc > 4) settings.rate = size_t(std::atoi(argv[4]));
   if (argc > 5) settings.front_cores = argv[5];
   if (argc > 6) settings.other_cores = argv[6];
+  if (argc > 7) settings.io_threads = std::atoi(argv[7]);
   return bench::run(settings);
 }
