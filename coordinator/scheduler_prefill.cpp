@@ -47,12 +47,6 @@ int32_t Scheduler::prefill_share() const {
   const bool limited = options_.mixed_prefill > 0 && fault_ != PlantedFault::mixed_limit_ignored;
   if (limited && somebody_waits_for_tokens())
     most = std::min<int64_t>(most, options_.mixed_prefill);
-  // An experiment: TRIREME_MIXED_PER_ROW=N: not less than N tokens for each decoding sequence.
-  static const char* per_row = std::getenv("TRIREME_MIXED_PER_ROW");
-  if (per_row && limited && somebody_waits_for_tokens()) {
-    const auto rows = std::ranges::count_if(running_, [](const auto& entry) { return entry.second->can_decode() && !entry.second->is_beam; });
-    most = std::clamp<int64_t>(std::max<int64_t>(options_.mixed_prefill, rows * std::atoi(per_row)), 1, cluster_.max_batched_tokens);
-  }
   // An experiment: TRIREME_MIXED_SWEEP=N: limits of 128 to 128 N in turn, each step another.
   static const char* sweep = std::getenv("TRIREME_MIXED_SWEEP");
   if (sweep && somebody_waits_for_tokens()) most = 128 * (1 + next_step_ * 7 % std::atoi(sweep));
