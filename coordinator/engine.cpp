@@ -2,9 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
-#include <cstdlib>
-#include <deque>
 
 #include "base/check.h"
 #include "base/profiler.h"
@@ -14,46 +11,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kStatsPeriod{100};
 constexpr std::chrono::milliseconds kIdleWait{100};
-
-// An experiment: a line for every step, written at the end. Deleted once the policy is chosen.
-struct StepLine {
-  int64_t step, decode_rows, context, prompt_rows, prompt_tokens, prompt_context, waiting;
-  double planned_ms;
-};
-struct StepLog {
-  const char* path = std::getenv("TRIREME_STEP_LOG");
-  std::deque<StepLine> lines;
-  size_t done = 0;
-  static double now() {
-    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
-  }
-  void planned(const StepPlan& plan, int64_t waiting) {
-    if (!path) return;
-    StepLine line{.step = plan.step, .decode_rows = 0, .context = 0, .prompt_rows = 0, .prompt_tokens = 0, .prompt_context = 0, .waiting = waiting, .planned_ms = now()};
-    for (const PlanRow& row : plan.rows) {
-      if (row.ids_begin == kLastDrawn) {
-        ++line.decode_rows, line.context += row.start;
-      } else {
-        ++line.prompt_rows, line.prompt_tokens += row.count, line.prompt_context += int64_t(row.count) * (row.start + row.count / 2);
-      }
-    }
-    lines.push_back(line);
-  }
-  void retired(const StepResult& result) {
-    if (!path) return;
-    static std::FILE* file = std::fopen(path, "w");
-    const StepLine l = lines.front();
-    lines.pop_front();
-    if (!file) return;
-    std::fprintf(file, "%ld %ld %ld %ld %ld %ld %ld %.3f %.3f %.3f\n", l.step, l.decode_rows, l.context, l.prompt_rows,
-                 l.prompt_tokens, l.prompt_context, l.waiting, l.planned_ms, now(), result.device_ms);
-    if (++done % 32 == 0 || lines.empty()) std::fflush(file);
-  }
-};
-StepLog& step_log() {
-  static StepLog log;
-  return log;
-}
 
 }  // namespace
 
@@ -136,7 +93,6 @@ bool Engine::submit_next_plan() {
   const HostSpan span("submit", kEngineLane);
   port_.announce(plan->step, scheduler_.planned_requests());
   in_flight_.push_back(plan->step);
-  step_log().planned(*plan, scheduler_.stats().waiting);
   executor_.submit(std::move(*plan));
   pass_on_sampling();
   return true;
@@ -149,7 +105,6 @@ void Engine::retire_oldest() {
   }();
   const HostSpan span("take result", kEngineLane);
   in_flight_.pop_front();
-  step_log().retired(result);
   scheduler_.on_result(result);
   pass_on_sampling();
 }

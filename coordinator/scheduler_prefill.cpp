@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 
 #include "coordinator/scheduler.h"
 
@@ -47,9 +46,6 @@ int32_t Scheduler::prefill_share() const {
   const bool limited = options_.mixed_prefill > 0 && fault_ != PlantedFault::mixed_limit_ignored;
   if (limited && somebody_waits_for_tokens())
     most = std::min<int64_t>(most, options_.mixed_prefill);
-  // An experiment: TRIREME_MIXED_SWEEP=N: limits of 128 to 128 N in turn, each step another.
-  static const char* sweep = std::getenv("TRIREME_MIXED_SWEEP");
-  if (sweep && somebody_waits_for_tokens()) most = 128 * (1 + next_step_ * 7 % std::atoi(sweep));
   if (stages == 1) return int32_t(most);
   const int64_t tokens = tokens_to_prefill(stages * most * 16);
   const double own = double(least) / 4;
