@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "gateway/http/error_body.h"
 #include "gateway/http/io_thread.h"
+#include "gateway/http/write_batch.h"
 
 namespace trireme {
 namespace {
@@ -87,7 +88,11 @@ void Answer::wake(std::unique_lock<std::mutex> lock) {
   if (queued_) return;
   queued_ = true;
   lock.unlock();
-  if (const auto io = io_.lock()) io->wake(shared_from_this());
+  auto io = io_.lock();
+  if (!io) return;
+  if (WriteBatch* batch = WriteBatch::current()) return batch->add(std::move(io), shared_from_this());
+  std::vector<std::shared_ptr<Answer>> self = {shared_from_this()};
+  io->wake(self);
 }
 
 bool Answer::decide_keep_alive() { return rules_.keep_alive && !core_->draining.load(std::memory_order_relaxed); }

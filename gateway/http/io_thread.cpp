@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
+#include <iterator>
 
 #include "base/log.h"
 #include "gateway/http/connection.h"
@@ -39,11 +40,13 @@ void IoThread::adopt(int socket, std::string peer) {
   });
 }
 
-void IoThread::wake(std::shared_ptr<Answer> answer) {
+void IoThread::wake(std::vector<std::shared_ptr<Answer>>& answers) {
+  std::vector<std::shared_ptr<Answer>> dropped;  // destroyed without the lock
   std::lock_guard lock(mutex_);
-  if (closed_) return;
-  woken_.push_back(std::move(answer));
-  if (woken_.size() == 1) asio::post(context_, [this] { serve_woken(); });
+  if (closed_ || answers.empty()) return dropped.swap(answers);
+  if (woken_.empty()) asio::post(context_, [this] { serve_woken(); });
+  woken_.insert(woken_.end(), std::make_move_iterator(answers.begin()), std::make_move_iterator(answers.end()));
+  answers.clear();
 }
 
 void IoThread::serve_woken() {
