@@ -4,7 +4,6 @@
 
 #include "base/log.h"
 #include "gateway/api_error.h"
-#include "gateway/http/write_batch.h"
 
 namespace trireme {
 namespace {
@@ -228,7 +227,6 @@ void ServeJob::replay(RequestId id, Active& active) {
 }
 
 void ServeJob::on_events(const std::vector<EngineEvent>& events, TimePoint now) {
-  const WriteBatch batch;
   for (const EngineEvent& event : events) {
     if (const auto* token = std::get_if<TokenEvent>(&event)) on_token(*token, now);
     if (const auto* scores = std::get_if<PromptLogprobsEvent>(&event)) ledger_.append(*scores);

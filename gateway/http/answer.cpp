@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "gateway/http/error_body.h"
 #include "gateway/http/io_thread.h"
-#include "gateway/http/write_batch.h"
 
 namespace trireme {
 namespace {
@@ -88,11 +87,7 @@ void Answer::wake(std::unique_lock<std::mutex> lock) {
   if (queued_) return;
   queued_ = true;
   lock.unlock();
-  auto io = io_.lock();
-  if (!io) return;
-  if (WriteBatch* batch = WriteBatch::current()) return batch->add(std::move(io), shared_from_this());
-  std::vector<std::shared_ptr<Answer>> self = {shared_from_this()};
-  io->wake(self);
+  if (const auto io = io_.lock()) io->wake(shared_from_this());
 }
 
 bool Answer::decide_keep_alive() { return rules_.keep_alive && !core_->draining.load(std::memory_order_relaxed); }

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
-#include <iterator>
 
 #include "base/log.h"
 #include "gateway/http/connection.h"
@@ -40,13 +39,11 @@ void IoThread::adopt(int socket, std::string peer) {
   });
 }
 
-void IoThread::wake(std::vector<std::shared_ptr<Answer>>& answers) {
-  std::vector<std::shared_ptr<Answer>> dropped;  // destroyed without the lock
+void IoThread::wake(std::shared_ptr<Answer> answer) {
   std::lock_guard lock(mutex_);
-  if (closed_ || answers.empty()) return dropped.swap(answers);
-  if (woken_.empty()) asio::post(context_, [this] { serve_woken(); });
-  woken_.insert(woken_.end(), std::make_move_iterator(answers.begin()), std::make_move_iterator(answers.end()));
-  answers.clear();
+  if (closed_) return;
+  woken_.push_back(std::move(answer));
+  if (woken_.size() == 1) asio::post(context_, [this] { serve_woken(); });
 }
 
 void IoThread::serve_woken() {

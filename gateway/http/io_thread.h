@@ -25,7 +25,7 @@ class IoThread final : public std::enable_shared_from_this<IoThread> {
 
   // Any thread.
   void adopt(int socket, std::string peer);        // an accepted, admitted, non-blocking socket
-  void wake(std::vector<std::shared_ptr<Answer>>& answers);  // they have something for their connections; takes them
+  void wake(std::shared_ptr<Answer> answer);       // it has something for its connection
   void drain();                                    // close what is idle
   void stop();                                     // cut every connection, end the thread; not from the thread itself
 
