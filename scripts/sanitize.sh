@@ -75,6 +75,7 @@ run() {   # asan|tsan [ctest arguments]
   export LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp:print_suppressions=0
   export UBSAN_OPTIONS=$report:halt_on_error=1:print_stacktrace=1
   export TSAN_OPTIONS=$report:suppressions=$PWD/tests/tsan.supp:halt_on_error=1:second_deadlock_stack=1:atexit_sleep_ms=0
+  export TRIREME_TEST_PATIENCE=5
   test() { LD_PRELOAD=$work/keep_libraries.so $prefix ctest --test-dir "$build" -E "$unbuilt" --output-on-failure --no-tests=error "$@" >>"$log" 2>&1 || status=1; }
   if [ $# -gt 0 ]; then
     test "$@"
