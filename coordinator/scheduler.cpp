@@ -27,6 +27,7 @@ Scheduler::Scheduler(const ClusterInfo& cluster, const SchedulerOptions& options
   CHECK_GT(cluster.max_logit_rows, 0);
   CHECK_GT(cluster.max_model_len, 0);
   CHECK_GT(cluster.pp, 0);
+  CHECK_GT(options.mixed_step_multiple, 0);
 }
 
 Scheduler::Draft Scheduler::new_draft() const {

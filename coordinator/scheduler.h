@@ -38,6 +38,8 @@ struct SchedulerOptions {
   int32_t min_prefill_share = 256;
   // Prompts' tokens per plan while sequences decode, since these wait for them; 0: as many as the plan takes.
   int32_t mixed_prefill = 0;
+  // With that limit: so many more that all of such a plan's tokens are a multiple of this (scheduler_prefill.cpp). From 1.
+  int32_t mixed_step_multiple = 1;
   bool enable_prefix_caching = true;
   int32_t max_waiting = 10000;  // sequences not running; a request that comes then is refused
   // For stop strings of beam searches; called when one comes. Empty, or null: such a request is refused.
@@ -163,7 +165,7 @@ class Scheduler final {
   bool give_way();
 
   // scheduler_prefill.cpp: how much of the prompts' work a plan takes
-  bool somebody_waits_for_tokens() const;
+  int64_t mixed_limit() const;
   int64_t tokens_to_prefill(int64_t enough) const;
   int32_t prefill_share() const;
 

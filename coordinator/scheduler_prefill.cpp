@@ -2,8 +2,10 @@
 //
 // Where sequences decode, their next tokens come when the whole plan is done: 8,192 tokens of prompts are 190 ms between
 // two tokens of every stream (8B, H200), and in a steady load each prompt's end brings the next prompt. In pieces prompts
-// take little longer in all, since decode rows ride along at the price of tokens, until pieces are too small: of 256
-// streams 1,536 tokens a plan were 5 % more throughput than 1,024 (docs/operations.md).
+// take little longer in all, since decode rows ride along at the price of tokens. How long a plan takes goes up in steps:
+// matrix products are cut into tiles, and a device that takes one wave of them for 1,024 tokens takes two for 1,025 (25 ms
+// against 36 on that H200; 2,048 and 3,072 likewise). So the limit is rounded up until the whole plan ends below such a
+// step: its last tokens cost little (docs/operations.md).
 //
 // Where several plans are in flight, a stage waits for the one before it: time is lost whenever a plan is longer than the
 // one that follows it, and while the pipeline fills and drains: m equal plans take m + pp - 1 stage times
@@ -16,12 +18,21 @@
 
 namespace trireme {
 
-// A beam search shows nothing before its end.
-bool Scheduler::somebody_waits_for_tokens() const {
-  return std::ranges::any_of(running_, [](const auto& entry) {
-    const Sequence& sequence = *entry.second;
-    return sequence.can_decode() && !sequence.is_beam;
-  });
+// Of the next plan. No limit where nobody waits for tokens: a beam search shows nothing before its end.
+int64_t Scheduler::mixed_limit() const {
+  const int64_t budget = cluster_.max_batched_tokens, multiple = options_.mixed_step_multiple;
+  if (options_.mixed_prefill == 0 || fault_ == PlantedFault::mixed_limit_ignored) return budget;
+  int64_t rows = 0;
+  bool somebody_waits = false;
+  for (const auto& [order, sequence] : running_) {
+    if (!sequence->can_decode()) continue;
+    ++rows;
+    somebody_waits |= !sequence->is_beam;
+  }
+  if (!somebody_waits) return budget;
+  rows = (rows + cluster_.pp - 1) / cluster_.pp;
+  const int64_t whole = (rows + options_.mixed_prefill + multiple - 1) / multiple * multiple;
+  return std::min(budget, whole - rows);
 }
 
 // Of prompts in work and of waiting ones that slots are free for; prefix hits are not known yet and count. Stops
@@ -42,10 +53,7 @@ int64_t Scheduler::tokens_to_prefill(int64_t enough) const {
 // find less left: their share is not below that of the plan before them, while that is in flight.
 int32_t Scheduler::prefill_share() const {
   const int64_t stages = cluster_.pp, least = options_.min_prefill_share;
-  int64_t most = cluster_.max_batched_tokens;
-  const bool limited = options_.mixed_prefill > 0 && fault_ != PlantedFault::mixed_limit_ignored;
-  if (limited && somebody_waits_for_tokens())
-    most = std::min<int64_t>(most, options_.mixed_prefill);
+  const int64_t most = mixed_limit();
   if (stages == 1) return int32_t(most);
   const int64_t tokens = tokens_to_prefill(stages * most * 16);
   const double own = double(least) / 4;

@@ -114,6 +114,9 @@ void add_engine_flags(CLI::App& app, EngineFlags& flags, bool positional_model) 
   app.add_option("--mixed-prefill-tokens", options.mixed_prefill,
                  "Most tokens of prompts in a step while others decode (0: the whole budget; serve on GPUs: 1536)")
       ->group(memory);
+  app.add_option("--mixed-step-multiple", options.mixed_step_multiple,
+                 "Raises that limit until all tokens of such a step are a multiple of this (1: never; serve on GPUs: 1024)")
+      ->group(memory);
   app.add_option("--batching", flags.batching,
                  "continuous; or dynamic, static: batches that start together, and that end together")
       ->group(memory)

@@ -153,6 +153,7 @@ void run_rank_zero(const EngineOptions& options, Cluster& cluster, RankRuntime& 
   SchedulerOptions scheduling;
   scheduling.prefill_chunk = options.prefill_chunk;
   scheduling.mixed_prefill = options.mixed_prefill.value_or(0);
+  scheduling.mixed_step_multiple = options.mixed_step_multiple.value_or(1);
   scheduling.min_prefill_share = cluster.device().is_cuda() ? 256 : 32;  // what a device hardly does quicker in pieces
   scheduling.enable_prefix_caching = options.prefix_caching;
   scheduling.batching = {.policy = options.batching,

@@ -39,6 +39,8 @@ void validate(const EngineOptions& options) {
           "0 to 1048576", options.max_num_batched_tokens);
   require(options.prefill_chunk >= 0, "--prefill-chunk", "0 or more", options.prefill_chunk);
   require(options.mixed_prefill.value_or(0) >= 0, "--mixed-prefill-tokens", "0 or more", *options.mixed_prefill);
+  const int multiple = options.mixed_step_multiple.value_or(1);
+  require(multiple >= 1 && multiple <= 1 << 20, "--mixed-step-multiple", "1 to 1048576", multiple);
   require(options.block_size >= 1 && options.block_size <= 1024, "--block-size", "1 to 1024", options.block_size);
   require(options.num_blocks_override >= 0 && options.num_blocks_override <= INT32_MAX, "--num-gpu-blocks-override",
           "0 to 2147483647", options.num_blocks_override);
@@ -90,6 +92,7 @@ std::vector<std::string> to_arguments(const EngineOptions& options) {
   if (options.peer_sampling) arguments.push_back("--peer-sampling");
   add("--prefill-chunk", options.prefill_chunk);
   if (options.mixed_prefill) add("--mixed-prefill-tokens", *options.mixed_prefill);
+  if (options.mixed_step_multiple) add("--mixed-step-multiple", *options.mixed_step_multiple);
   add("--batching", batching_policy_name(options.batching));
   if (options.batch_size > 0) add("--batch-size", options.batch_size);
   add("--batch-wait-ms", options.batch_wait_ms);

@@ -37,6 +37,7 @@ struct EngineOptions {
   bool peer_sampling = false;     // and what the group's shards tell each other when they sample
   int prefill_chunk = 0;  // most tokens of one prompt per step; 0: the whole step budget
   std::optional<int> mixed_prefill;  // most tokens of prompts per step while others decode; 0, unset: the whole budget
+  std::optional<int> mixed_step_multiple;  // with it: so many more that the step's tokens are a multiple of this; unset: 1
   BatchingPolicy batching = BatchingPolicy::continuous;
   int batch_size = 0;      // sequences of a dynamic or static batch; 0: max_num_seqs
   int batch_wait_ms = 50;  // how long a batch that is not full waits for more requests

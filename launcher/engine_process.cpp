@@ -8,6 +8,7 @@
 
 #include <cstring>
 #include <fstream>
+#include <string_view>
 #include <vector>
 
 #include "base/check.h"
@@ -34,9 +35,22 @@ bool ends_its_step_when_asked(pid_t process) {
   return name == "srun";
 }
 
-// After fork: only calls that are safe there.
-[[noreturn]] void run_child(char* const* arguments, char* const* environment, int output, int errors, pid_t parent) {
+// Of the session's group of the kernel's scheduler, which shares out cores among sessions before it does among their
+// processes; "" where there is none (CONFIG_SCHED_AUTOGROUP). The file says "/autogroup-25 nice 19".
+std::string session_niceness() {
+  std::string word, value;
+  std::ifstream("/proc/self/autogroup") >> word >> word >> value;
+  return value == "0" ? "" : value;
+}
+
+// After fork: only calls that are safe there. A session of its own begins at niceness 0: ranks beside a front whose
+// session stands back would leave it hardly any time on a full machine.
+[[noreturn]] void run_child(char* const* arguments, char* const* environment, std::string_view niceness, int output,
+                            int errors, pid_t parent) {
   setsid();  // Ctrl-C at the terminal is the front's to answer
+  if (const int file = niceness.empty() ? -1 : ::open("/proc/self/autogroup", O_WRONLY | O_CLOEXEC); file >= 0) {
+    [[maybe_unused]] const ssize_t refused = ::write(file, niceness.data(), niceness.size());
+  }
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(127);
   sigset_t none;
@@ -64,10 +78,11 @@ EngineProcess::EngineProcess(const Command& command, AttemptDirectory& directory
   const FileDescriptor output_end(output[1]), errors_begin(errors[0]);
   FileDescriptor errors_end(errors[1]);
   const std::vector<char*> arguments = pointers(command.arguments), environment = pointers(command.environment);
+  const std::string niceness = session_niceness();
   const pid_t parent = getpid();
   pid_ = fork();
   CHECK_GE(pid_, 0) << "fork";
-  if (pid_ == 0) run_child(arguments.data(), environment.data(), output[1], errors[1], parent);
+  if (pid_ == 0) run_child(arguments.data(), environment.data(), niceness, output[1], errors[1], parent);
 
   errors_end.close();
   int error = 0;

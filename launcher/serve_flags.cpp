@@ -240,7 +240,10 @@ std::variant<ServeCommand, PrintText> parse_serve(std::vector<std::string> argum
   command.warnings = judge_foreign(flags);
   command.run = resolve_run(flags.run);
   EngineOptions& engine = command.run.engine;
-  if (!engine.mixed_prefill && engine.device == DeviceKind::cuda) engine.mixed_prefill = kServedMixedPrefill;
+  if (!engine.mixed_prefill && engine.device == DeviceKind::cuda) {
+    engine.mixed_prefill = kServedMixedPrefill;
+    if (!engine.mixed_step_multiple) engine.mixed_step_multiple = kServedMixedStepMultiple;
+  }
   resolve_http(flags, app, command);
   resolve_answers(flags, command);
   return command;

@@ -63,8 +63,9 @@ struct ForeignFlag {
 const std::vector<ForeignFlag>& foreign_flags();
 
 // Where clients watch tokens come: of 256 streams of the 8B shape on an H200 the 99th percentile of the time between tokens
-// was 53 ms with it and 189 ms without (benchmarks/results/h200-served.txt).
-inline constexpr int kServedMixedPrefill = 1536;
+// was 50 ms with such a limit and 189 ms without. Steps of 1,024, 2,048 ... tokens are the cheapest
+// (benchmarks/results/h200-served.txt).
+inline constexpr int kServedMixedPrefill = 1536, kServedMixedStepMultiple = 1024;
 
 // What a server says once it serves, at most 12 lines, boxed.
 struct StartupFacts {

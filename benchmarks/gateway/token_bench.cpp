@@ -3,9 +3,11 @@
 // plan announced before) behind the real front: link, ledger, detokenizer, JSON, server-sent events. A third process
 // reads. The time of emission of every token lies in shared memory; the delay is from there to the client's read.
 //   token_bench MODEL [STREAMS=64] [TOKENS_PER_STREAM=1000] [TOKENS_PER_SECOND=20000] [FRONT_CORES=] [OTHER_CORES=]
+//               [IO_THREADS=2] [READERS=1]
 // MODEL: a directory with a tokenizer, no weights are read. TOKENS_PER_SECOND 0: as fast as the reader takes them, with
 // at most 8 steps on their way (throughput). Steps come by the clock, whatever the front does (open loop). Cores as
-// "0" or "0,2". Needs an idle machine.
+// "0" or "0,2", "" for any. A reader is a process that takes some 5 us an event: with one, 256 streams wait for it.
+// Needs an idle machine.
 
 #include <signal.h>
 #include <sys/mman.h>
@@ -36,6 +38,8 @@ namespace {
 struct Settings {
   std::string model;
   size_t streams = 64, tokens = 1000, rate = 20'000;
+  int io_threads = HttpServerOptions{}.io_threads;
+  size_t readers = 1;
   std::string front_cores, other_cores;
 };
 
@@ -43,7 +47,7 @@ struct Settings {
 struct Shared {
   std::atomic<int64_t> events_read;
   std::atomic<int64_t> front_cpu_ns;  // when the first step began
-  int64_t emitted_ns[];               // [streams, tokens]
+  int64_t times_ns[];                 // [streams, tokens]: of emission, once read the delay
 };
 
 Shared* make_shared_memory(const Settings& settings) {
@@ -134,7 +138,7 @@ class NullEngine {
       events.emplace_back(std::move(event));
     }
     const int64_t now = monotonic_ns();
-    for (const size_t stream : streams_) shared_.emitted_ns[stream * settings_.tokens + step] = now;
+    for (const size_t stream : streams_) shared_.times_ns[stream * settings_.tokens + step] = now;
     link.emit(std::move(events));
   }
 
@@ -155,22 +159,23 @@ std::string request_of(const Settings& settings, size_t stream) {
          "\r\n\r\n" + body;
 }
 
-int read_all(const Settings& settings, Shared& shared, uint16_t port) {
-  std::vector<int64_t> delays;  // ns
-  delays.reserve(settings.streams * settings.tokens);
-  SseReader reader(port, [&](size_t stream, size_t number, int64_t now, std::string_view) {
-    if (number >= settings.tokens) return;  // [DONE]
-    delays.push_back(now - shared.emitted_ns[stream * settings.tokens + number]);
+int read_all(const Settings& settings, Shared& shared, uint16_t port, size_t number) {
+  size_t count = 0, asked = 0;
+  std::vector<size_t> streams;
+  SseReader reader(port, [&](size_t stream, size_t event, int64_t now, std::string_view) {
+    if (event >= settings.tokens) return;  // [DONE]
+    int64_t& time = shared.times_ns[streams[stream] * settings.tokens + event];
+    time = now - time;
+    ++count;
     shared.events_read.fetch_add(1, std::memory_order_relaxed);
   });
-  for (size_t i = 0; i < settings.streams; ++i) reader.open(request_of(settings, i));
-  const bool good = reader.run();
-  if (!good || delays.size() != settings.streams * settings.tokens) {
-    std::printf("read %zu events of %zu\n", delays.size(), settings.streams * settings.tokens);
-    return 3;
+  for (size_t i = number; i < settings.streams; i += settings.readers, ++asked) {
+    streams.push_back(i);
+    reader.open(request_of(settings, i));
   }
-  std::printf("delay from the engine's emit() to the client's read: %s\n", delay_line(std::move(delays)).c_str());
-  return 0;
+  if (reader.run() && count == asked * settings.tokens) return 0;
+  std::printf("read %zu events of %zu\n", count, asked * settings.tokens);
+  return 3;
 }
 
 // ---- the front
@@ -211,25 +216,35 @@ std::vector<int32_t> plain_words(const Tokenizer& tokenizer) {
 void report(const Settings& settings, const Shared& shared, int64_t cpu_end, double wall_s) {
   const double events = double(settings.streams * settings.tokens);
   const double cpu_s = double(cpu_end - shared.front_cpu_ns) / 1e9;
+  std::vector<int64_t> delays(shared.times_ns, shared.times_ns + settings.streams * settings.tokens);
+  std::printf("delay from the engine's emit() to the client's read: %s\n", delay_line(std::move(delays)).c_str());
   std::printf("%zu streams x %zu tokens at %zu/s: %.0f events/s per core of the front (%.2f us of CPU each), wall %.0f events/s\n",
               settings.streams, settings.tokens, settings.rate, events / cpu_s, cpu_s / events * 1e6, events / wall_s);
 }
 
-int serve(const Settings& settings, const Shared& shared, const ModelAssets& assets, int to_engine, int to_reader, pid_t reader) {
+int serve(const Settings& settings, const Shared& shared, const ModelAssets& assets, int to_engine, int to_readers,
+          const std::vector<pid_t>& readers) {
   pin_to(settings.front_cores);
   ServeJob job(assets, {});
   HttpServerOptions options;
   options.port = 0;
+  options.io_threads = settings.io_threads;
   HttpServer server(options, make_api_routes(job, assets, {}));
   server.start();
   int status = 1;
   std::thread watcher([&] {
     while (job.status().phase != ServePhase::ready) std::this_thread::sleep_for(std::chrono::milliseconds(5));
     const uint16_t port = server.port();
-    if (::write(to_reader, &port, sizeof(port)) != sizeof(port)) std::exit(3);
+    const std::vector<uint16_t> ports(readers.size(), port);
+    if (::write(to_readers, ports.data(), ports.size() * sizeof(port)) < 0) std::exit(3);
     const int64_t begin = monotonic_ns();
-    ::waitpid(reader, &status, 0);
-    report(settings, shared, cpu_ns(CLOCK_PROCESS_CPUTIME_ID), double(monotonic_ns() - begin) / 1e9);
+    status = 0;
+    for (const pid_t reader : readers) {
+      int ended = 1;
+      ::waitpid(reader, &ended, 0);
+      status |= ended;
+    }
+    if (status == 0) report(settings, shared, cpu_ns(CLOCK_PROCESS_CPUTIME_ID), double(monotonic_ns() - begin) / 1e9);
     job.drain();
   });
   const std::string path = std::filesystem::temp_directory_path() / ("token_bench_" + std::to_string(::getpid()));
@@ -254,8 +269,8 @@ pid_t child(const Settings& settings, Run run) {
 int run(const Settings& settings) {
   const ModelAssets assets = open_model_assets(settings.model, true);
   Shared& shared = *make_shared_memory(settings);
-  int to_engine[2], to_reader[2];
-  if (::pipe(to_engine) != 0 || ::pipe(to_reader) != 0) return 3;
+  int to_engine[2], to_readers[2];
+  if (::pipe(to_engine) != 0 || ::pipe(to_readers) != 0) return 3;
   const pid_t front = ::getpid();
   child(settings, [&] {  // both before any thread
     ::close(to_engine[1]);
@@ -264,13 +279,15 @@ int run(const Settings& settings) {
     for (ssize_t count; (count = ::read(to_engine[0], bytes, sizeof(bytes))) > 0;) line.append(bytes, size_t(count));
     return NullEngine(settings, shared, plain_words(*assets.tokenizer), front).run(parse_endpoint(line));
   });
-  const pid_t reader = child(settings, [&] {
-    ::close(to_engine[1]);
-    uint16_t port = 0;
-    if (::read(to_reader[0], &port, sizeof(port)) != sizeof(port)) return 3;
-    return read_all(settings, shared, port);
-  });
-  return serve(settings, shared, assets, to_engine[1], to_reader[1], reader);
+  std::vector<pid_t> readers;
+  for (size_t number = 0; number < settings.readers; ++number)
+    readers.push_back(child(settings, [&] {
+      ::close(to_engine[1]);
+      uint16_t port = 0;
+      if (::read(to_readers[0], &port, sizeof(port)) != sizeof(port)) return 3;
+      return read_all(settings, shared, port, number);
+    }));
+  return serve(settings, shared, assets, to_engine[1], to_readers[1], readers);
 }
 
 }  // namespace
@@ -279,7 +296,7 @@ int run(const Settings& settings) {
 int main(int argc, char** argv) {
   using namespace trireme;
   if (argc < 2) {
-    std::fprintf(stderr, "token_bench MODEL [STREAMS] [TOKENS_PER_STREAM] [TOKENS_PER_SECOND] [FRONT_CORES] [OTHER_CORES]\n");
+    std::fprintf(stderr, "token_bench MODEL [STREAMS] [TOKENS_PER_STREAM] [TOKENS_PER_SECOND] [FRONT_CORES] [OTHER_CORES] [IO_THREADS] [READERS]\n");
     return 2;
   }
   bench::Settings settings;
@@ -289,5 +306,7 @@ int main(int argc, char** argv) {
   if (argc > 4) settings.rate = size_t(std::atoi(argv[4]));
   if (argc > 5) settings.front_cores = argv[5];
   if (argc > 6) settings.other_cores = argv[6];
+  if (argc > 7) settings.io_threads = std::atoi(argv[7]);
+  if (argc > 8) settings.readers = size_t(std::max(std::atoi(argv[8]), 1));
   return bench::run(settings);
 }

@@ -80,7 +80,7 @@ def check_death(server):
 
     tokens, total = "trireme_generation_tokens_total", sum(1200 * body["n"] for body in bodies)
 
-    def received(streams):  # without a request to the server, which waits long beside the readers of this process
+    def received(streams):  # by the clients, whatever the server counts
         return sum(len(choice["ids"]) for stream in streams for choice in list(stream.choices.values()))
 
     def run(victim):

@@ -13,6 +13,8 @@ import time
 
 import cli
 
+_PATIENCE = float(os.environ.get("TRIREME_TEST_PATIENCE", "1"))  # every wait is so many times as long (scripts/sanitize.sh)
+
 
 class Server:
     """Starts on a free port. A context: at its end nothing of it is left. `launcher` is a command before it (taskset, nsenter),
@@ -68,7 +70,7 @@ class Server:
         return os.pread(self.out.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def wait_for(self, condition, what, timeout=60):
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * _PATIENCE
         while not (value := condition()):
             if time.monotonic() > deadline or (self.process.poll() is not None and not condition()):
                 raise AssertionError(f"no {what} (exit code {self.process.poll()}): {self.errors()[-3000:]}")
@@ -215,8 +217,8 @@ class Stream(threading.Thread):
             mine["reason"] = choice["finish_reason"]
 
     def finished(self, timeout):
-        self.join(timeout)
+        self.join(timeout * _PATIENCE)
         if self.is_alive():
-            self.problems.append(f"no end within {timeout} s")
+            self.problems.append(f"no end within {timeout * _PATIENCE} s")
         self.problems += [f"choice {index} has no end" for index, choice in self.choices.items() if not choice["reason"]]
         return self

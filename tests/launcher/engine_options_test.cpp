@@ -28,6 +28,7 @@ EngineOptions sample() {
   options.peer_sampling = true;
   options.prefill_chunk = 16;
   options.mixed_prefill = 0;
+  options.mixed_step_multiple = 256;
   options.cpu_threads = 2;
   options.batching = BatchingPolicy::static_;
   options.batch_size = 5;

@@ -281,6 +281,18 @@ TEST(Lifecycle, LeavesNothingWhenTheCommandItselfIsKilled) {
   program.expect_gone(seconds(5));
 }
 
+// The kernel shares out cores among sessions first, and the engine has a session of its own.
+TEST(Lifecycle, RanksStandBackWithTheirFront) {
+  if (!fs::exists("/proc/self/autogroup")) GTEST_SKIP() << "this kernel does not group sessions";
+  std::vector<std::string> arguments = {"setsid", "sh", "-c", "echo 7 >/proc/self/autogroup && exec \"$@\"", "sh"};
+  const std::vector<std::string> command = generate(2, 1, {"--output-format", "json"});
+  arguments.insert(arguments.end(), command.begin(), command.end());
+  Program program(arguments, "slow", kLongWork);
+  ASSERT_NO_FATAL_FAILURE(program.settle(2));
+  for (const pid_t pid : program.engine)
+    EXPECT_NE(slurp("/proc/" + std::to_string(pid) + "/autogroup").find(" nice 7"), std::string::npos) << pid;
+}
+
 TEST(Lifecycle, NoticesARankThatIsStopped) {
   Program program(generate(2, 1, {"--output-format", "json", "--max-restarts", "0"}), "slow", kLongWork);
   ASSERT_NO_FATAL_FAILURE(program.settle(2));

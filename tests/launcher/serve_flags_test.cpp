@@ -44,10 +44,14 @@ TEST(ServeFlags, LimitsPromptsBesideDecodingOnGpus) {
   if (!built_with_cuda()) return;
   const auto on_gpus = [](Words arguments) {
     arguments.insert(arguments.begin(), {"m/n", "--device", "cuda"});
-    return std::get<ServeCommand>(parse_serve(arguments)).run.engine.mixed_prefill;
+    return std::get<ServeCommand>(parse_serve(arguments)).run.engine;
   };
-  EXPECT_EQ(on_gpus({}), kServedMixedPrefill);
-  EXPECT_EQ(on_gpus({"--mixed-prefill-tokens", "0"}), 0);
+  EXPECT_EQ(on_gpus({}).mixed_prefill, kServedMixedPrefill);
+  EXPECT_EQ(on_gpus({}).mixed_step_multiple, kServedMixedStepMultiple);
+  EXPECT_EQ(on_gpus({"--mixed-step-multiple", "1"}).mixed_step_multiple, 1);
+  const EngineOptions exact = on_gpus({"--mixed-prefill-tokens", "0"});
+  EXPECT_EQ(exact.mixed_prefill, 0);
+  EXPECT_FALSE(exact.mixed_step_multiple) << "a limit that is given is not raised";
 }
 
 TEST(ServeFlags, ReadsVllmsNames) {

@@ -145,15 +145,17 @@ Scenario make_scenario(uint64_t seed) {
   scenario.options.batching.wait = std::chrono::milliseconds(dice.any({0, 20, 100}));
   scenario.options.min_prefill_share = dice.any({0, 1, 4, 256});
   scenario.options.mixed_prefill = dice.any({0, 0, 1, 4, 10});
+  scenario.options.mixed_step_multiple = dice.any({1, 1, 4, 7});
   return scenario;
 }
 
 std::string describe(const Scenario& scenario) {
   const ClusterInfo& cluster = scenario.cluster;
   std::string text =
-      fmt::format("pp {} slots {} tokens {} logit rows {} model length {} vocab {} chunk {} share {} mixed {} caching {}\n", cluster.pp,
+      fmt::format("pp {} slots {} tokens {} logit rows {} model length {} vocab {} chunk {} share {} mixed {}, {} caching {}\n", cluster.pp,
                   cluster.num_slots, cluster.max_batched_tokens, cluster.max_logit_rows, cluster.max_model_len,
                   cluster.vocab_size, scenario.options.prefill_chunk, scenario.options.min_prefill_share, scenario.options.mixed_prefill,
+                  scenario.options.mixed_step_multiple,
                   scenario.options.enable_prefix_caching);
   const BatchingOptions& batching = scenario.options.batching;
   text += fmt::format("  batching {}, {} sequences, {} ms\n", batching_policy_name(batching.policy), batching.size,
