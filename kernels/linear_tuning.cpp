@@ -19,14 +19,15 @@
 namespace trireme {
 
 namespace cpu {
-static int64_t tune_linear(std::span<const LinearWeight* const>, DType, std::span<const int64_t>, const Stream&) {
+static int64_t tune_linear(std::span<const LinearWeight* const>, DType, const LinearRole&, std::span<const int64_t>,
+                           const Stream&) {
   return 0;
 }
 static size_t gemm_library_version() { return 0; }
 }  // namespace cpu
 namespace cuda {
-int64_t tune_linear(std::span<const LinearWeight* const> weights, DType out, std::span<const int64_t> token_counts,
-                    const Stream& stream);
+int64_t tune_linear(std::span<const LinearWeight* const> weights, DType out, const LinearRole& role,
+                    std::span<const int64_t> token_counts, const Stream& stream);
 size_t gemm_library_version();
 }  // namespace cuda
 
@@ -74,15 +75,17 @@ std::vector<int64_t> tuned_token_counts(int64_t most) {
   return counts;
 }
 
-int64_t tune_linear(std::span<const LinearWeight* const> weights, DType out, std::span<const int64_t> token_counts,
-                    const Stream& stream) {
+int64_t tune_linear(std::span<const LinearWeight* const> weights, DType out, const LinearRole& role,
+                    std::span<const int64_t> token_counts, const Stream& stream) {
   if (weights.empty()) return 0;
   const LinearWeight& first = *weights.front();
   for (const LinearWeight* weight : weights)
     CHECK(weight->out_features == first.out_features && weight->in_features == first.in_features)
         << "tune_linear: layers of different shapes";
+  CHECK(!role.gated || first.out_features % 2 == 0) << "tune_linear: gates and ups of" << first.out_features;
+  CHECK(out != DType::f32 || !(role.gated || role.added)) << "tune_linear: float output takes no epilogue";
   if (first.out_features == 0 || first.in_features == 0) return 0;
-  BACKEND_RETURN(first.device(), tune_linear(weights, out, token_counts, stream));
+  BACKEND_RETURN(first.device(), tune_linear(weights, out, role, token_counts, stream));
 }
 
 std::string linear_tuning_machine(Device device) {

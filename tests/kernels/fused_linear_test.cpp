@@ -266,9 +266,9 @@ TEST_P(FusedLinearTest, TunedLayersGiveTheSameSums) {
   const Layer layer = make_layer(shape);
   const LinearWeight* weights[] = {&layer.weight};
   const std::vector<int64_t> counts = tuned_token_counts(40);
-  const int64_t measured = tune_linear(weights, activation(), counts, stream());
+  const int64_t measured = tune_linear(weights, activation(), {}, counts, stream());
   EXPECT_EQ(measured, device().is_cuda() ? int64_t(counts.size()) : 0);
-  EXPECT_EQ(tune_linear(weights, activation(), counts, stream()), 0);
+  EXPECT_EQ(tune_linear(weights, activation(), {}, counts, stream()), 0);
   for (int64_t tokens : {1, 6, 16, 17, 31, 40}) check_residual({tokens, 96, 512}, true);
 }
 

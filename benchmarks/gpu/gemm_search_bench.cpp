@@ -1,0 +1,441 @@
+// gemm_search_bench [seconds [filter [suggested]]]: how much is left in cuBLASLt for the linear layers of decoders. Per shape and
+// number of tokens: the fastest of the library's first 8, 64 and 300 suggestions, of those for the product with its
+// output described by rows, and of what changing one attribute of the best after another finds (tile, cluster, stages,
+// splits, ...; not with `suggested`). Each with its kernels (name, P: launched before its predecessor's end) and, for the last, its attributes.
+
+#include <cublasLt.h>
+#include <cuda.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "benchmarks/gpu/timing.h"
+#include "kernels/linear.h"
+
+#define CUBLAS_CHECK(call)                                                                     \
+  do {                                                                                         \
+    const cublasStatus_t cublas_check_status = (call);                                         \
+    CHECK(cublas_check_status == CUBLAS_STATUS_SUCCESS) << #call << int(cublas_check_status); \
+  } while (0)
+
+namespace trireme::bench {
+namespace {
+
+constexpr Device kGpu{DeviceKind::cuda, 0};
+constexpr size_t kWorkspaceBytes = size_t(32) << 20;
+constexpr int64_t kMostTokens = 8192, kMostInputs = 14336, kWeightRows = 131072, kWeightColumns = 4096;
+constexpr size_t kOutBytes = size_t(1200) << 20;
+constexpr size_t kDelayBytes = size_t(96) << 20;  // some 30 us
+constexpr int kSuggestions = 300, kRowSuggestions = 64;
+
+struct Problem {
+  const char* name;
+  int64_t n, k, t;
+  bool float_out;
+  double weight;  // of the time
+  double bytes() const { return 2.0 * double(n) * double(k); }
+  double flops() const { return 2.0 * double(n) * double(k) * double(t); }
+};
+
+std::vector<Problem> problems() {
+  struct Shape {
+    const char* name;
+    int64_t n, k;
+  };
+  std::vector<Problem> all;
+  const Shape whole[] = {{"gate_up", 28672, 4096}, {"down", 4096, 14336}, {"qkv", 6144, 4096}, {"o", 4096, 4096}};
+  for (const auto& [t, weight] : {std::pair<int64_t, double>{256, 6}, {128, 4}, {512, 3}, {1024, 3}, {384, 3}, {64, 2}})
+    for (const Shape& s : whole) all.push_back({s.name, s.n, s.k, t, false, weight});
+  const Shape cut[] = {{"qkv8/4", 1536, 4096},   {"o8/4", 4096, 1024},   {"gate_up8/4", 7168, 4096},
+                       {"down8/4", 4096, 3584},  {"qkv70/4", 2560, 8192}, {"o70/4", 8192, 2048},
+                       {"gate_up70/4", 14336, 8192}, {"down70/4", 8192, 7168}};
+  for (int64_t t : {256, 128, 64, 512, 1024})
+    for (const Shape& s : cut) all.push_back({s.name, s.n, s.k, t, false, 1});
+  for (int64_t t : {256, 128, 64, 512}) all.push_back({"lm_head", 128256, 4096, t, true, 1.5});
+  for (int64_t t : {1536, 2048, 8192}) {
+    for (const Shape& s : whole) all.push_back({s.name, s.n, s.k, t, false, t == 8192 ? 2.5 : 1.5});
+    for (const Shape& s : cut)
+      if (t != 1536) all.push_back({s.name, s.n, s.k, t, false, 1});
+  }
+  return all;
+}
+
+// out^T = weight x^T as kernels/cuda/gemm.cpp says it (column-major), or out = x weight^T with out row-major.
+struct Described {
+  cublasLtMatmulDescOpaque_t operation;
+  cublasLtMatrixLayoutOpaque_t a, b, out;
+  bool by_rows;
+};
+
+template <typename T>
+void set(cublasLtMatmulPreferenceOpaque_t& preference, cublasLtMatmulPreferenceAttributes_t attribute, T value) {
+  CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(&preference, attribute, &value, sizeof value));
+}
+
+Described describe(const Problem& p, bool by_rows) {
+  Described d{};
+  d.by_rows = by_rows;
+  CUBLAS_CHECK(cublasLtMatmulDescInit(&d.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+  const cublasOperation_t transposed = CUBLAS_OP_T;
+  CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(&d.operation, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed));
+  const auto n = uint64_t(p.n), k = uint64_t(p.k), t = uint64_t(p.t);
+  const cudaDataType out = p.float_out ? CUDA_R_32F : CUDA_R_16BF;
+  CUBLAS_CHECK(cublasLtMatrixLayoutInit(&d.a, CUDA_R_16BF, k, by_rows ? t : n, p.k));
+  CUBLAS_CHECK(cublasLtMatrixLayoutInit(&d.b, CUDA_R_16BF, k, by_rows ? n : t, p.k));
+  CUBLAS_CHECK(cublasLtMatrixLayoutInit(&d.out, out, by_rows ? t : n, by_rows ? n : t, p.n));
+  const cublasLtOrder_t row = CUBLASLT_ORDER_ROW;
+  if (by_rows) CUBLAS_CHECK(cublasLtMatrixLayoutSetAttribute(&d.out, CUBLASLT_MATRIX_LAYOUT_ORDER, &row, sizeof row));
+  return d;
+}
+
+struct Attribute {
+  cublasLtMatmulAlgoConfigAttributes_t id;
+  const char* name;
+  size_t bytes;
+};
+constexpr Attribute kAttributes[] = {{CUBLASLT_ALGO_CONFIG_ID, "id", 4},
+                                     {CUBLASLT_ALGO_CONFIG_TILE_ID, "tile", 4},
+                                     {CUBLASLT_ALGO_CONFIG_STAGES_ID, "stages", 4},
+                                     {CUBLASLT_ALGO_CONFIG_SPLITK_NUM, "split", 4},
+                                     {CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, "reduce", 4},
+                                     {CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING, "swizzle", 4},
+                                     {CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, "custom", 4},
+                                     {CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID, "inner", 2},
+                                     {CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID, "cluster", 2}};
+enum { kId, kTile, kStages, kSplit, kReduce, kSwizzle, kCustom, kInner, kCluster };
+
+uint32_t get(const cublasLtMatmulAlgo_t& algorithm, int attribute) {
+  uint32_t value = 0;
+  size_t written = 0;
+  cublasLtMatmulAlgoConfigGetAttribute(&algorithm, kAttributes[attribute].id, &value, kAttributes[attribute].bytes,
+                                       &written);
+  return value;
+}
+bool set(cublasLtMatmulAlgo_t& algorithm, int attribute, uint32_t value) {
+  return cublasLtMatmulAlgoConfigSetAttribute(&algorithm, kAttributes[attribute].id, &value,
+                                              kAttributes[attribute].bytes) == CUBLAS_STATUS_SUCCESS;
+}
+std::string attributes(const cublasLtMatmulAlgo_t& algorithm) {
+  std::string text;
+  for (int i = 0; i < int(std::size(kAttributes)); ++i)
+    text += (i ? "," : "") + std::string(kAttributes[i].name).substr(0, 3) + std::to_string(get(algorithm, i));
+  return text;
+}
+
+std::vector<uint32_t> capability(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoCapAttributes_t attribute) {
+  std::vector<uint32_t> values(1024);
+  size_t written = 0;
+  if (cublasLtMatmulAlgoCapGetAttribute(&algorithm, attribute, values.data(), values.size() * sizeof(uint32_t),
+                                        &written) != CUBLAS_STATUS_SUCCESS)
+    return {};
+  values.resize(written / sizeof(uint32_t));
+  return values;
+}
+
+// All values of an attribute that are worth a try beside an algorithm's own.
+std::vector<uint32_t> values_of(const cublasLtMatmulAlgo_t& algorithm, int attribute) {
+  std::vector<uint32_t> values;
+  const auto up_to = [&](uint32_t last) {
+    for (uint32_t value = 0; value <= last; ++value) values.push_back(value);
+  };
+  switch (attribute) {
+    case kTile: return capability(algorithm, CUBLASLT_ALGO_CAP_TILE_IDS);
+    case kStages: return capability(algorithm, CUBLASLT_ALGO_CAP_STAGES_IDS);
+    case kSplit: return {1, 2, 3, 4, 5, 6, 8};
+    case kSwizzle: up_to(3); break;
+    case kInner: up_to(CUBLASLT_MATMUL_INNER_SHAPE_END - 1); break;
+    case kCluster: up_to(CUBLASLT_CLUSTER_SHAPE_END - 1); break;
+    case kCustom: {
+      int32_t most = 0;
+      size_t written = 0;
+      cublasLtMatmulAlgoCapGetAttribute(&algorithm, CUBLASLT_ALGO_CAP_CUSTOM_OPTION_MAX, &most, sizeof most, &written);
+      up_to(uint32_t(std::clamp(most, 0, 255)));
+      break;
+    }
+    default: break;
+  }
+  return values;
+}
+
+struct Trial {
+  cublasLtMatmulAlgo_t algorithm;
+  bool by_rows;
+  double seconds;
+};
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+class Search {
+ public:
+  Search(double seconds, std::string filter, bool climbs)
+      : seconds_(seconds), filter_(std::move(filter)), climbs_(climbs), stream_(kGpu) {
+    CUBLAS_CHECK(cublasLtCreate(&handle_));
+    weights_ = random(kWeightRows, kWeightColumns, 0.02f), x_ = random(kMostTokens, kMostInputs, 1.0f);
+    workspace_ = device_allocate(kGpu, kWorkspaceBytes);
+    out_ = device_allocate(kGpu, kOutBytes), expected_ = device_allocate(kGpu, kOutBytes);
+    CUDA_CHECK(cudaEventCreate(&begin_));
+    CUDA_CHECK(cudaEventCreate(&end_));
+    void* found = nullptr;
+    cudaDriverEntryPointQueryResult result;
+    CUDA_CHECK(cudaGetDriverEntryPointByVersion("cuGraphKernelNodeGetParams", &found, 12000, 0, &result));
+    node_params_ = reinterpret_cast<decltype(node_params_)>(found);
+    CUDA_CHECK(cudaGetDriverEntryPointByVersion("cuFuncGetName", &found, 12030, 0, &result));
+    function_name_ = reinterpret_cast<decltype(function_name_)>(found);
+    CUDA_CHECK(cudaGetDriverEntryPointByVersion("cuKernelGetName", &found, 12030, 0, &result));
+    kernel_name_ = reinterpret_cast<decltype(kernel_name_)>(found);
+  }
+
+  void run() {
+    std::vector<Problem> all;
+    double sum = 0;
+    for (const Problem& p : problems())
+      if (label(p).find(filter_) != std::string::npos) all.push_back(p), sum += p.weight;
+    const double begin = now();
+    double share = 0;
+    for (const Problem& p : all) {
+      share += p.weight;
+      search(p, begin + seconds_ * share / sum);
+    }
+    std::printf("%zu problems in %.1f s\n", all.size(), now() - begin);
+  }
+
+ private:
+  LinearWeight random(int64_t rows, int64_t cols, float scale) {
+    LinearWeight made = make_linear_weight(kGpu, DType::bf16, rows, cols);
+    fill_linear_random(made, 7, scale, 0, 0, stream_);
+    return made;
+  }
+  static std::string label(const Problem& p) {
+    return std::string(p.name) + " " + std::to_string(p.n) + "x" + std::to_string(p.k) + " T=" + std::to_string(p.t);
+  }
+
+  cublasStatus_t launch(const Problem& p, const Trial& trial, void* out) {
+    Described& d = trial.by_rows ? by_rows_ : by_columns_;
+    const int64_t copies = std::max<int64_t>(1, kWeightRows * kWeightColumns / (p.n * p.k));
+    next_ = (next_ + 1) % copies;
+    const void* w = static_cast<const char*>(weights_.data.data()) + next_ * p.n * p.k * 2;
+    const float one = 1, zero = 0;
+    const void *a = trial.by_rows ? x_.data.data() : w, *b = trial.by_rows ? w : x_.data.data();
+    return cublasLtMatmul(handle_, &d.operation, &one, a, &d.a, b, &d.b, &zero, out, &d.out, out, &d.out,
+                          &trial.algorithm, workspace_, kWorkspaceBytes, stream_.get());
+  }
+
+  std::vector<cublasLtMatmulAlgo_t> suggestions(Described& d, int most) {
+    cublasLtMatmulPreferenceOpaque_t preference;
+    CUBLAS_CHECK(cublasLtMatmulPreferenceInit(&preference));
+    set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t(kWorkspaceBytes));
+    set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+    std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<size_t>(most));
+    int found = 0;
+    if (cublasLtMatmulAlgoGetHeuristic(handle_, &d.operation, &d.a, &d.b, &d.out, &d.out, &preference, most,
+                                       results.data(), &found) != CUBLAS_STATUS_SUCCESS)
+      return {};
+    std::vector<cublasLtMatmulAlgo_t> algorithms;
+    for (int i = 0; i < found; ++i)
+      if (results[size_t(i)].state == CUBLAS_STATUS_SUCCESS) algorithms.push_back(results[size_t(i)].algo);
+    return algorithms;
+  }
+  bool valid(Described& d, const cublasLtMatmulAlgo_t& algorithm) {
+    cublasLtMatmulHeuristicResult_t result{};
+    return cublasLtMatmulAlgoCheck(handle_, &d.operation, &d.a, &d.b, &d.out, &d.out, &algorithm, &result) ==
+               CUBLAS_STATUS_SUCCESS &&
+           result.state == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= kWorkspaceBytes;
+  }
+
+  // A few launches behind a memset that gives the host time to queue them; infinity where the algorithm cannot.
+  double quick(const Problem& p, const Trial& trial) {
+    if (launch(p, trial, out_) != CUBLAS_STATUS_SUCCESS) return INFINITY;
+    const int launches = p.flops() > 2e11 ? 1 : 3;
+    CUDA_CHECK(cudaMemsetAsync(expected_, 0, kDelayBytes, stream_.get()));
+    CUDA_CHECK(cudaEventRecord(begin_, stream_.get()));
+    for (int i = 0; i < launches; ++i)
+      if (launch(p, trial, out_) != CUBLAS_STATUS_SUCCESS) return INFINITY;
+    CUDA_CHECK(cudaEventRecord(end_, stream_.get()));
+    CUDA_CHECK(cudaEventSynchronize(end_));
+    float milliseconds = 0;
+    CUDA_CHECK(cudaEventElapsedTime(&milliseconds, begin_, end_));
+    return milliseconds * 1e-3 / launches;
+  }
+  void try_out(const Problem& p, std::vector<Trial>& trials, Trial trial) {
+    trial.seconds = quick(p, trial);
+    if (std::isfinite(trial.seconds)) trials.push_back(trial);
+  }
+
+  // The fastest of the first `count` by the graph, among the three that were quickest.
+  Trial closely(const Problem& p, std::vector<Trial> trials, size_t count) {
+    trials.resize(std::min(count, trials.size()));
+    std::sort(trials.begin(), trials.end(), [](const Trial& a, const Trial& b) { return a.seconds < b.seconds; });
+    trials.resize(std::min<size_t>(3, trials.size()));
+    Trial best{{}, false, INFINITY};
+    const int calls = std::clamp(int(400e-6 / trials.front().seconds), p.bytes() > 50e6 ? 1 : 3, 16);
+    for (Trial& trial : trials) {
+      trial.seconds = timer_.seconds(stream_, calls, [&](int) { launch(p, trial, out_); });
+      if (trial.seconds < best.seconds) best = trial;
+    }
+    return best;
+  }
+
+  std::string kernels(const Problem& p, const Trial& trial) {
+    cudaGraph_t graph;
+    CUDA_CHECK(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeThreadLocal));
+    launch(p, trial, out_), launch(p, trial, out_);
+    CUDA_CHECK(cudaStreamEndCapture(stream_.get(), &graph));
+    size_t count = 0, edges = 0;
+    CUDA_CHECK(cudaGraphGetNodes(graph, nullptr, &count));
+    std::vector<cudaGraphNode_t> nodes(count);
+    CUDA_CHECK(cudaGraphGetNodes(graph, nodes.data(), &count));
+    std::string text;
+    for (size_t i = 0; i < count / 2; ++i) text += (i ? "+" : "") + node_name(nodes[i]);
+    CUDA_CHECK(cudaGraphGetEdges(graph, nullptr, nullptr, nullptr, &edges));
+    std::vector<cudaGraphNode_t> from(edges), to(edges);
+    std::vector<cudaGraphEdgeData> data(edges);
+    if (edges) CUDA_CHECK(cudaGraphGetEdges(graph, from.data(), to.data(), data.data(), &edges));
+    for (const auto& edge : data)
+      if (edge.type == cudaGraphDependencyTypeProgrammatic) text += " P";
+    CUDA_CHECK(cudaGraphDestroy(graph));
+    return text;
+  }
+  std::string node_name(cudaGraphNode_t node) {
+    cudaGraphNodeType type;
+    CUDA_CHECK(cudaGraphNodeGetType(node, &type));
+    if (type == cudaGraphNodeTypeMemset) return "memset";
+    CUDA_KERNEL_NODE_PARAMS params{};
+    const char* name = nullptr;
+    if (type != cudaGraphNodeTypeKernel || node_params_(reinterpret_cast<CUgraphNode>(node), &params) != CUDA_SUCCESS)
+      return "?";
+    if (params.kern)
+      kernel_name_(&name, params.kern);
+    else
+      function_name_(&name, params.func);
+    std::string text = name ? name : "?";
+    if (const size_t at = text.find("nvjet_sm90_"); at != std::string::npos) return text.substr(at + 11);
+    return text.find("splitKreduce") != std::string::npos ? "reduce" : text.substr(0, 60);
+  }
+
+  // How far the result is from that of the library's favourite, relative to the largest value.
+  double distance(const Problem& p, const Trial& reference, const Trial& trial) {
+    next_ = 0, launch(p, reference, expected_), next_ = 0, launch(p, trial, out_);
+    const size_t count = size_t(std::min<int64_t>(p.n * p.t, 1 << 18));
+    const size_t bytes = count * (p.float_out ? 4 : 2), offset = size_t(p.n * p.t) * (p.float_out ? 4 : 2) - bytes;
+    std::vector<char> a(bytes), b(bytes);
+    stream_.synchronize();
+    CUDA_CHECK(cudaMemcpy(a.data(), static_cast<char*>(expected_) + offset, bytes, cudaMemcpyDefault));
+    CUDA_CHECK(cudaMemcpy(b.data(), static_cast<char*>(out_) + offset, bytes, cudaMemcpyDefault));
+    double largest = 0, difference = 0;
+    for (size_t i = 0; i < count; ++i) {
+      float values[2] = {};
+      for (int side = 0; side < 2; ++side) {
+        const char* from = (side ? b : a).data();
+        if (p.float_out) {
+          std::memcpy(&values[side], from + 4 * i, 4);
+        } else {
+          uint16_t half;
+          std::memcpy(&half, from + 2 * i, 2);
+          const uint32_t bits = uint32_t(half) << 16;
+          std::memcpy(&values[side], &bits, 4);
+        }
+      }
+      largest = std::max(largest, std::abs(double(values[0])));
+      difference = std::max(difference, std::abs(double(values[0]) - double(values[1])));
+    }
+    return difference / largest;
+  }
+
+  void show(const Problem& p, const char* what, const Trial& best, const Trial& reference, bool with_attributes) {
+    std::printf(" | %s %.1f %s%s", what, best.seconds * 1e6, kernels(p, best).c_str(),
+                with_attributes ? (" " + attributes(best.algorithm)).c_str() : "");
+    if (const double off = distance(p, reference, best); !(off < 0.01)) std::printf(" WRONG %.3f", off);
+    std::fflush(stdout);
+  }
+
+  // Changes one attribute of the three fastest after another, until nothing is gained or the time is up.
+  int climb(const Problem& p, std::vector<Trial>& trials, double until) {
+    std::set<std::string> seen;
+    const auto key = [](const Trial& trial) {
+      return std::string(reinterpret_cast<const char*>(&trial.algorithm), sizeof trial.algorithm);
+    };
+    for (const Trial& trial : trials) seen.insert(key(trial));
+    int checked = 0;
+    for (double before = INFINITY; now() < until;) {
+      std::sort(trials.begin(), trials.end(), [](const Trial& a, const Trial& b) { return a.seconds < b.seconds; });
+      if (trials.front().seconds >= before) break;
+      before = trials.front().seconds;
+      const std::vector<Trial> parents(trials.begin(), trials.begin() + std::min<int64_t>(3, int64_t(trials.size())));
+      for (const Trial& parent : parents)
+        for (int attribute : {kTile, kCluster, kCustom, kSplit, kStages, kSwizzle, kInner})
+          for (uint32_t value : values_of(parent.algorithm, attribute)) {
+            if (now() >= until) return checked;
+            Trial child = parent;
+            if (!set(child.algorithm, attribute, value)) continue;
+            if (attribute == kSplit) set(child.algorithm, kReduce, value > 1 ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE : 0);
+            ++checked;
+            if (!seen.insert(key(child)).second || !valid(child.by_rows ? by_rows_ : by_columns_, child.algorithm)) continue;
+            try_out(p, trials, child);
+          }
+    }
+    return checked;
+  }
+
+  void search(const Problem& p, double until) {
+    const double begin = now();
+    by_columns_ = describe(p, false), by_rows_ = describe(p, true);
+    std::printf("%s floor %.1f", label(p).c_str(), std::max(p.bytes() / 4.67e12, p.flops() / 7.9e14) * 1e6);
+    std::vector<Trial> columns, rows;
+    for (const auto& algorithm : suggestions(by_columns_, kSuggestions)) {
+      if (columns.size() >= 8 && now() > begin + 0.5 * (until - begin)) break;
+      try_out(p, columns, {algorithm, false, 0});
+    }
+    if (columns.empty()) return void(std::printf(" nothing\n"));
+    for (const auto& algorithm : suggestions(by_rows_, kRowSuggestions)) {
+      if (now() > begin + 0.6 * (until - begin)) break;
+      try_out(p, rows, {algorithm, true, 0});
+    }
+    const Trial reference = columns.front();
+    show(p, "8", closely(p, columns, 8), reference, false);
+    if (columns.size() > 8) show(p, "64", closely(p, columns, 64), reference, false);
+    if (columns.size() > 64)
+      show(p, ("all" + std::to_string(columns.size())).c_str(), closely(p, columns, columns.size()), reference, true);
+    if (!rows.empty()) show(p, "rows", closely(p, rows, rows.size()), reference, true);
+    columns.insert(columns.end(), rows.begin(), rows.end());
+    const size_t suggested = columns.size();
+    const int checked = climbs_ ? climb(p, columns, until) : 0;
+    if (columns.size() > suggested) {
+      show(p, ("climb" + std::to_string(columns.size() - suggested) + "/" + std::to_string(checked)).c_str(),
+           closely(p, columns, columns.size()), reference, true);
+    }
+    std::printf(" (%.2f s)\n", now() - begin);
+  }
+
+  double seconds_;
+  std::string filter_;
+  bool climbs_;
+  Stream stream_;
+  Timer timer_;
+  cublasLtHandle_t handle_ = nullptr;
+  LinearWeight weights_, x_;
+  void *workspace_ = nullptr, *out_ = nullptr, *expected_ = nullptr;
+  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+  Described by_columns_{}, by_rows_{};
+  int64_t next_ = 0;
+  CUresult (*node_params_)(CUgraphNode, CUDA_KERNEL_NODE_PARAMS*) = nullptr;
+  CUresult (*function_name_)(const char**, CUfunction) = nullptr;
+  CUresult (*kernel_name_)(const char**, CUkernel) = nullptr;
+};
+
+}  // namespace
+}  // namespace trireme::bench
+
+int main(int argc, char** argv) {
+  if (trireme::cuda_device_count() == 0) {
+    std::printf("gemm_search_bench: no GPU here\n");
+    return 0;
+  }
+  trireme::set_current_device({trireme::DeviceKind::cuda, 0});
+  trireme::bench::Search(argc > 1 ? std::atof(argv[1]) : 60, argc > 2 ? argv[2] : "", argc <= 3).run();
+}
