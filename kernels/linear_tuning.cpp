@@ -13,6 +13,7 @@
 #include <map>
 #include <tuple>
 
+#include "base/backend_traits.h"
 #include "base/log.h"
 #include "kernels/backend.h"
 
@@ -83,7 +84,7 @@ int64_t tune_linear(std::span<const LinearWeight* const> weights, DType out, con
     CHECK(weight->out_features == first.out_features && weight->in_features == first.in_features)
         << "tune_linear: layers of different shapes";
   CHECK(!role.gated || first.out_features % 2 == 0) << "tune_linear: gates and ups of" << first.out_features;
-  CHECK(out != DType::f32 || !(role.gated || role.added)) << "tune_linear: float output takes no epilogue";
+  CHECK(out == activation_dtype(first.device()) || !(role.gated || role.added)) << "tune_linear: gated or added, but not of the activation dtype";
   if (first.out_features == 0 || first.in_features == 0) return 0;
   BACKEND_RETURN(first.device(), tune_linear(weights, out, role, token_counts, stream));
 }

@@ -82,7 +82,14 @@ class Bench {
                               .c_str());
   }
 
+  // Whether any row of a shape is wanted: tuning takes seconds.
+  bool wants(const Shape& shape) const {
+    const std::string name = std::string(" ") + shape.name + " T=";
+    return filter_.empty() || name.find(filter_) != std::string::npos || ("layer" + name).find(filter_) == 0;
+  }
+
   void layers(const Shape& shape) {
+    if (!wants(shape)) return;
     std::vector<Layer> all;
     const double layer_bytes = 2.0 * double(shape.hidden * (shape.qkv + shape.q + 3 * shape.ffn));
     for (int i = 0; i < std::max(2, int(std::ceil(kRotatedBytes / layer_bytes))); ++i)
