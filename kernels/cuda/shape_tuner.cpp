@@ -9,6 +9,11 @@
 #include "kernels/cuda/call_chain.h"
 #include "kernels/cuda/linear_call.h"
 
+#if __has_include("kernels/cuda/wide_linear.h")
+#include "kernels/cuda/wide_linear.h"
+#define WITH_WIDE 1
+#endif
+
 namespace trireme::cuda {
 
 void rms_norm(TensorView out, TensorView x, TensorView weight, float eps, const Stream& stream);
@@ -60,6 +65,10 @@ class Surroundings {
       rms_norm(rows(normed_, tokens), rows(x_.data, tokens), norm_, kEps, stream_);
     if (choice.kernel == LinearKernel::library) return run_library(choice.algorithm, tokens, weight);
     const SkinnyLinear problem = own_problem(skinny, tokens, weight);
+#ifdef WITH_WIDE
+    if (choice.kernel == LinearKernel::wide)
+      return wide_linear(problem, WideChoice::unpacked(choice.tile, choice.grid), stream_);
+#endif
     if (skinny)
       skinny_mma(problem, {int8_t(choice.tile), SkinnyChoice::Grid(choice.grid)}, stream_);
     else
@@ -155,6 +164,11 @@ class ShapeTuner {
           if (skinny_tile_fits(tile, tokens)) add(LinearKernel::skinny, tile, int(grid));
     for (const HopperChoice& way : hopper_candidates(around_.own_problem(false, tokens, weight()), stream_.device()))
       add(LinearKernel::hopper, way.tile, way.splits);
+#ifdef WITH_WIDE
+    if (tokens > kMaxHopperTokens && tokens <= 1024 && !std::getenv("TRIREME_TUNER_NOT_WIDE"))
+      for (const WideChoice& way : wide_candidates(around_.own_problem(false, tokens, weight()), 10, stream_.device()))
+        add(LinearKernel::wide, way.tile, way.packed());
+#endif
     choice.has_algorithm = true;
     for (const GemmAlgorithm& algorithm :
          gemm_algorithms(around_.library_problem(tokens, weight()), kAlgorithms, stream_)) {
@@ -203,6 +217,9 @@ class ShapeTuner {
     return best;
   }
   static const char* kernel_name(LinearKernel kernel) {
+#ifdef WITH_WIDE
+    if (kernel == LinearKernel::wide) return "wide";
+#endif
     return kernel == LinearKernel::library ? "library" : kernel == LinearKernel::skinny ? "skinny" : "hopper";
   }
 
