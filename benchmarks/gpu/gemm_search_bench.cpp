@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "benchmarks/gpu/timing.h"
+#include "kernels/cuda/gemm.h"
 #include "kernels/linear.h"
 
 #define CUBLAS_CHECK(call)                                                                     \
@@ -385,6 +386,25 @@ class Search {
     return checked;
   }
 
+  // Those that the tuner adds to the suggestions, each held against the library's favourite.
+  std::vector<Trial> tiles(const Problem& p, const Trial& reference, size_t suggested) {
+    std::vector<Trial> trials;
+    cuda::Gemm g;
+    g.out = out_, g.x = x_.data.data(), g.weight = weights_.data.data(), g.out_is_float = p.float_out;
+    g.tokens = p.t, g.out_features = g.out_stride = p.n, g.in_features = g.x_stride = p.k;
+    const std::vector<cuda::GemmAlgorithm> all = cuda::gemm_algorithms(g, true, stream_);
+    for (size_t i = std::min(suggested, all.size()); i < all.size(); ++i) {
+      Trial trial{{}, false, 0};
+      std::memcpy(&trial.algorithm, all[i].data(), sizeof trial.algorithm);
+      const size_t before = trials.size();
+      try_out(p, trials, trial);
+      if (trials.size() == before) std::printf(" REFUSED %s", attributes(trial.algorithm).c_str());
+      if (trials.size() > before && !(distance(p, reference, trial) < 0.01))
+        std::printf(" WRONG %s", attributes(trial.algorithm).c_str());
+    }
+    return trials;
+  }
+
   void search(const Problem& p, double until) {
     const double begin = now();
     by_columns_ = describe(p, false), by_rows_ = describe(p, true);
@@ -410,6 +430,8 @@ class Search {
       if (quick(p, known->second) < 1) show(p, what.c_str(), closely(p, {known->second}, 1), reference, false);
     }
     best_[{p.n, p.k, p.t}] = closely(p, columns, 64);
+    if (const std::vector<Trial> added = tiles(p, reference, columns.size()); !added.empty())
+      show(p, ("tiles" + std::to_string(added.size())).c_str(), closely(p, added, added.size()), reference, true);
     if (!rows.empty()) show(p, "rows", closely(p, rows, rows.size()), reference, true);
     columns.insert(columns.end(), rows.begin(), rows.end());
     const size_t suggested = columns.size();

@@ -1,8 +1,5 @@
 #include "kernels/cuda/call_chain.h"
 
-#include <algorithm>
-#include <vector>
-
 #include "base/cuda_check.h"
 
 namespace trireme::cuda {
@@ -28,18 +25,14 @@ CallChain::~CallChain() {
   cudaGraphExecDestroy(graph_);
 }
 
-double CallChain::seconds(int replays) {
-  std::vector<float> milliseconds(static_cast<size_t>(replays));
-  for (float& replay : milliseconds) {
-    CUDA_CHECK(cudaEventRecord(begin_, stream_.get()));
-    CUDA_CHECK(cudaGraphLaunch(graph_, stream_.get()));
-    CUDA_CHECK(cudaEventRecord(end_, stream_.get()));
-    CUDA_CHECK(cudaEventSynchronize(end_));
-    CUDA_CHECK(cudaEventElapsedTime(&replay, begin_, end_));
-  }
-  const auto middle = milliseconds.begin() + replays / 2;
-  std::nth_element(milliseconds.begin(), middle, milliseconds.end());
-  return double(*middle) * 1e-3 / calls_;
+double CallChain::replay() {
+  CUDA_CHECK(cudaEventRecord(begin_, stream_.get()));
+  CUDA_CHECK(cudaGraphLaunch(graph_, stream_.get()));
+  CUDA_CHECK(cudaEventRecord(end_, stream_.get()));
+  CUDA_CHECK(cudaEventSynchronize(end_));
+  float milliseconds = 0;
+  CUDA_CHECK(cudaEventElapsedTime(&milliseconds, begin_, end_));
+  return double(milliseconds) * 1e-3 / calls_;
 }
 
 }  // namespace trireme::cuda

@@ -18,10 +18,10 @@ class CallChain {
   ~CallChain();
   CallChain(const CallChain&) = delete;
 
-  // Of one call, the median of so many replays of the graph. Synchronizes.
-  double seconds(int replays);
-  // Kernels and memory operations of the whole graph.
-  size_t nodes() const { return nodes_; }
+  // Of one call, in one replay of the graph. Synchronizes.
+  double replay();
+  // Kernels and memory operations.
+  size_t nodes_of_a_call() const { return nodes_ / size_t(calls_); }
 
  private:
   const Stream& stream_;

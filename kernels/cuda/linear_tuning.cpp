@@ -18,7 +18,6 @@ namespace trireme::cuda {
 
 namespace {
 
-constexpr int kAlgorithms = 8;
 constexpr double kEnoughSeconds = 300e-6;  // of one measurement
 constexpr int kLaunches = 8;               // at most, and two at least
 // Of few tokens, where choices differ by a microsecond: chained as in a model, so that what overlaps counts.
@@ -71,7 +70,7 @@ class ShapeTuner {
     best.out_features = weights_.front()->out_features, best.in_features = weights_.front()->in_features;
     best.tokens = tokens, best.float_out = out_.view().dtype() == DType::f32;
     double library_seconds = std::numeric_limits<double>::infinity();
-    for (const GemmAlgorithm& algorithm : gemm_algorithms(problem(tokens), kAlgorithms, stream_)) {
+    for (const GemmAlgorithm& algorithm : gemm_algorithms(problem(tokens), false, stream_)) {
       const double seconds =
           time(tokens, [&] { CHECK(gemm(problem(tokens), &algorithm, stream_)) << "tune_linear: gemm"; });
       if (seconds >= library_seconds) continue;

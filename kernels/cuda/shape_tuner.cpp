@@ -1,8 +1,10 @@
 #include "kernels/cuda/shape_tuner.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdlib>
+#include <memory>
 
 #include "base/log.h"
 #include "base/progress.h"
@@ -21,22 +23,20 @@ void silu_mul(TensorView out, TensorView gate_up, const Stream& stream);
 
 namespace {
 
-inline int env_int(const char* name, int otherwise) {
-  const char* value = std::getenv(name);
-  return value ? std::atoi(value) : otherwise;
-}
-const int kAlgorithms = env_int("TRIREME_TUNER_ALGORITHMS", 8);
 // Up to so many tokens the kernel before a layer is measured with it: more drown it.
 constexpr int64_t kFewTokens = 512;
-// Every candidate is measured quickly, then the few that may be the fastest closely.
-constexpr double kQuickSeconds = 200e-6, kCloseSeconds = 400e-6;  // of a chain, about
+// Every candidate is measured quickly, then the few that may be the fastest closely and in turn, so that the GPU's clock
+// is the same for all.
+constexpr double kQuickSeconds = 120e-6, kCloseSeconds = 300e-6;  // of a chain, about
 constexpr int kMostCalls = 24;                                    // of a chain
 constexpr int kReplays = 5;
 constexpr size_t kFinalists = 4;
-constexpr double kWorthALook = 1.08;
+constexpr double kWorthALook = 1.1;
 // Of two about as fast the one without a memset or a second kernel, which cost more between other kernels than here.
 constexpr double kSeveralKernels = 1.03;
 constexpr double kColdBytes = 120e6;  // twice the L2 cache
+// Numbers of tokens where waves of tiles come out too long or leave processors idle by chance.
+constexpr int64_t kLeastForTiles = 96, kMostForTiles = 2048;
 // Of an H200, about: how long a chain gets depends on it, nothing else.
 constexpr double kBytesPerSecond = 4.2e12, kOperationsPerSecond = 7e14;
 
@@ -118,16 +118,14 @@ class ShapeTuner {
 
   LinearChoice measure(int64_t tokens) {
     std::vector<Trial> trials;
-    for (const LinearChoice& choice : candidates(tokens)) trials.push_back({choice, time(choice, tokens, false)});
+    for (const LinearChoice& choice : candidates(tokens)) trials.push_back({choice, quickly(choice, tokens)});
     if (trials.empty()) return blank(tokens);  // plain_linear.h
     std::sort(trials.begin(), trials.end());
-    size_t finalists = 0;
-    while (finalists < std::min(trials.size(), kFinalists) &&
-           trials[finalists].seconds <= kWorthALook * trials.front().seconds)
-      ++finalists;
-    if (finalists > 1)
-      for (size_t i = 0; i < finalists; ++i) trials[i].seconds = time(trials[i].choice, tokens, true);
-    std::sort(trials.begin(), trials.begin() + int64_t(finalists));
+    const auto is_slow = [&](const Trial& trial) { return trial.seconds > kWorthALook * trials.front().seconds; };
+    const auto slow = std::find_if(trials.begin(), trials.end(), is_slow);
+    const std::span finalists(trials.begin(), std::min(slow, trials.begin() + int64_t(std::min(kFinalists, trials.size()))));
+    if (finalists.size() > 1) closely(finalists, tokens);
+    std::sort(finalists.begin(), finalists.end());
     return decided(trials);
   }
 
@@ -171,7 +169,8 @@ class ShapeTuner {
 #endif
     choice.has_algorithm = true;
     for (const GemmAlgorithm& algorithm :
-         gemm_algorithms(around_.library_problem(tokens, weight()), kAlgorithms, stream_)) {
+         gemm_algorithms(around_.library_problem(tokens, weight()),
+                         tokens >= kLeastForTiles && tokens <= kMostForTiles, stream_)) {
       choice.algorithm = algorithm;
       add(LinearKernel::library, -1, 0);
     }
@@ -191,16 +190,32 @@ class ShapeTuner {
     return int(std::min({std::ceil(kColdBytes / bytes), double(weights_.size()), double(kMostCalls)}));
   }
 
-  double time(const LinearChoice& choice, int64_t tokens, bool closely) {
-    const auto run = [&] { around_.run(choice, tokens, weight()); };
-    run();  // the first may load code
-    const int enough = int(std::ceil((closely ? kCloseSeconds : kQuickSeconds) / least_seconds(tokens)));
-    const int calls = std::clamp(enough, cold_calls(tokens), kMostCalls);
-    CallChain chain(stream_, calls, run);
-    const double seconds = chain.seconds(closely ? kReplays : 1);
-    const bool more_nodes = choice.kernel == LinearKernel::library &&
-                            chain.nodes() > size_t(calls) * (1 + around_.other_kernels(tokens));
-    return more_nodes ? seconds * kSeveralKernels : seconds;
+  std::unique_ptr<CallChain> chain(const LinearChoice& choice, int64_t tokens, double enough_seconds) {
+    const int enough = int(std::ceil(enough_seconds / least_seconds(tokens)));
+    return std::make_unique<CallChain>(stream_, std::clamp(enough, cold_calls(tokens), kMostCalls),
+                                       [&] { around_.run(choice, tokens, weight()); });
+  }
+  // What to multiply a chain's seconds by.
+  double handicap(const CallChain& chain, const LinearChoice& choice, int64_t tokens) const {
+    const size_t one_kernel = 1 + around_.other_kernels(tokens);
+    return choice.kernel == LinearKernel::library && chain.nodes_of_a_call() > one_kernel ? kSeveralKernels : 1;
+  }
+
+  double quickly(const LinearChoice& choice, int64_t tokens) {
+    around_.run(choice, tokens, weight());  // the first may load code
+    const auto once = chain(choice, tokens, kQuickSeconds);
+    return once->replay() * handicap(*once, choice, tokens);
+  }
+  void closely(std::span<Trial> trials, int64_t tokens) {
+    std::vector<std::unique_ptr<CallChain>> chains;
+    for (const Trial& trial : trials) chains.push_back(chain(trial.choice, tokens, kCloseSeconds));
+    std::vector<std::array<double, kReplays>> seconds(trials.size());
+    for (int replay = 0; replay < kReplays; ++replay)
+      for (size_t i = 0; i < trials.size(); ++i) seconds[i][size_t(replay)] = chains[i]->replay();
+    for (size_t i = 0; i < trials.size(); ++i) {
+      std::nth_element(seconds[i].begin(), seconds[i].begin() + kReplays / 2, seconds[i].end());
+      trials[i].seconds = seconds[i][kReplays / 2] * handicap(*chains[i], trials[i].choice, tokens);
+    }
   }
 
   // The fastest, with the library's fastest algorithm for the calls that an own kernel cannot take.
