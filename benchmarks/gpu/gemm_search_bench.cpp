@@ -1,8 +1,8 @@
-// gemm_search_bench [seconds [filter [suggested]]]: how much is left in cuBLASLt for the linear layers of decoders. Per shape and
-// number of tokens: the fastest of the library's first 8, 64 and 300 suggestions, of those for the product with its
-// output described by rows, of the best of 64 for 512 or 2048 tokens (what is between two measured numbers takes the
-// larger one's), and of what changing one attribute of the best after another finds (tile, cluster, stages,
-// splits, ...; not with `suggested`). Each with its kernels (name, P: launched before its predecessor's end) and, for the last, its attributes.
+// gemm_search_bench [seconds [filter [suggested]]]: how much is left in cuBLASLt for the linear layers of decoders. Per
+// shape and number of tokens the fastest of the library's suggestions, of the best for 512 or 2048 tokens (what is
+// between two measured numbers takes the larger one's algorithm), of the tiles that the tuner adds (gemm_tiles.h), and of
+// what changing one attribute of the best after another finds (tile, cluster, stages, splits, ...; not with `suggested`).
+// Each with its kernels (P: launched before its predecessor's end) and attributes.
 
 #include <cublasLt.h>
 #include <cuda.h>
@@ -34,7 +34,7 @@ constexpr size_t kWorkspaceBytes = size_t(32) << 20;
 constexpr int64_t kMostTokens = 8192, kMostInputs = 14336, kWeightRows = 131072, kWeightColumns = 4096;
 constexpr size_t kOutBytes = size_t(1200) << 20;
 constexpr size_t kDelayBytes = size_t(96) << 20;  // some 30 us
-constexpr int kSuggestions = 300, kRowSuggestions = 64;
+constexpr int kSuggestions = 64;  // the library gives eight
 
 struct Problem {
   const char* name;
@@ -68,11 +68,10 @@ std::vector<Problem> problems() {
   return all;
 }
 
-// out^T = weight x^T as kernels/cuda/gemm.cpp says it (column-major), or out = x weight^T with out row-major.
+// out^T = weight x^T, column-major, as in kernels/cuda/gemm.cpp.
 struct Described {
   cublasLtMatmulDescOpaque_t operation;
-  cublasLtMatrixLayoutOpaque_t a, b, out;
-  bool by_rows;
+  cublasLtMatrixLayoutOpaque_t weight, x, out;
 };
 
 template <typename T>
@@ -80,19 +79,15 @@ void set(cublasLtMatmulPreferenceOpaque_t& preference, cublasLtMatmulPreferenceA
   CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(&preference, attribute, &value, sizeof value));
 }
 
-Described describe(const Problem& p, bool by_rows) {
+Described describe(const Problem& p) {
   Described d{};
-  d.by_rows = by_rows;
   CUBLAS_CHECK(cublasLtMatmulDescInit(&d.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F));
   const cublasOperation_t transposed = CUBLAS_OP_T;
   CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(&d.operation, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed));
   const auto n = uint64_t(p.n), k = uint64_t(p.k), t = uint64_t(p.t);
-  const cudaDataType out = p.float_out ? CUDA_R_32F : CUDA_R_16BF;
-  CUBLAS_CHECK(cublasLtMatrixLayoutInit(&d.a, CUDA_R_16BF, k, by_rows ? t : n, p.k));
-  CUBLAS_CHECK(cublasLtMatrixLayoutInit(&d.b, CUDA_R_16BF, k, by_rows ? n : t, p.k));
-  CUBLAS_CHECK(cublasLtMatrixLayoutInit(&d.out, out, by_rows ? t : n, by_rows ? n : t, p.n));
-  const cublasLtOrder_t row = CUBLASLT_ORDER_ROW;
-  if (by_rows) CUBLAS_CHECK(cublasLtMatrixLayoutSetAttribute(&d.out, CUBLASLT_MATRIX_LAYOUT_ORDER, &row, sizeof row));
+  CUBLAS_CHECK(cublasLtMatrixLayoutInit(&d.weight, CUDA_R_16BF, k, n, p.k));
+  CUBLAS_CHECK(cublasLtMatrixLayoutInit(&d.x, CUDA_R_16BF, k, t, p.k));
+  CUBLAS_CHECK(cublasLtMatrixLayoutInit(&d.out, p.float_out ? CUDA_R_32F : CUDA_R_16BF, n, t, p.n));
   return d;
 }
 
@@ -166,9 +161,8 @@ std::vector<uint32_t> values_of(const cublasLtMatmulAlgo_t& algorithm, int attri
 }
 
 struct Trial {
-  cublasLtMatmulAlgo_t algorithm;
-  bool by_rows;
-  double seconds;
+  cublasLtMatmulAlgo_t algorithm{};
+  double seconds = INFINITY;
 };
 
 double now() {
@@ -220,24 +214,24 @@ class Search {
   }
 
   cublasStatus_t launch(const Problem& p, const Trial& trial, void* out) {
-    Described& d = trial.by_rows ? by_rows_ : by_columns_;
+    Described& d = described_;
     const int64_t copies = std::max<int64_t>(1, kWeightRows * kWeightColumns / (p.n * p.k));
     next_ = (next_ + 1) % copies;
     const void* w = static_cast<const char*>(weights_.data.data()) + next_ * p.n * p.k * 2;
     const float one = 1, zero = 0;
-    const void *a = trial.by_rows ? x_.data.data() : w, *b = trial.by_rows ? w : x_.data.data();
-    return cublasLtMatmul(handle_, &d.operation, &one, a, &d.a, b, &d.b, &zero, out, &d.out, out, &d.out,
-                          &trial.algorithm, workspace_, kWorkspaceBytes, stream_.get());
+    return cublasLtMatmul(handle_, &d.operation, &one, w, &d.weight, x_.data.data(), &d.x, &zero, out, &d.out, out,
+                          &d.out, &trial.algorithm, workspace_, kWorkspaceBytes, stream_.get());
   }
 
-  std::vector<cublasLtMatmulAlgo_t> suggestions(Described& d, int most) {
+  std::vector<cublasLtMatmulAlgo_t> suggestions(int most) {
+    Described& d = described_;
     cublasLtMatmulPreferenceOpaque_t preference;
     CUBLAS_CHECK(cublasLtMatmulPreferenceInit(&preference));
     set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t(kWorkspaceBytes));
     set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
     std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<size_t>(most));
     int found = 0;
-    if (cublasLtMatmulAlgoGetHeuristic(handle_, &d.operation, &d.a, &d.b, &d.out, &d.out, &preference, most,
+    if (cublasLtMatmulAlgoGetHeuristic(handle_, &d.operation, &d.weight, &d.x, &d.out, &d.out, &preference, most,
                                        results.data(), &found) != CUBLAS_STATUS_SUCCESS)
       return {};
     std::vector<cublasLtMatmulAlgo_t> algorithms;
@@ -245,9 +239,10 @@ class Search {
       if (results[size_t(i)].state == CUBLAS_STATUS_SUCCESS) algorithms.push_back(results[size_t(i)].algo);
     return algorithms;
   }
-  bool valid(Described& d, const cublasLtMatmulAlgo_t& algorithm) {
+  bool valid(const cublasLtMatmulAlgo_t& algorithm) {
+    Described& d = described_;
     cublasLtMatmulHeuristicResult_t result{};
-    return cublasLtMatmulAlgoCheck(handle_, &d.operation, &d.a, &d.b, &d.out, &d.out, &algorithm, &result) ==
+    return cublasLtMatmulAlgoCheck(handle_, &d.operation, &d.weight, &d.x, &d.out, &d.out, &algorithm, &result) ==
                CUBLAS_STATUS_SUCCESS &&
            result.state == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= kWorkspaceBytes;
   }
@@ -271,12 +266,11 @@ class Search {
     if (std::isfinite(trial.seconds)) trials.push_back(trial);
   }
 
-  // The fastest of the first `count` by the graph, among the three that were quickest.
-  Trial closely(const Problem& p, std::vector<Trial> trials, size_t count) {
-    trials.resize(std::min(count, trials.size()));
+  // The fastest by the graph, among the three that were quickest.
+  Trial closely(const Problem& p, std::vector<Trial> trials) {
     std::sort(trials.begin(), trials.end(), [](const Trial& a, const Trial& b) { return a.seconds < b.seconds; });
     trials.resize(std::min<size_t>(3, trials.size()));
-    Trial best{{}, false, INFINITY};
+    Trial best;
     const int calls = std::clamp(int(400e-6 / std::max(trials.front().seconds, 1e-6)), p.bytes() > 50e6 ? 1 : 3, 16);
     for (Trial& trial : trials) {
       trial.seconds = timer_.seconds(stream_, calls, [&](int) { launch(p, trial, out_); });
@@ -325,7 +319,7 @@ class Search {
   // How far the result is from that of the library's favourite, relative to the largest value.
   double distance(const Problem& p, const Trial& reference, const Trial& trial) {
     next_ = 0, launch(p, reference, expected_), next_ = 0, launch(p, trial, out_);
-    const size_t count = size_t(std::min<int64_t>(p.n * p.t, 1 << 18));
+    const size_t count = size_t(std::min<int64_t>(p.n * p.t, 1 << 16));
     const size_t bytes = count * (p.float_out ? 4 : 2), offset = size_t(p.n * p.t) * (p.float_out ? 4 : 2) - bytes;
     std::vector<char> a(bytes), b(bytes);
     stream_.synchronize();
@@ -351,9 +345,9 @@ class Search {
     return difference / largest;
   }
 
-  void show(const Problem& p, const char* what, const Trial& best, const Trial& reference, bool with_attributes) {
-    std::printf(" | %s %.1f %s%s", what, best.seconds * 1e6, kernels(p, best).c_str(),
-                with_attributes ? (" " + attributes(best.algorithm)).c_str() : "");
+  void show(const Problem& p, const std::string& what, const Trial& best, const Trial& reference) {
+    std::printf(" | %s %.1f %s %s", what.c_str(), best.seconds * 1e6, kernels(p, best).c_str(),
+                attributes(best.algorithm).c_str());
     if (const double off = distance(p, reference, best); !(off < 0.01)) std::printf(" WRONG %.3f", off);
     std::fflush(stdout);
   }
@@ -379,7 +373,7 @@ class Search {
             if (!set(child.algorithm, attribute, value)) continue;
             if (attribute == kSplit) set(child.algorithm, kReduce, value > 1 ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE : 0);
             ++checked;
-            if (!seen.insert(key(child)).second || !valid(child.by_rows ? by_rows_ : by_columns_, child.algorithm)) continue;
+            if (!seen.insert(key(child)).second || !valid(child.algorithm)) continue;
             try_out(p, trials, child);
           }
     }
@@ -394,7 +388,7 @@ class Search {
     g.tokens = p.t, g.out_features = g.out_stride = p.n, g.in_features = g.x_stride = p.k;
     const std::vector<cuda::GemmAlgorithm> all = cuda::gemm_algorithms(g, true, stream_);
     for (size_t i = std::min(suggested, all.size()); i < all.size(); ++i) {
-      Trial trial{{}, false, 0};
+      Trial trial;
       std::memcpy(&trial.algorithm, all[i].data(), sizeof trial.algorithm);
       const size_t before = trials.size();
       try_out(p, trials, trial);
@@ -407,39 +401,24 @@ class Search {
 
   void search(const Problem& p, double until) {
     const double begin = now();
-    by_columns_ = describe(p, false), by_rows_ = describe(p, true);
+    described_ = describe(p);
     std::printf("%s floor %.1f", label(p).c_str(), std::max(p.bytes() / 4.67e12, p.flops() / 7.9e14) * 1e6);
-    std::vector<Trial> columns, rows;
-    for (const auto& algorithm : suggestions(by_columns_, kSuggestions)) {
-      if (columns.size() >= 8 && now() > begin + 0.5 * (until - begin)) break;
-      try_out(p, columns, {algorithm, false, 0});
-    }
-    if (columns.empty()) return void(std::printf(" nothing\n"));
-    for (const auto& algorithm : suggestions(by_rows_, kRowSuggestions)) {
-      if (now() > begin + 0.6 * (until - begin)) break;
-      try_out(p, rows, {algorithm, true, 0});
-    }
-    const Trial reference = columns.front();
-    show(p, "8", closely(p, columns, 8), reference, false);
-    if (columns.size() > 8) show(p, "64", closely(p, columns, 64), reference, false);
-    if (columns.size() > 64)
-      show(p, ("all" + std::to_string(columns.size())).c_str(), closely(p, columns, columns.size()), reference, true);
+    std::vector<Trial> trials;
+    for (const auto& algorithm : suggestions(kSuggestions)) try_out(p, trials, {algorithm});
+    if (trials.empty()) return void(std::printf(" nothing\n"));
+    const Trial reference = trials.front(), suggested = closely(p, trials);
+    show(p, "suggested" + std::to_string(trials.size()), suggested, reference);
     const auto known = best_.find({p.n, p.k, p.t <= 512 ? 512 : 2048});
-    if (known != best_.end() && p.t > 256 && p.t != std::get<2>(known->first)) {
-      const std::string what = "as" + std::to_string(std::get<2>(known->first));
-      if (quick(p, known->second) < 1) show(p, what.c_str(), closely(p, {known->second}, 1), reference, false);
-    }
-    best_[{p.n, p.k, p.t}] = closely(p, columns, 64);
-    if (const std::vector<Trial> added = tiles(p, reference, columns.size()); !added.empty())
-      show(p, ("tiles" + std::to_string(added.size())).c_str(), closely(p, added, added.size()), reference, true);
-    if (!rows.empty()) show(p, "rows", closely(p, rows, rows.size()), reference, true);
-    columns.insert(columns.end(), rows.begin(), rows.end());
-    const size_t suggested = columns.size();
-    const int checked = climbs_ ? climb(p, columns, until) : 0;
-    if (columns.size() > suggested) {
-      show(p, ("climb" + std::to_string(columns.size() - suggested) + "/" + std::to_string(checked)).c_str(),
-           closely(p, columns, columns.size()), reference, true);
-    }
+    if (known != best_.end() && p.t > 256 && p.t != std::get<2>(known->first) && std::isfinite(quick(p, known->second)))
+      show(p, "as" + std::to_string(std::get<2>(known->first)), closely(p, {known->second}), reference);
+    best_[{p.n, p.k, p.t}] = suggested;
+    const std::vector<Trial> added = tiles(p, reference, trials.size());
+    if (!added.empty()) show(p, "tiles" + std::to_string(added.size()), closely(p, added), reference);
+    trials.insert(trials.end(), added.begin(), added.end());
+    const size_t before = trials.size();
+    const int checked = climbs_ ? climb(p, trials, until) : 0;
+    if (trials.size() > before)
+      show(p, "climb" + std::to_string(trials.size() - before) + "/" + std::to_string(checked), closely(p, trials), reference);
     std::printf(" (%.2f s)\n", now() - begin);
   }
 
@@ -452,7 +431,7 @@ class Search {
   LinearWeight weights_, x_;
   void *workspace_ = nullptr, *out_ = nullptr, *expected_ = nullptr;
   cudaEvent_t begin_ = nullptr, end_ = nullptr;
-  Described by_columns_{}, by_rows_{};
+  Described described_{};
   int64_t next_ = 0;
   std::map<std::tuple<int64_t, int64_t, int64_t>, Trial> best_;  // by shape and tokens
   CUresult (*node_params_)(CUgraphNode, CUDA_KERNEL_NODE_PARAMS*) = nullptr;

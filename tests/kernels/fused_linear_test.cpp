@@ -276,7 +276,7 @@ TEST_P(FusedLinearTest, TunedLayersGiveTheSameSums) {
     const int64_t measured = tune_linear(weights, activation(), role, counts, stream());
     EXPECT_EQ(measured, device().is_cuda() ? int64_t(counts.size()) : 0);
     EXPECT_EQ(tune_linear(weights, activation(), role, counts, stream()), 0);
-    for (int64_t tokens : {1, 6, 17, 40, 70}) {
+    for (int64_t tokens : {1, 6, 17, 40, 70, 130}) {
       check_residual({tokens, shape.out, shape.in}, true);
       check_norm({tokens, shape.out, shape.in}, false, activation(), 1);
       check_gated({tokens, shape.out / 2, shape.in}, Activation::silu, true, true);
