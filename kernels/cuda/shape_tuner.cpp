@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "kernels/cuda/call_chain.h"
-#include "kernels/cuda/linear_call.h"
+#include "kernels/cuda/linear_surroundings.h"
 
 #if __has_include("kernels/cuda/wide_linear.h")
 #include "kernels/cuda/wide_linear.h"
@@ -18,13 +18,8 @@
 
 namespace trireme::cuda {
 
-void rms_norm(TensorView out, TensorView x, TensorView weight, float eps, const Stream& stream);
-void silu_mul(TensorView out, TensorView gate_up, const Stream& stream);
-
 namespace {
 
-// Up to so many tokens the kernel before a layer is measured with it: more drown it.
-constexpr int64_t kFewTokens = 512;
 // Every candidate is measured quickly, then the few that may be the fastest closely and in turn, so that the GPU's clock
 // is the same for all.
 constexpr double kQuickSeconds = 120e-6, kCloseSeconds = 300e-6;  // of a chain, about
@@ -35,79 +30,11 @@ constexpr double kWorthALook = 1.1;
 // Of two about as fast the one without a memset or a second kernel, which cost more between other kernels than here.
 constexpr double kSeveralKernels = 1.03;
 constexpr double kColdBytes = 120e6;  // twice the L2 cache
+constexpr int64_t kFewTokens = 512;   // more read the weights many times each
 // Numbers of tokens where waves of tiles come out too long or leave processors idle by chance.
 constexpr int64_t kLeastForTiles = 96, kMostForTiles = 2048;
 // Of an H200, about: how long a chain gets depends on it, nothing else.
 constexpr double kBytesPerSecond = 4.2e12, kOperationsPerSecond = 7e14;
-
-// What a model has around a layer of this shape, computed with the layer as kernels/cuda/linear.cu would: what one kernel
-// has inside and another leaves to a kernel of its own then weighs what it costs.
-class Surroundings {
- public:
-  Surroundings(const LinearWeight& weight, DType out, const LinearRole& role, int64_t most_tokens, const Stream& stream)
-      : role_(role),
-        stream_(stream),
-        out_(out, {most_tokens, weight.out_features}, stream.device()),
-        x_(trireme::make_linear_weight(stream.device(), DType::bf16, most_tokens, weight.in_features)),
-        normed_(DType::bf16, {most_tokens, weight.in_features}, stream.device()),
-        norm_(DType::f32, {weight.in_features}, stream.device()) {
-    trireme::fill_linear_random(x_, 1, 1.0f, 0, 0, stream);
-    const std::vector<float> ones(size_t(weight.in_features), 1.0f);
-    copy_async(norm_.data(), ones.data(), ones.size() * sizeof(float), stream.device(), stream);
-    stream.synchronize();
-    if (role.gated) inner_ = Tensor(DType::bf16, {most_tokens, weight.out_features / 2}, stream.device());
-  }
-
-  void run(const LinearChoice& choice, int64_t tokens, TensorView weight) {
-    const bool skinny = choice.kernel == LinearKernel::skinny;
-    // A norm, or the sum or attention that stands before a layer: a small kernel either way.
-    if (has_predecessor(tokens) && !(skinny && role_.normed))
-      rms_norm(rows(normed_, tokens), rows(x_.data, tokens), norm_, kEps, stream_);
-    if (choice.kernel == LinearKernel::library) return run_library(choice.algorithm, tokens, weight);
-    const SkinnyLinear problem = own_problem(skinny, tokens, weight);
-#ifdef WITH_WIDE
-    if (choice.kernel == LinearKernel::wide)
-      return wide_linear(problem, WideChoice::unpacked(choice.tile, choice.grid), stream_);
-#endif
-    if (skinny)
-      skinny_mma(problem, {int8_t(choice.tile), SkinnyChoice::Grid(choice.grid)}, stream_);
-    else
-      hopper_linear(problem, {choice.tile, choice.grid}, stream_);
-  }
-
-  // Without its addition, which any algorithm can do.
-  Gemm library_problem(int64_t tokens, TensorView weight) const {
-    return gemm_problem(rows(out_, tokens), input(tokens), weight);
-  }
-  SkinnyLinear own_problem(bool with_norm, int64_t tokens, TensorView weight) const {
-    LinearCall call{rows(role_.gated ? inner_ : out_, tokens), input(tokens), weight, {}};
-    if (with_norm && role_.normed) call.x = rows(x_.data, tokens), call.norm = norm_, call.eps = kEps;
-    if (role_.gated || role_.added) call.epilogue = role_.gated ? SkinnyEpilogue::gated : SkinnyEpilogue::add;
-    return skinny_problem(call);
-  }
-  // Kernels of a call by the library that are not the library's.
-  size_t other_kernels(int64_t tokens) const { return size_t(has_predecessor(tokens)) + size_t(role_.gated); }
-  bool float_out() const { return out_.view().dtype() == DType::f32; }
-
- private:
-  static constexpr float kEps = 1e-5f;
-
-  static bool has_predecessor(int64_t tokens) { return tokens <= kFewTokens; }
-  TensorView input(int64_t tokens) const { return rows(has_predecessor(tokens) ? normed_ : x_.data, tokens); }
-  static TensorView rows(const Tensor& tensor, int64_t tokens) { return tensor.view().slice(0, 0, tokens); }
-  void run_library(const GemmAlgorithm& algorithm, int64_t tokens, TensorView weight) {
-    Gemm problem = library_problem(tokens, weight);
-    problem.add_to_out = role_.added;
-    CHECK(gemm(problem, &algorithm, stream_)) << "tune_linear: gemm";
-    if (role_.gated) silu_mul(rows(inner_, tokens), rows(out_, tokens), stream_);
-  }
-
-  const LinearRole role_;
-  const Stream& stream_;
-  Tensor out_;
-  LinearWeight x_;
-  Tensor normed_, norm_, inner_;
-};
 
 // Measures one shape with the model's weights, one after another.
 class ShapeTuner {
@@ -185,7 +112,7 @@ class ShapeTuner {
 
   // So many that none of their weights is found in the cache.
   int cold_calls(int64_t tokens) const {
-    if (tokens > kFewTokens) return 1;  // the weights are read many times each
+    if (tokens > kFewTokens) return 1;
     const double bytes = double(weights_.front()->data.view().bytes());
     return int(std::min({std::ceil(kColdBytes / bytes), double(weights_.size()), double(kMostCalls)}));
   }
@@ -240,7 +167,7 @@ class ShapeTuner {
 
   std::span<const LinearWeight* const> weights_;
   const Stream& stream_;
-  Surroundings around_;
+  LinearSurroundings around_;
   size_t next_ = 0;
 };
 
