@@ -71,7 +71,7 @@ std::vector<int64_t> tuned_token_counts(int64_t most) {
   std::vector<int64_t> counts;
   // Closely spaced where a tile that suits the next larger number may cost twice the time: some waves of processors.
   for (int64_t count : {1,   2,   4,   8,   12,  16,  24,  32,   48,   64,   96,   128,  160,  192,
-                        224, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536, 1792, 2048, 4096, 8192}) {
+                        256, 320, 384, 448, 512, 768, 1024, 1280, 1536, 1792, 2048, 4096, 8192}) {
     counts.push_back(count);
     if (count >= most) break;
   }

@@ -1,8 +1,8 @@
 // gemm_search_bench [seconds [filter [suggested]]]: how much is left in cuBLASLt for the linear layers of decoders. Per
 // shape and number of tokens the fastest of the library's suggestions, of the best for 512 or 2048 tokens (what is
-// between two measured numbers takes the larger one's algorithm), of the tiles that the tuner adds (gemm_tiles.h), and of
-// what changing one attribute of the best after another finds (tile, cluster, stages, splits, ...; not with `suggested`).
-// Each with its kernels (P: launched before its predecessor's end) and attributes.
+// between two measured numbers takes the larger one's algorithm), of the tiles that the tuner adds (gemm_tiles.h), and
+// of what changing one attribute of the best after another finds (tile, cluster, stages, splits, ...; not with
+// `suggested`). Each with its kernels (P: launched before its predecessor's end) and attributes.
 
 #include <cublasLt.h>
 #include <cuda.h>
@@ -16,13 +16,14 @@
 #include <tuple>
 #include <vector>
 
+#include "benchmarks/gpu/gemm_attributes.h"
 #include "benchmarks/gpu/timing.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/linear.h"
 
-#define CUBLAS_CHECK(call)                                                                     \
-  do {                                                                                         \
-    const cublasStatus_t cublas_check_status = (call);                                         \
+#define CUBLAS_CHECK(call)                                                                    \
+  do {                                                                                        \
+    const cublasStatus_t cublas_check_status = (call);                                        \
     CHECK(cublas_check_status == CUBLAS_STATUS_SUCCESS) << #call << int(cublas_check_status); \
   } while (0)
 
@@ -34,7 +35,7 @@ constexpr size_t kWorkspaceBytes = size_t(32) << 20;
 constexpr int64_t kMostTokens = 8192, kMostInputs = 14336, kWeightRows = 131072, kWeightColumns = 4096;
 constexpr size_t kOutBytes = size_t(1200) << 20;
 constexpr size_t kDelayBytes = size_t(96) << 20;  // some 30 us
-constexpr int kSuggestions = 64;  // the library gives eight
+constexpr int kSuggestions = 64;                  // the library gives eight
 
 struct Problem {
   const char* name;
@@ -52,10 +53,11 @@ std::vector<Problem> problems() {
   };
   std::vector<Problem> all;
   const Shape whole[] = {{"gate_up", 28672, 4096}, {"down", 4096, 14336}, {"qkv", 6144, 4096}, {"o", 4096, 4096}};
-  for (const auto& [t, weight] : {std::pair<int64_t, double>{256, 6}, {128, 4}, {512, 3}, {1024, 3}, {384, 3}, {320, 1}, {64, 2}})
+  for (const auto& [t, weight] :
+       {std::pair<int64_t, double>{256, 6}, {128, 4}, {512, 3}, {1024, 3}, {384, 3}, {320, 1}, {64, 2}})
     for (const Shape& s : whole) all.push_back({s.name, s.n, s.k, t, false, weight});
-  const Shape cut[] = {{"qkv8/4", 1536, 4096},   {"o8/4", 4096, 1024},   {"gate_up8/4", 7168, 4096},
-                       {"down8/4", 4096, 3584},  {"qkv70/4", 2560, 8192}, {"o70/4", 8192, 2048},
+  const Shape cut[] = {{"qkv8/4", 1536, 4096},       {"o8/4", 4096, 1024},    {"gate_up8/4", 7168, 4096},
+                       {"down8/4", 4096, 3584},      {"qkv70/4", 2560, 8192}, {"o70/4", 8192, 2048},
                        {"gate_up70/4", 14336, 8192}, {"down70/4", 8192, 7168}};
   for (int64_t t : {256, 128, 64, 512, 1024})
     for (const Shape& s : cut) all.push_back({s.name, s.n, s.k, t, false, 1});
@@ -83,7 +85,8 @@ Described describe(const Problem& p) {
   Described d{};
   CUBLAS_CHECK(cublasLtMatmulDescInit(&d.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F));
   const cublasOperation_t transposed = CUBLAS_OP_T;
-  CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(&d.operation, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed));
+  CUBLAS_CHECK(
+      cublasLtMatmulDescSetAttribute(&d.operation, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed));
   const auto n = uint64_t(p.n), k = uint64_t(p.k), t = uint64_t(p.t);
   CUBLAS_CHECK(cublasLtMatrixLayoutInit(&d.weight, CUDA_R_16BF, k, n, p.k));
   CUBLAS_CHECK(cublasLtMatrixLayoutInit(&d.x, CUDA_R_16BF, k, t, p.k));
@@ -91,83 +94,12 @@ Described describe(const Problem& p) {
   return d;
 }
 
-struct Attribute {
-  cublasLtMatmulAlgoConfigAttributes_t id;
-  const char* name;
-  size_t bytes;
-};
-constexpr Attribute kAttributes[] = {{CUBLASLT_ALGO_CONFIG_ID, "id", 4},
-                                     {CUBLASLT_ALGO_CONFIG_TILE_ID, "tile", 4},
-                                     {CUBLASLT_ALGO_CONFIG_STAGES_ID, "stages", 4},
-                                     {CUBLASLT_ALGO_CONFIG_SPLITK_NUM, "split", 4},
-                                     {CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, "reduce", 4},
-                                     {CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING, "swizzle", 4},
-                                     {CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, "custom", 4},
-                                     {CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID, "inner", 2},
-                                     {CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID, "cluster", 2}};
-enum { kId, kTile, kStages, kSplit, kReduce, kSwizzle, kCustom, kInner, kCluster };
-
-uint32_t get(const cublasLtMatmulAlgo_t& algorithm, int attribute) {
-  uint32_t value = 0;
-  size_t written = 0;
-  cublasLtMatmulAlgoConfigGetAttribute(&algorithm, kAttributes[attribute].id, &value, kAttributes[attribute].bytes,
-                                       &written);
-  return value;
-}
-bool set(cublasLtMatmulAlgo_t& algorithm, int attribute, uint32_t value) {
-  return cublasLtMatmulAlgoConfigSetAttribute(&algorithm, kAttributes[attribute].id, &value,
-                                              kAttributes[attribute].bytes) == CUBLAS_STATUS_SUCCESS;
-}
-std::string attributes(const cublasLtMatmulAlgo_t& algorithm) {
-  std::string text;
-  for (int i = 0; i < int(std::size(kAttributes)); ++i)
-    text += (i ? "," : "") + std::string(kAttributes[i].name).substr(0, 3) + std::to_string(get(algorithm, i));
-  return text;
-}
-
-std::vector<uint32_t> capability(const cublasLtMatmulAlgo_t& algorithm, cublasLtMatmulAlgoCapAttributes_t attribute) {
-  std::vector<uint32_t> values(1024);
-  size_t written = 0;
-  if (cublasLtMatmulAlgoCapGetAttribute(&algorithm, attribute, values.data(), values.size() * sizeof(uint32_t),
-                                        &written) != CUBLAS_STATUS_SUCCESS)
-    return {};
-  values.resize(written / sizeof(uint32_t));
-  return values;
-}
-
-// All values of an attribute that are worth a try beside an algorithm's own.
-std::vector<uint32_t> values_of(const cublasLtMatmulAlgo_t& algorithm, int attribute) {
-  std::vector<uint32_t> values;
-  const auto up_to = [&](uint32_t last) {
-    for (uint32_t value = 0; value <= last; ++value) values.push_back(value);
-  };
-  switch (attribute) {
-    case kTile: return capability(algorithm, CUBLASLT_ALGO_CAP_TILE_IDS);
-    case kStages: return capability(algorithm, CUBLASLT_ALGO_CAP_STAGES_IDS);
-    case kSplit: return {1, 2, 3, 4, 5, 6, 8};
-    case kSwizzle: up_to(3); break;
-    case kInner: up_to(CUBLASLT_MATMUL_INNER_SHAPE_END - 1); break;
-    case kCluster: up_to(CUBLASLT_CLUSTER_SHAPE_END - 1); break;
-    case kCustom: {
-      int32_t most = 0;
-      size_t written = 0;
-      cublasLtMatmulAlgoCapGetAttribute(&algorithm, CUBLASLT_ALGO_CAP_CUSTOM_OPTION_MAX, &most, sizeof most, &written);
-      up_to(uint32_t(std::clamp(most, 0, 255)));
-      break;
-    }
-    default: break;
-  }
-  return values;
-}
-
 struct Trial {
   cublasLtMatmulAlgo_t algorithm{};
   double seconds = INFINITY;
 };
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 class Search {
  public:
@@ -370,8 +302,9 @@ class Search {
           for (uint32_t value : values_of(parent.algorithm, attribute)) {
             if (now() >= until) return checked;
             Trial child = parent;
-            if (!set(child.algorithm, attribute, value)) continue;
-            if (attribute == kSplit) set(child.algorithm, kReduce, value > 1 ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE : 0);
+            if (!set_attribute(child.algorithm, attribute, value)) continue;
+            if (attribute == kSplit)
+              set_attribute(child.algorithm, kReduce, value > 1 ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE : 0);
             ++checked;
             if (!seen.insert(key(child)).second || !valid(child.algorithm)) continue;
             try_out(p, trials, child);
@@ -418,7 +351,8 @@ class Search {
     const size_t before = trials.size();
     const int checked = climbs_ ? climb(p, trials, until) : 0;
     if (trials.size() > before)
-      show(p, "climb" + std::to_string(trials.size() - before) + "/" + std::to_string(checked), closely(p, trials), reference);
+      show(p, "climb" + std::to_string(trials.size() - before) + "/" + std::to_string(checked), closely(p, trials),
+           reference);
     std::printf(" (%.2f s)\n", now() - begin);
   }
 

@@ -29,8 +29,7 @@ constexpr double kWorthATry = 1.12;  // times the least cost
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// In elements of the output per processor: what is computed, the edges of a tile (its operands are read along them), and
-// what starting and ending a wave of tiles costs.
+// In elements of the output per processor: what its tiles compute, and their edges, along which operands are read.
 int64_t cost(const GemmTile& tile, int64_t features, int64_t tokens, int64_t processors) {
   constexpr int64_t kEdge = 16;
   const int64_t tiles = ceil_div(features, tile.features) * ceil_div(tokens, tile.tokens);
@@ -43,7 +42,9 @@ std::vector<GemmTile> likely_tiles(int64_t features, int64_t tokens, int64_t pro
   std::vector<GemmTile> tiles(kTiles.begin(), kTiles.end());
   const auto cost_of = [&](const GemmTile& tile) { return cost(tile, features, tokens, processors); };
   std::sort(tiles.begin(), tiles.end(), [&](const GemmTile& a, const GemmTile& b) { return cost_of(a) < cost_of(b); });
-  const auto is_dear = [&](const GemmTile& tile) { return double(cost_of(tile)) > kWorthATry * double(cost_of(tiles.front())); };
+  const auto is_dear = [&](const GemmTile& tile) {
+    return double(cost_of(tile)) > kWorthATry * double(cost_of(tiles.front()));
+  };
   const auto end = std::find_if(tiles.begin(), tiles.end(), is_dear);
   tiles.resize(std::min(most, size_t(end - tiles.begin())));
   return tiles;

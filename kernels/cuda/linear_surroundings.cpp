@@ -3,10 +3,6 @@
 #include <vector>
 
 #include "base/check.h"
-#if __has_include("kernels/cuda/wide_linear.h")
-#include "kernels/cuda/wide_linear.h"
-#define WITH_WIDE 1
-#endif
 
 namespace trireme::cuda {
 
@@ -42,10 +38,6 @@ void LinearSurroundings::run(const LinearChoice& choice, int64_t tokens, TensorV
     rms_norm(rows(normed_, tokens), rows(x_.data, tokens), norm_, kEps, stream_);
   if (choice.kernel == LinearKernel::library) return run_library(choice.algorithm, tokens, weight);
   const SkinnyLinear problem = own_problem(skinny, tokens, weight);
-#ifdef WITH_WIDE
-  if (choice.kernel == LinearKernel::wide)
-    return wide_linear(problem, WideChoice::unpacked(choice.tile, choice.grid), stream_);
-#endif
   if (skinny)
     skinny_mma(problem, {int8_t(choice.tile), SkinnyChoice::Grid(choice.grid)}, stream_);
   else

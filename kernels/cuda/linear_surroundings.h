@@ -1,6 +1,7 @@
 #pragma once
-// A linear layer with what its model has around it, computed as kernels/cuda/linear.cu would: what one kernel has inside
-// and another leaves to a kernel of its own then weighs what it costs. For measurements; included by CUDA files only.
+// A linear layer with what its model has around it, computed as kernels/cuda/linear.cu would: what one kernel has
+// inside and another leaves to a kernel of its own then weighs what it costs. For measurements; included by CUDA files
+// only.
 
 #include "kernels/cuda/linear_call.h"
 #include "kernels/linear_tuning.h"

@@ -1,32 +1,32 @@
 #include "kernels/cuda/shape_tuner.h"
 
 #include <algorithm>
-#include <array>
+#include <bit>
 #include <cmath>
-#include <cstdlib>
 #include <memory>
+#include <set>
+#include <tuple>
 
 #include "base/log.h"
 #include "base/progress.h"
 #include "kernels/cuda/call_chain.h"
 #include "kernels/cuda/linear_surroundings.h"
 
-#if __has_include("kernels/cuda/wide_linear.h")
-#include "kernels/cuda/wide_linear.h"
-#define WITH_WIDE 1
-#endif
-
 namespace trireme::cuda {
-
 namespace {
 
-// Every candidate is measured quickly, then the few that may be the fastest closely and in turn, so that the GPU's clock
-// is the same for all.
-constexpr double kQuickSeconds = 120e-6, kCloseSeconds = 300e-6;  // of a chain, about
-constexpr int kMostCalls = 24;                                    // of a chain
-constexpr int kReplays = 5;
+// Every candidate is measured once, then the few that may be the fastest again and in turn, so that the GPU's clock is
+// the same for all.
+constexpr double kChainSeconds = 150e-6;  // about
+constexpr int kMostCalls = 24;            // of a chain
+constexpr int kReplays = 5, kFewReplays = 3;
 constexpr size_t kFinalists = 4;
 constexpr double kWorthALook = 1.1;
+// So much slower than the best, a way of an own kernel is not tried again for a few more tokens.
+constexpr double kHopeless = 1.3;
+// Where an own kernel wins by far the library's algorithm is for the calls that it cannot take: no need to be choosy.
+constexpr int64_t kFewestForLibrary = 24;
+constexpr size_t kUnchosen = 4;
 // Of two about as fast the one without a memset or a second kernel, which cost more between other kernels than here.
 constexpr double kSeveralKernels = 1.03;
 constexpr double kColdBytes = 120e6;  // twice the L2 cache
@@ -44,21 +44,28 @@ class ShapeTuner {
       : weights_(weights), stream_(stream), around_(*weights.front(), out, role, most_tokens, stream) {}
 
   LinearChoice measure(int64_t tokens) {
+    forget_hopeless(tokens);
     std::vector<Trial> trials;
-    for (const LinearChoice& choice : candidates(tokens)) trials.push_back({choice, quickly(choice, tokens)});
+    for (const LinearChoice& choice : candidates(tokens)) trials.push_back(first_trial(choice, tokens));
     if (trials.empty()) return blank(tokens);  // plain_linear.h
     std::sort(trials.begin(), trials.end());
+    note_hopeless(trials);
     const auto is_slow = [&](const Trial& trial) { return trial.seconds > kWorthALook * trials.front().seconds; };
-    const auto slow = std::find_if(trials.begin(), trials.end(), is_slow);
-    const std::span finalists(trials.begin(), std::min(slow, trials.begin() + int64_t(std::min(kFinalists, trials.size()))));
-    if (finalists.size() > 1) closely(finalists, tokens);
+    const size_t close = size_t(std::find_if(trials.begin(), trials.end(), is_slow) - trials.begin());
+    const std::span finalists = std::span(trials).first(std::min(close, kFinalists));
+    if (finalists.size() > 1) try_again(finalists, tokens <= kMostForTiles ? kReplays : kFewReplays);
     std::sort(finalists.begin(), finalists.end());
     return decided(trials);
   }
 
  private:
+  using Way = std::tuple<LinearKernel, int, int>;  // of an own kernel
+  static Way way_of(const LinearChoice& choice) { return {choice.kernel, choice.tile, choice.grid}; }
+
   struct Trial {
     LinearChoice choice;
+    std::unique_ptr<CallChain> chain;
+    double handicap = 1;  // what to multiply the chain's seconds by
     double seconds = 0;
     bool operator<(const Trial& other) const { return seconds < other.seconds; }
   };
@@ -81,7 +88,7 @@ class ShapeTuner {
     std::vector<LinearChoice> all;
     const auto add = [&](LinearKernel kernel, int tile, int grid) {
       choice.kernel = kernel, choice.tile = tile, choice.grid = grid;
-      all.push_back(choice);
+      if (!hopeless_.contains(way_of(choice))) all.push_back(choice);
     };
     if (tokens <= kMaxSkinnyTokens && choice.in_features % 8 == 0)
       for (int tile = 0; tile < skinny_tile_count(); ++tile)
@@ -89,19 +96,28 @@ class ShapeTuner {
           if (skinny_tile_fits(tile, tokens)) add(LinearKernel::skinny, tile, int(grid));
     for (const HopperChoice& way : hopper_candidates(around_.own_problem(false, tokens, weight()), stream_.device()))
       add(LinearKernel::hopper, way.tile, way.splits);
-#ifdef WITH_WIDE
-    if (tokens > kMaxHopperTokens && tokens <= 1024 && !std::getenv("TRIREME_TUNER_NOT_WIDE"))
-      for (const WideChoice& way : wide_candidates(around_.own_problem(false, tokens, weight()), 10, stream_.device()))
-        add(LinearKernel::wide, way.tile, way.packed());
-#endif
+    const bool choosy = all.empty() || tokens >= kFewestForLibrary;
     choice.has_algorithm = true;
-    for (const GemmAlgorithm& algorithm :
-         gemm_algorithms(around_.library_problem(tokens, weight()),
-                         tokens >= kLeastForTiles && tokens <= kMostForTiles, stream_)) {
+    std::vector<GemmAlgorithm> algorithms = gemm_algorithms(
+        around_.library_problem(tokens, weight()), tokens >= kLeastForTiles && tokens <= kMostForTiles, stream_);
+    if (!choosy && algorithms.size() > kUnchosen) algorithms.resize(kUnchosen);
+    for (const GemmAlgorithm& algorithm : algorithms) {
       choice.algorithm = algorithm;
       add(LinearKernel::library, -1, 0);
     }
     return all;
+  }
+
+  // The kernels' tiles are for up to 8, 16, 32, ... tokens: beyond, all is new.
+  void forget_hopeless(int64_t tokens) {
+    const auto regime = std::max<uint64_t>(8, std::bit_ceil(uint64_t(tokens)));
+    if (regime != regime_) hopeless_.clear();
+    regime_ = regime;
+  }
+  void note_hopeless(const std::vector<Trial>& trials) {
+    for (const Trial& trial : trials)
+      if (trial.choice.kernel != LinearKernel::library && trial.seconds > kHopeless * trials.front().seconds)
+        hopeless_.insert(way_of(trial.choice));
   }
 
   // What moving the weights and the arithmetic take at the least.
@@ -117,40 +133,35 @@ class ShapeTuner {
     return int(std::min({std::ceil(kColdBytes / bytes), double(weights_.size()), double(kMostCalls)}));
   }
 
-  std::unique_ptr<CallChain> chain(const LinearChoice& choice, int64_t tokens, double enough_seconds) {
-    const int enough = int(std::ceil(enough_seconds / least_seconds(tokens)));
-    return std::make_unique<CallChain>(stream_, std::clamp(enough, cold_calls(tokens), kMostCalls),
-                                       [&] { around_.run(choice, tokens, weight()); });
-  }
-  // What to multiply a chain's seconds by.
-  double handicap(const CallChain& chain, const LinearChoice& choice, int64_t tokens) const {
-    const size_t one_kernel = 1 + around_.other_kernels(tokens);
-    return choice.kernel == LinearKernel::library && chain.nodes_of_a_call() > one_kernel ? kSeveralKernels : 1;
+  Trial first_trial(const LinearChoice& choice, int64_t tokens) {
+    const auto run = [&] { around_.run(choice, tokens, weight()); };
+    run();  // the first may load code
+    const int enough = int(std::ceil(kChainSeconds / least_seconds(tokens)));
+    Trial trial{choice, nullptr};
+    trial.chain = std::make_unique<CallChain>(stream_, std::clamp(enough, cold_calls(tokens), kMostCalls), run);
+    if (choice.kernel == LinearKernel::library && trial.chain->nodes_of_a_call() > 1 + around_.other_kernels(tokens))
+      trial.handicap = kSeveralKernels;
+    trial.seconds = trial.chain->replay() * trial.handicap;
+    return trial;
   }
 
-  double quickly(const LinearChoice& choice, int64_t tokens) {
-    around_.run(choice, tokens, weight());  // the first may load code
-    const auto once = chain(choice, tokens, kQuickSeconds);
-    return once->replay() * handicap(*once, choice, tokens);
-  }
-  void closely(std::span<Trial> trials, int64_t tokens) {
-    std::vector<std::unique_ptr<CallChain>> chains;
-    for (const Trial& trial : trials) chains.push_back(chain(trial.choice, tokens, kCloseSeconds));
-    std::vector<std::array<double, kReplays>> seconds(trials.size());
-    for (int replay = 0; replay < kReplays; ++replay)
-      for (size_t i = 0; i < trials.size(); ++i) seconds[i][size_t(replay)] = chains[i]->replay();
+  // The median of some more replays of each.
+  static void try_again(std::span<Trial> trials, int replays) {
+    std::vector<std::vector<double>> seconds(trials.size());
+    for (int replay = 0; replay < replays; ++replay)
+      for (size_t i = 0; i < trials.size(); ++i) seconds[i].push_back(trials[i].chain->replay());
     for (size_t i = 0; i < trials.size(); ++i) {
-      std::nth_element(seconds[i].begin(), seconds[i].begin() + kReplays / 2, seconds[i].end());
-      trials[i].seconds = seconds[i][kReplays / 2] * handicap(*chains[i], trials[i].choice, tokens);
+      const auto middle = seconds[i].begin() + replays / 2;
+      std::nth_element(seconds[i].begin(), middle, seconds[i].end());
+      trials[i].seconds = *middle * trials[i].handicap;
     }
   }
 
   // The fastest, with the library's fastest algorithm for the calls that an own kernel cannot take.
   static LinearChoice decided(const std::vector<Trial>& trials) {
     LinearChoice best = trials.front().choice;
-    const auto library = std::find_if(trials.begin(), trials.end(), [](const Trial& trial) {
-      return trial.choice.kernel == LinearKernel::library;
-    });
+    const auto library = std::find_if(trials.begin(), trials.end(),
+                                      [](const Trial& trial) { return trial.choice.kernel == LinearKernel::library; });
     const bool has_library = library != trials.end();
     if (has_library) best.has_algorithm = true, best.algorithm = library->choice.algorithm;
     log_debug("linear {} x {}, {} tokens: {} tile {} grid {} {:.1f} us; library {:.1f} us", best.out_features,
@@ -159,9 +170,6 @@ class ShapeTuner {
     return best;
   }
   static const char* kernel_name(LinearKernel kernel) {
-#ifdef WITH_WIDE
-    if (kernel == LinearKernel::wide) return "wide";
-#endif
     return kernel == LinearKernel::library ? "library" : kernel == LinearKernel::skinny ? "skinny" : "hopper";
   }
 
@@ -169,6 +177,8 @@ class ShapeTuner {
   const Stream& stream_;
   LinearSurroundings around_;
   size_t next_ = 0;
+  std::set<Way> hopeless_;
+  uint64_t regime_ = 0;
 };
 
 }  // namespace

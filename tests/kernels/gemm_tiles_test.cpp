@@ -8,8 +8,7 @@ namespace {
 constexpr int64_t kProcessors = 132;
 
 int64_t waves(const GemmTile& tile, int64_t features, int64_t tokens) {
-  const int64_t tiles =
-      ((features + tile.features - 1) / tile.features) * ((tokens + tile.tokens - 1) / tile.tokens);
+  const int64_t tiles = ((features + tile.features - 1) / tile.features) * ((tokens + tile.tokens - 1) / tile.tokens);
   return (tiles + kProcessors - 1) / kProcessors;
 }
 
@@ -19,11 +18,17 @@ double excess(const GemmTile& tile, int64_t features, int64_t tokens) {
 }
 
 TEST(GemmTiles, TheFirstFillsItsWaves) {
-  for (const auto& [features, tokens] : {std::pair<int64_t, int64_t>{28672, 256}, {4096, 256}, {6144, 256}, {6144, 384},
-                                         {4096, 1280}, {7168, 512}, {28672, 128}, {4096, 128}}) {
+  for (const auto& [features, tokens] : {std::pair<int64_t, int64_t>{28672, 256},
+                                         {4096, 256},
+                                         {6144, 256},
+                                         {6144, 384},
+                                         {4096, 1280},
+                                         {7168, 512},
+                                         {28672, 128},
+                                         {4096, 128}}) {
     const GemmTile best = likely_tiles(features, tokens, kProcessors, 1).at(0);
-    EXPECT_LT(excess(best, features, tokens), 1.05) << features << " x " << tokens << ": " << best.features << "x"
-                                                    << best.tokens;
+    EXPECT_LT(excess(best, features, tokens), 1.05)
+        << features << " x " << tokens << ": " << best.features << "x" << best.tokens;
   }
 }
 
