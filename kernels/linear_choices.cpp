@@ -14,7 +14,7 @@
 namespace trireme {
 namespace {
 
-constexpr std::string_view kHeader = "trireme linear choices 3\t";
+constexpr std::string_view kHeader = "trireme linear choices 4\t";
 constexpr size_t kFields = 16;
 
 using ShapeKey = std::tuple<int64_t, int64_t, bool>;

@@ -13,20 +13,22 @@
 #include <map>
 #include <tuple>
 
+#include "base/backend_traits.h"
 #include "base/log.h"
 #include "kernels/backend.h"
 
 namespace trireme {
 
 namespace cpu {
-static int64_t tune_linear(std::span<const LinearWeight* const>, DType, std::span<const int64_t>, const Stream&) {
+static int64_t tune_linear(std::span<const LinearWeight* const>, DType, const LinearRole&, std::span<const int64_t>,
+                           const Stream&) {
   return 0;
 }
 static size_t gemm_library_version() { return 0; }
 }  // namespace cpu
 namespace cuda {
-int64_t tune_linear(std::span<const LinearWeight* const> weights, DType out, std::span<const int64_t> token_counts,
-                    const Stream& stream);
+int64_t tune_linear(std::span<const LinearWeight* const> weights, DType out, const LinearRole& role,
+                    std::span<const int64_t> token_counts, const Stream& stream);
 size_t gemm_library_version();
 }  // namespace cuda
 
@@ -67,22 +69,26 @@ size_t library_version(Device device) { BACKEND_RETURN(device, gemm_library_vers
 
 std::vector<int64_t> tuned_token_counts(int64_t most) {
   std::vector<int64_t> counts;
-  for (int64_t count : {1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096, 8192}) {
+  // Closely spaced where a tile that suits the next larger number may cost twice the time: some waves of processors.
+  for (int64_t count : {1,   2,   4,   8,   12,  16,  24,  32,   48,   64,   96,   128,  160,  192,
+                        256, 320, 384, 448, 512, 768, 1024, 1280, 1536, 1792, 2048, 4096, 8192}) {
     counts.push_back(count);
     if (count >= most) break;
   }
   return counts;
 }
 
-int64_t tune_linear(std::span<const LinearWeight* const> weights, DType out, std::span<const int64_t> token_counts,
-                    const Stream& stream) {
+int64_t tune_linear(std::span<const LinearWeight* const> weights, DType out, const LinearRole& role,
+                    std::span<const int64_t> token_counts, const Stream& stream) {
   if (weights.empty()) return 0;
   const LinearWeight& first = *weights.front();
   for (const LinearWeight* weight : weights)
     CHECK(weight->out_features == first.out_features && weight->in_features == first.in_features)
         << "tune_linear: layers of different shapes";
+  CHECK(!role.gated || first.out_features % 2 == 0) << "tune_linear: gates and ups of" << first.out_features;
+  CHECK(out == activation_dtype(first.device()) || !(role.gated || role.added)) << "tune_linear: gated or added, but not of the activation dtype";
   if (first.out_features == 0 || first.in_features == 0) return 0;
-  BACKEND_RETURN(first.device(), tune_linear(weights, out, token_counts, stream));
+  BACKEND_RETURN(first.device(), tune_linear(weights, out, role, token_counts, stream));
 }
 
 std::string linear_tuning_machine(Device device) {

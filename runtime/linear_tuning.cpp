@@ -12,15 +12,28 @@
 namespace trireme {
 namespace {
 
+// Of one shape: they share their choices.
+struct Layers {
+  std::vector<const LinearWeight*> weights;
+  LinearRole role;
+};
+
+LinearRole common(const LinearRole& a, const LinearRole& b) {
+  return {a.normed && b.normed, a.gated && b.gated, a.added && b.added};
+}
+
 int64_t tune_shapes(const Model& model, int64_t max_tokens, int64_t max_logit_rows, const Stream& stream) {
-  std::map<std::tuple<int64_t, int64_t, DType>, std::vector<const LinearWeight*>> shapes;
-  for (const LinearUse& use : model.linear_layers())
-    shapes[{use.weight->out_features, use.weight->in_features, use.out}].push_back(use.weight);
+  std::map<std::tuple<int64_t, int64_t, DType>, Layers> shapes;
+  for (const LinearUse& use : model.linear_layers()) {
+    auto [it, is_new] = shapes.try_emplace({use.weight->out_features, use.weight->in_features, use.out});
+    it->second.weights.push_back(use.weight);
+    it->second.role = is_new ? use.role : common(it->second.role, use.role);
+  }
   int64_t measured = 0;
-  for (const auto& [shape, weights] : shapes) {
+  for (const auto& [shape, layers] : shapes) {
     const DType out = std::get<DType>(shape);
     const int64_t most = out == kLogitsDType ? max_logit_rows : max_tokens;
-    measured += tune_linear(weights, out, tuned_token_counts(most), stream);
+    measured += tune_linear(layers.weights, out, layers.role, tuned_token_counts(most), stream);
   }
   return measured;
 }

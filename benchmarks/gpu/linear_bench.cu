@@ -65,9 +65,9 @@ class Bench {
     report(name, timer_.seconds(stream_, repetitions, launch), bytes, flops, limits_);
   }
 
-  void tune(const std::vector<const LinearWeight*>& weights, DType out) {
+  void tune(const std::vector<const LinearWeight*>& weights, DType out, const LinearRole& role) {
     const auto start = std::chrono::steady_clock::now();
-    const int64_t measured = tune_linear(weights, out, tuned_token_counts(kMostTokens), stream_);
+    const int64_t measured = tune_linear(weights, out, role, tuned_token_counts(kMostTokens), stream_);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     const LinearWeight& first = *weights.front();
     std::printf("tuned %lldx%lld: %lld measurements in %.2f s\n", static_cast<long long>(first.out_features),
@@ -82,7 +82,14 @@ class Bench {
                               .c_str());
   }
 
+  // Whether any row of a shape is wanted: tuning takes seconds.
+  bool wants(const Shape& shape) const {
+    const std::string name = std::string(" ") + shape.name + " T=";
+    return filter_.empty() || name.find(filter_) != std::string::npos || ("layer" + name).find(filter_) == 0;
+  }
+
   void layers(const Shape& shape) {
+    if (!wants(shape)) return;
     std::vector<Layer> all;
     const double layer_bytes = 2.0 * double(shape.hidden * (shape.qkv + shape.q + 3 * shape.ffn));
     for (int i = 0; i < std::max(2, int(std::ceil(kRotatedBytes / layer_bytes))); ++i)
@@ -90,11 +97,15 @@ class Bench {
                      weight(2 * shape.ffn, shape.hidden), weight(shape.hidden, shape.ffn)});
     for (const bool tuned : {false, true}) {
       if (tuned) {
-        for (auto member : {&Layer::qkv, &Layer::o, &Layer::gate_up, &Layer::down}) {
+        const auto tune_all = [&](LinearWeight Layer::*member, const LinearRole& role) {
           std::vector<const LinearWeight*> weights;
           for (const Layer& layer : all) weights.push_back(&(layer.*member));
-          tune(weights, DType::bf16);
-        }
+          tune(weights, DType::bf16, role);
+        };
+        tune_all(&Layer::qkv, {.normed = true});
+        tune_all(&Layer::o, {.added = true});
+        tune_all(&Layer::gate_up, {.normed = true, .gated = true});
+        tune_all(&Layer::down, {.added = true});
       }
       for (int64_t tokens : kTokens) chain(shape, all, tokens, tuned ? " tuned" : "");
     }
@@ -136,7 +147,7 @@ class Bench {
     for (int i = 0; i < 2; ++i) all.push_back(weight(out_features, in_features));
     const double bytes = double(all[0].data.view().bytes());
     for (const bool tuned : {false, true}) {
-      if (tuned) tune({&all[0], &all[1]}, DType::f32);
+      if (tuned) tune({&all[0], &all[1]}, DType::f32, {.normed = true});
       for (int64_t tokens : kTokens) {
         const Tensor x = rows(tokens, in_features), out(DType::f32, {tokens, out_features}, kGpu);
         time(name + " T=" + std::to_string(tokens) + (tuned ? " tuned" : ""), bytes, bytes * double(tokens),

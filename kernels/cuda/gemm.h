@@ -29,8 +29,9 @@ using GemmAlgorithm = std::array<uint64_t, 8>;
 // `algorithm` the library's first; either way one that never reduces with atomics: same call, same bits.
 bool gemm(const Gemm& problem, const GemmAlgorithm* algorithm, const Stream& stream);
 
-// The library's suggestions for a problem, its favourite first.
-std::vector<GemmAlgorithm> gemm_algorithms(const Gemm& problem, int most, const Stream& stream);
+// What may be the fastest for a problem: the library's suggestions, its favourite first, then (with_tiles) some more whose
+// tiles fill whole waves of processors (gemm_tiles.h); two dozen in all.
+std::vector<GemmAlgorithm> gemm_algorithms(const Gemm& problem, bool with_tiles, const Stream& stream);
 
 size_t gemm_library_version();
 

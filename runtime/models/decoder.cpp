@@ -30,6 +30,7 @@ class Decoder final : public Model {
 
   ModelConfig config_;
   int64_t max_model_len_;
+  bool alone_;  // no TP group
   HeadShard heads_;
   Range ffn_, vocab_;
   std::vector<KvGroupSpec> groups_;  // by window, ascending: all of the model's, also those without a layer here
@@ -42,7 +43,9 @@ class Decoder final : public Model {
 };
 
 Decoder::Decoder(const ModelContext& context, const DecoderSpec& spec)
-    : config_(context.config), max_model_len_(context.max_model_len) {
+    : config_(context.config),
+      max_model_len_(context.max_model_len),
+      alone_(context.topology.tp() == 1) {
   const DecoderWeights weights(context, spec);
   heads_ = weights.heads(), ffn_ = weights.ffn(), vocab_ = weights.vocab();
   make_groups(context);
@@ -96,11 +99,20 @@ int64_t Decoder::workspace_bytes(int64_t tokens) const {
 
 std::vector<LinearUse> Decoder::linear_layers() const {
   std::vector<LinearUse> uses;
-  for (const DecoderLayer& layer : layers_)
-    for (const LinearWeight* weight : {&layer.attention.qkv.weight, &layer.attention.output.weight,
-                                       &layer.mlp.gate_up.weight, &layer.mlp.down.weight})
-      uses.push_back({weight, activation_dtype(weight->device())});
-  if (final_norm_) uses.push_back({config_.tie_word_embeddings ? &embedding_ : &output_, kLogitsDType});
+  // With a TP group the sum over it takes the norms and the additions (Residual).
+  const auto role = [&](const Tensor& norm) { return LinearRole{.normed = alone_ && norm}; };
+  const auto added = [&](const RowParallelLinear& layer) { return LinearRole{.added = alone_ && !layer.norm}; };
+  for (const DecoderLayer& layer : layers_) {
+    const DType dtype = activation_dtype(layer.mlp.down.weight.device());
+    LinearRole gated = role(layer.mlp_norm);
+    gated.gated = true;
+    uses.push_back({&layer.attention.qkv.weight, dtype, role(layer.attention_norm)});
+    uses.push_back({&layer.attention.output.weight, dtype, added(layer.attention.output)});
+    uses.push_back({&layer.mlp.gate_up.weight, dtype, gated});
+    uses.push_back({&layer.mlp.down.weight, dtype, added(layer.mlp.down)});
+  }
+  if (final_norm_)
+    uses.push_back({config_.tie_word_embeddings ? &embedding_ : &output_, kLogitsDType, {.normed = true}});
   return uses;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "checkpoint/model_config.h"
+#include "kernels/linear_tuning.h"
 #include "kernels/mark_progress.h"
 #include "runtime/step_context.h"
 #include "runtime/weight_loader.h"
@@ -22,10 +23,11 @@ struct ModelContext {
   int64_t max_model_len = 0;  // the longest sequence that may be asked for
 };
 
-// A linear layer's weight and the dtype of what it makes.
+// A linear layer's weight, the dtype of what it makes, and what is computed with it.
 struct LinearUse {
   const LinearWeight* weight;
   DType out;
+  LinearRole role = {};
 };
 
 class Model {

@@ -262,14 +262,34 @@ TEST_P(FusedLinearTest, TakesStridedRowsAndEmptyLayers) {
 }
 
 TEST_P(FusedLinearTest, TunedLayersGiveTheSameSums) {
-  const Shape shape{6, 96, 512};
-  const Layer layer = make_layer(shape);
-  const LinearWeight* weights[] = {&layer.weight};
-  const std::vector<int64_t> counts = tuned_token_counts(40);
-  const int64_t measured = tune_linear(weights, activation(), counts, stream());
-  EXPECT_EQ(measured, device().is_cuda() ? int64_t(counts.size()) : 0);
-  EXPECT_EQ(tune_linear(weights, activation(), counts, stream()), 0);
-  for (int64_t tokens : {1, 6, 16, 17, 31, 40}) check_residual({tokens, 96, 512}, true);
+  // Shapes of their own: what is known is not measured again. Rows of 67 no library takes.
+  const std::pair<Shape, LinearRole> cases[] = {{{6, 96, 512}, {}},
+                                                {{6, 104, 520}, {.added = true}},
+                                                {{6, 112, 528}, {.normed = true}},
+                                                {{6, 120, 536}, {.gated = true}},
+                                                {{6, 128, 544}, {.normed = true, .gated = true}},
+                                                {{6, 22, 67}, {.normed = true}}};
+  const std::vector<int64_t> counts = tuned_token_counts(600);
+  for (const auto& [shape, role] : cases) {
+    const Layer layer = make_layer(shape);
+    const LinearWeight* weights[] = {&layer.weight};
+    const int64_t measured = tune_linear(weights, activation(), role, counts, stream());
+    EXPECT_EQ(measured, device().is_cuda() ? int64_t(counts.size()) : 0);
+    EXPECT_EQ(tune_linear(weights, activation(), role, counts, stream()), 0);
+    for (int64_t tokens : {1, 6, 17, 40, 70, 130}) {
+      check_residual({tokens, shape.out, shape.in}, true);
+      check_norm({tokens, shape.out, shape.in}, false, activation(), 1);
+      check_gated({tokens, shape.out / 2, shape.in}, Activation::silu, true, true);
+    }
+  }
+}
+
+TEST_P(FusedLinearTest, RolesThatALayerCannotHaveThrow) {
+  const LinearWeight weight = load_weight(random_rows(DType::f32, 7, 8, 1), 64, stream());
+  const LinearWeight* weights[] = {&weight};
+  const int64_t one[] = {1};
+  EXPECT_THROW(tune_linear(weights, activation(), {.gated = true}, one, stream()), InternalError);
+  EXPECT_THROW(tune_linear(weights, kLogitsDType == activation() ? DType::f64 : kLogitsDType, {.added = true}, one, stream()), InternalError);
 }
 
 TEST_P(FusedLinearTest, WrongShapesThrow) {
