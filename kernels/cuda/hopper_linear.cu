@@ -13,11 +13,17 @@
 namespace trireme::cuda {
 namespace {
 
+// Experiments' switches.
+int64_t switch_of(const char* name, int64_t otherwise) {
+  const char* value = std::getenv(name);
+  return value ? int64_t(std::atoi(value)) : otherwise;
+}
+int64_t most_normed() { return switch_of("TRIREME_HOPPER_NORM", 0); }
+
 constexpr int kStaticShared = 1024;  // at most, of a kernel
 // Two blocks, of this kernel and the next, fit one processor; or all that a block may have.
 constexpr int kHalf = 114 * 1024 - 1024 - kStaticShared, kWhole = 227 * 1024 - kStaticShared;
 constexpr int kThird = 76 * 1024 - 1024 - kStaticShared, kQuarter = 57 * 1024 - 1024 - kStaticShared;
-constexpr int kAll = 1 << 20;
 constexpr int kMaxSplits = 8;
 
 // One kernel: a tile's height and its number of tokens.
@@ -56,26 +62,34 @@ struct TileRow {
   std::span<const Kernel> kernels;  // by tokens, ascending
   int shared;
   int ahead = 0;
+  bool apart = false;
 };
-constexpr std::array kTiles = {TileRow{kKernels<1, 2>, kHalf},        TileRow{kKernels<1, 2>, kWhole},
-                               TileRow{kKernels<2, 1>, kWhole},       TileRow{kKernels<1, 2>, kThird},
-                               TileRow{kKernels<1, 2>, kQuarter},     TileRow{kKernels<2, 1>, kHalf},
-                               TileRow{kKernels<4, 1>, kWhole},       TileRow{kKernels<1, 4>, kHalf},
-                               TileRow{kKernels<1, 2>, kHalf, kAll},  TileRow{kKernels<1, 2>, kWhole, kAll},
-                               TileRow{kKernels<1, 2>, kThird, kAll}, TileRow{kKernels<2, 1>, kHalf, kAll},
-                               TileRow{kKernels<2, 1>, kWhole, kAll}};
+constexpr std::array kTiles = {TileRow{kKernels<1, 2>, kHalf},          TileRow{kKernels<1, 2>, kWhole},
+                               TileRow{kKernels<2, 1>, kWhole},         TileRow{kKernels<1, 2>, kThird},
+                               TileRow{kKernels<1, 2>, kQuarter},       TileRow{kKernels<2, 1>, kHalf},
+                               TileRow{kKernels<4, 1>, kWhole},         TileRow{kKernels<1, 4>, kHalf},
+                               TileRow{kKernels<1, 2>, kHalf, 4},       TileRow{kKernels<1, 2>, kHalf, 12},
+                               TileRow{kKernels<1, 2>, kThird, 6},      TileRow{kKernels<2, 1>, kHalf, 8},
+                               TileRow{kKernels<2, 1>, kWhole, 8},      TileRow{kKernels<1, 2>, kWhole, 8},
+                               TileRow{kKernels<1, 2>, kHalf, 0, true}, TileRow{kKernels<1, 2>, kThird, 0, true},
+                               TileRow{kKernels<2, 1>, kHalf, 0, true}, TileRow{kKernels<2, 1>, kWhole, 0, true},
+                               TileRow{kKernels<1, 2>, kHalf, 8, true}, TileRow{kKernels<2, 1>, kHalf, 8, true}};
 
 // The kernel of the fewest tokens that takes these.
 const Kernel& kernel_of(const TileRow& tile, int64_t tokens) {
   return *std::find_if(tile.kernels.begin(), tile.kernels.end() - 1,
                        [&](const Kernel& k) { return k.tokens >= tokens; });
 }
-int stages_of(const TileRow& tile, const Kernel& kernel, bool with_norm) {
-  return std::min((tile.shared - kPanelGroupBytes) / kernel.stage_bytes(with_norm), kernel.max_stages);
-}
 // Room for what the blocks of a split tile send one of them: sums, then sums of squares.
-int64_t part_bytes(const Kernel& kernel, int splits) {
-  return splits * (ceil_div(kernel.column_tiles, splits) * kernel.consumers * 16 + kernel.tokens * 4);
+int part_bytes(const Kernel& kernel, int splits) {
+  return splits * (int(ceil_div(kernel.column_tiles, splits)) * kernel.consumers * 16 + kernel.tokens * 4);
+}
+int apart_bytes(const TileRow& tile, const Kernel& kernel, int splits) {
+  return tile.apart && splits > 1 ? part_bytes(kernel, splits) : 0;
+}
+int stages_of(const TileRow& tile, const Kernel& kernel, int splits, bool with_norm) {
+  return std::min((tile.shared - kPanelGroupBytes - apart_bytes(tile, kernel, splits)) / kernel.stage_bytes(with_norm),
+                  kernel.max_stages);
 }
 
 // Whether the code that runs here is made for this GPU.
@@ -131,8 +145,9 @@ HopperArgs make_args(const SkinnyLinear& p, const Kernel& kernel, const HopperCh
   args.tokens = int(p.tokens), args.features = int(p.features), args.in_features = int(p.in_features);
   args.steps = int(ceil_div(p.in_features, kernel.step));
   args.tile_features = int(tile_features(p, kernel));
-  args.stages = stages_of(kTiles[size_t(choice.tile)], kernel, p.norm != nullptr);
-  args.ahead = kTiles[size_t(choice.tile)].ahead;
+  const TileRow& tile = kTiles[size_t(choice.tile)];
+  args.stages = stages_of(tile, kernel, choice.splits, p.norm != nullptr);
+  args.ahead = tile.ahead, args.apart = tile.apart, args.early = switch_of("TRIREME_HOPPER_EARLY", 0) != 0;
   args.splits = choice.splits;
   args.epilogue = p.epilogue, args.gelu = p.gelu, args.out_is_float = p.out_is_float;
   args.pairs = (p.tokens == 1 || p.out_stride % 2 == 0) && is_aligned(p.out, p.out_is_float ? 8 : 4);
@@ -145,17 +160,10 @@ bool has_room(const SkinnyLinear& p, const HopperChoice& choice) {
     return false;
   const TileRow& tile = kTiles[size_t(choice.tile)];
   const Kernel& kernel = kernel_of(tile, p.tokens);
-  const int stages = stages_of(tile, kernel, p.norm != nullptr);
+  const int stages = stages_of(tile, kernel, choice.splits, p.norm != nullptr);
   return stages >= 2 && choice.splits <= ceil_div(p.in_features, kernel.step) &&
          part_bytes(kernel, choice.splits) <= stages * kernel.stage;
 }
-
-// Experiments' switches.
-int64_t switch_of(const char* name, int64_t otherwise) {
-  const char* value = std::getenv(name);
-  return value ? int64_t(std::atoi(value)) : otherwise;
-}
-int64_t most_normed() { return switch_of("TRIREME_HOPPER_NORM", 0); }
 
 }  // namespace
 
@@ -201,7 +209,8 @@ void hopper_linear(const SkinnyLinear& p, HopperChoice choice, const Stream& str
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(grid_size(ceil_div(p.features, args.tile_features) * choice.splits));
   config.blockDim = dim3(unsigned(kernel.threads));
-  config.dynamicSmemBytes = size_t(args.stages * kernel.stage_bytes(p.norm != nullptr) + kPanelGroupBytes);
+  config.dynamicSmemBytes = size_t(args.stages * kernel.stage_bytes(p.norm != nullptr) + kPanelGroupBytes +
+                                   apart_bytes(kTiles[size_t(choice.tile)], kernel, choice.splits));
   config.stream = stream.get();
   config.attrs = attributes, config.numAttrs = choice.splits > 1 ? 2 : 1;
   CUDA_CHECK(cudaLaunchKernelEx(&config, p.norm ? kernel.norm : kernel.plain, args));

@@ -148,7 +148,8 @@ struct HopperConsumer {
     multiply();
     if constexpr (kNorm) norm.finish_squares();
     if (args.splits > 1) {
-      cluster_sync();  // all rings are free for parts
+      if (!args.apart) cluster_arrive();
+      cluster_wait();  // what the parts go to is there, and free
       if constexpr (kNorm) norm.send_squares(work.split);
       exchange();
     }
@@ -191,7 +192,7 @@ struct HopperConsumer {
 
   // Where this thread's values of a column tile lie that the block of this split sends.
   __device__ uint32_t part(int split, int column_tile) const {
-    return ring.stages + uint32_t(((split * Tile::share(args.splits) + column_tile) * Tile::kConsumers + thread) * 16);
+    return ring.received + uint32_t(((split * Tile::share(args.splits) + column_tile) * Tile::kConsumers + thread) * 16);
   }
   // Sends the blocks of the other splits what they finish, and adds what they sent.
   __device__ void exchange() {
@@ -331,13 +332,16 @@ __global__ __launch_bounds__(Tile::kThreads, Tile::kBlocks) void hopper_linear_k
   extern __shared__ unsigned char raw[];
   const uint32_t made = shared_address(barriers);
   const uint32_t stages = (shared_address(raw) + kPanelGroupBytes - 1) / kPanelGroupBytes * kPanelGroupBytes;
-  const HopperRing ring{stages, stages + uint32_t(args.stages * Tile::kStageBytes), made, made + 8 * Tile::kMaxStages,
+  const uint32_t norms = stages + uint32_t(args.stages * Tile::kStageBytes);
+  const uint32_t behind = norms + uint32_t(kNorm ? args.stages * Tile::kNormBytes : 0);
+  const HopperRing ring{stages, norms, args.apart ? behind : stages, made, made + 8 * Tile::kMaxStages,
                         made + 16 * Tile::kMaxStages};
   const HopperWork work(args);
   if (int(threadIdx.x) >= Tile::kConsumers) {
     const HopperCopier<Tile, kNorm> copier{args, ring, work};
     const bool copies = threadIdx.x % kWarpSize == 0;
     int ahead = 0;
+    if (args.early) let_next_kernel_start();
     if (copies) {
       fetch_tensor_map(&args.weights);
       fetch_tensor_map(&args.x);
@@ -346,12 +350,15 @@ __global__ __launch_bounds__(Tile::kThreads, Tile::kBlocks) void hopper_linear_k
     }
     let_next_kernel_start();
     __syncthreads();
+    if (args.splits > 1 && args.apart) cluster_arrive();
     if (copies) copier.fetch_ahead(ahead);
     wait_for_previous_kernel();
     if (copies) copier.run(ahead);
-    if (args.splits > 1) cluster_sync();  // with the warps that multiply
+    if (args.splits > 1 && !args.apart) cluster_arrive();
+    if (args.splits > 1) cluster_wait();  // with the warps that multiply
   } else {
     __syncthreads();  // the barriers are made
+    if (args.splits > 1 && args.apart) cluster_arrive();
     wait_for_previous_kernel();
     HopperConsumer<Tile, kNorm>(args, ring, work, squares).run();
   }

@@ -43,7 +43,7 @@ struct HopperNorm {
   float squares[kSums] = {};
 
   __device__ HopperNorm(const HopperArgs& a, const HopperRing& r, float* o) : args(a), ring(r), own(o) {
-    peers = ring.stages + uint32_t(args.splits * Tile::share(args.splits) * Tile::kConsumers * 16);
+    peers = ring.received + uint32_t(args.splits * Tile::share(args.splits) * Tile::kConsumers * 16);
   }
 
   // All threads that multiply, before they do. Everything is loaded before anything is stored: a stage is short.

@@ -41,6 +41,8 @@ struct HopperArgs {
   int tokens, features, in_features, steps, tile_features, stages;
   int ahead;   // stages beyond the ring that are asked for into the L2 cache before the previous kernel has ended
   int splits;  // blocks of a cluster, each with some of a tile's steps
+  bool apart;  // the parts of a split tile have room of their own behind the ring
+  bool early;
   SkinnyEpilogue epilogue;
   bool gelu, out_is_float;
   bool pairs;  // two neighbours of `out` can be written at once
@@ -58,7 +60,8 @@ struct HopperWork {
 };
 
 struct HopperRing {
-  uint32_t stages, norms, full, empty, parts;  // shared addresses: of stages, of norm weights and of barriers
+  // Shared addresses: of stages, of the norm's weights, of what peers send, and of barriers.
+  uint32_t stages, norms, received, full, empty, parts;
 };
 
 #endif
