@@ -77,6 +77,7 @@ struct HopperNorm {
       }
       store_shared(x + uint32_t(j * kRowsAtOnce * kPanelRowBytes), pack(values));
     }
+    __syncwarp();
     order_shared_memory();
     sync_threads<1, Tile::kConsumers>();
   }
