@@ -1,8 +1,8 @@
-// layer_bench [filter]: a decoder layer at few tokens as a decode step runs it, eight layers with weights and caches of
+// layer_bench [filter...]: a decoder layer at few tokens as a decode step runs it, eight layers with weights and caches of
 // their own in one graph: norm and q/k/v, attention, output and addition, norm, gate/up and activation, down and
 // addition. Of a rank of several GPUs the sum over them is missing: a residual addition with the norm stands in for it.
-// Prints microseconds per layer with the kernels that the start's measurement takes, then looks for faster ones: each
-// linear layer in turn with all kernels and their ways, the others kept. Rows whose name lacks `filter` are skipped.
+// Looks for the fastest kernels of the chain, each linear layer in turn with all kernels and their ways, the others kept,
+// and prints microseconds per layer. Rows whose name has none of the filters are skipped.
 
 #include <algorithm>
 #include <array>
@@ -16,7 +16,7 @@
 #include "benchmarks/gpu/timing.h"
 #include "kernels/attention_plan.h"
 #include "kernels/bandwidth.h"
-#include "kernels/cuda/hopper_linear.h"
+#include "kernels/cuda/linear_call.h"
 #include "kernels/fused_linear.h"
 #include "kernels/linear_tuning.h"
 #include "kernels/norm.h"
@@ -118,7 +118,7 @@ class Attention {
 
 class Bench {
  public:
-  explicit Bench(std::string filter) : filter_(std::move(filter)), stream_(kGpu) {}
+  explicit Bench(std::vector<std::string> filters) : filters_(std::move(filters)), stream_(kGpu) {}
 
   void run() {
     std::printf("%s\n", device_description(kGpu).c_str());
@@ -127,12 +127,19 @@ class Bench {
     for (const Shape& shape : kShapes) {
       std::vector<int64_t> wanted;
       for (int64_t tokens : kTokens)
-        if (name_of(shape, tokens).find(filter_) != std::string::npos) wanted.push_back(tokens);
+        if (is_wanted(name_of(shape, tokens))) wanted.push_back(tokens);
       if (!wanted.empty()) run(shape, wanted);
     }
+    const std::string machine = linear_tuning_machine(kGpu);
+    if (std::getenv("TRIREME_CACHE_DIR")) save_linear_choices(linear_tuning_file(machine), machine);
   }
 
  private:
+  bool is_wanted(const std::string& name) const {
+    return filters_.empty() || std::any_of(filters_.begin(), filters_.end(), [&](const std::string& filter) {
+             return name.find(filter) != std::string::npos;
+           });
+  }
   static std::string name_of(const Shape& shape, int64_t tokens) {
     return std::string(shape.name) + " T=" + std::to_string(tokens) + " ";
   }
@@ -145,16 +152,13 @@ class Bench {
 
   void run(const Shape& shape, const std::vector<int64_t>& token_counts) {
     const int64_t q = shape.q_heads * kHeadDim, qkv = q + 2 * shape.kv_heads * kHeadDim;
-    std::array<std::vector<const LinearWeight*>, kPlaces> places;
     std::array<std::vector<LinearWeight>, kPlaces> weights;
     double bytes = 0;
     const int64_t sizes[kPlaces][2] = {{qkv, shape.hidden}, {shape.hidden, q}, {2 * shape.ffn, shape.hidden},
                                        {shape.hidden, shape.ffn}};
     for (int place = 0; place < kPlaces; ++place) {
       for (int i = 0; i < kLayers; ++i) weights[size_t(place)].push_back(weight(sizes[place][0], sizes[place][1]));
-      for (const LinearWeight& w : weights[size_t(place)]) places[size_t(place)].push_back(&w);
       bytes += 2.0 * double(sizes[place][0] * sizes[place][1]);
-      tune_linear(places[size_t(place)], DType::bf16, token_counts, stream_);
     }
     for (int64_t tokens : token_counts) {
       Chain chain(*this, shape, weights, tokens);
@@ -213,39 +217,69 @@ class Bench {
     Tensor hidden_, normed_, sum_, qkv_, heads_, inner_, gate_up_, ones_;
   };
 
-  static std::vector<LinearChoice> candidates(const Chain& chain, Place place, const LinearChoice& known) {
-    LinearChoice choice = known;
-    std::vector<LinearChoice> all;
-    const auto add = [&](LinearKernel kernel, int tile, int grid) {
-      choice.kernel = kernel, choice.tile = tile, choice.grid = grid;
-      all.push_back(choice);
-    };
-    add(LinearKernel::library, -1, 0);
-    for (int tile = 0; known.tokens <= cuda::kMaxSkinnyTokens && tile < cuda::skinny_tile_count(); ++tile)
-      for (int grid = 1; grid <= 3 && cuda::skinny_tile_fits(tile, known.tokens); ++grid)
-        add(LinearKernel::skinny, tile, grid);
+  using Tried = std::array<std::vector<LinearChoice>, kPlaces>;
+
+  static LinearChoice blank(const LinearWeight& weight, int64_t tokens) {
+    LinearChoice choice;
+    choice.out_features = weight.out_features, choice.in_features = weight.in_features, choice.tokens = tokens;
+    return choice;
+  }
+  std::vector<LinearChoice> library_ways(const Chain& chain, Place place, int64_t tokens) {
     const LinearWeight& weight = chain.weight(place, 0);
+    const Tensor out(DType::bf16, {tokens, weight.out_features}, kGpu), x(DType::bf16, {tokens, weight.in_features}, kGpu);
+    std::vector<LinearChoice> all = {blank(weight, tokens)};
+    for (const cuda::GemmAlgorithm& algorithm :
+         cuda::gemm_algorithms(cuda::gemm_problem(out, x, weight.data), 8, stream_)) {
+      all.push_back(blank(weight, tokens));
+      all.back().has_algorithm = true, all.back().algorithm = algorithm;
+    }
+    return all;
+  }
+  static std::vector<LinearChoice> skinny_ways(const Chain& chain, Place place, int64_t tokens) {
+    LinearChoice choice = blank(chain.weight(place, 0), tokens);
+    std::vector<LinearChoice> all;
+    choice.kernel = LinearKernel::skinny;
+    for (choice.tile = 0; tokens <= cuda::kMaxSkinnyTokens && choice.tile < cuda::skinny_tile_count(); ++choice.tile)
+      for (choice.grid = 1; choice.grid <= 3 && cuda::skinny_tile_fits(choice.tile, tokens); ++choice.grid)
+        all.push_back(choice);
+    return all;
+  }
+  static std::vector<LinearChoice> hopper_ways(const Chain& chain, Place place, int64_t tokens) {
+    const LinearWeight& weight = chain.weight(place, 0);
+    LinearChoice choice = blank(weight, tokens);
+    std::vector<LinearChoice> all;
+    choice.kernel = LinearKernel::hopper;
     cuda::SkinnyLinear problem;
     problem.x = problem.weight = problem.out = weight.data.data();
-    problem.tokens = known.tokens, problem.in_features = problem.x_stride = weight.in_features;
+    problem.tokens = tokens, problem.in_features = problem.x_stride = weight.in_features;
     problem.features = problem.out_stride = weight.out_features;
     if (place == kGateUp) problem.epilogue = cuda::SkinnyEpilogue::gated, problem.features /= 2;
-    for (const cuda::HopperChoice& h : cuda::hopper_candidates(problem, kGpu)) add(LinearKernel::hopper, h.tile, h.splits);
+    for (const cuda::HopperChoice& way : cuda::hopper_candidates(problem, kGpu)) {
+      choice.tile = way.tile, choice.grid = way.splits;
+      all.push_back(choice);
+    }
     return all;
   }
 
   void search(Chain& chain, const Shape& shape, int64_t tokens) {
     const std::string name = "  " + name_of(shape, tokens);
-    Choices best = measured(chain, tokens);
-    std::printf("%s measured at the start:%s, norms apart %.1f us", name.c_str(), label(best).c_str(),
-                chain.microseconds(best));
+    Choices best;
+    Tried tried;
+    for (Place place : {kGateUp, kDown, kQkv, kOutput}) {
+      best[place] = blank(chain.weight(place, 0), tokens);
+      tried[place] = library_ways(chain, place, tokens);
+      for (const auto& ways : {skinny_ways(chain, place, tokens), hopper_ways(chain, place, tokens)})
+        tried[place].insert(tried[place].end(), ways.begin(), ways.end());
+    }
+    best = improved(chain, best, tried, "norms apart");
+    std::printf("%s norms apart:%s %.1f us", name.c_str(), label(best).c_str(), chain.microseconds(best));
     setenv("TRIREME_HOPPER_NORM", "64", 1), setenv("TRIREME_HOPPER_TILES", "99", 1);
-    double least = chain.microseconds(best);
-    std::printf(", inside %.1f us\n", least);
-    std::array<std::vector<LinearChoice>, kPlaces> tried;
-    for (Place place : {kGateUp, kDown, kQkv, kOutput}) tried[place] = candidates(chain, place, best[place]);
-    for (int round = 0; round < 2; ++round)
-      for (Place place : {kGateUp, kDown, kQkv, kOutput}) improve(chain, place, tried[place], best, least, round == 0);
+    std::printf(", inside %.1f us\n", chain.microseconds(best));
+    for (Place place : {kGateUp, kDown, kQkv, kOutput}) {
+      const auto ways = hopper_ways(chain, place, tokens);
+      tried[place].insert(tried[place].end(), ways.begin(), ways.end());
+    }
+    best = improved(chain, best, tried, "inside");
     std::printf("%s best:%s %.1f us", name.c_str(), label(best).c_str(), chain.microseconds(best));
     setenv("TRIREME_HOPPER_EARLY", "1", 1);
     std::printf(", next kernels let start at once %.1f us", chain.microseconds(best));
@@ -254,38 +288,35 @@ class Bench {
     std::printf(", norms apart %.1f us\n", chain.microseconds(best));
     std::fflush(stdout);
   }
-  static Choices measured(const Chain& chain, int64_t tokens) {
-    Choices choices;
-    for (int place = 0; place < kPlaces; ++place) {
-      const LinearWeight& weight = chain.weight(Place(place), 0);
-      choices[size_t(place)] = *find_linear_choice(weight.out_features, weight.in_features, false, tokens);
-      choices[size_t(place)].tokens = tokens;
-    }
-    return choices;
+  static Choices improved(Chain& chain, Choices best, Tried& tried, const char* title) {
+    for (int round = 0; round < 2; ++round)
+      for (Place place : {kGateUp, kDown, kQkv, kOutput})
+        best[place] = fastest(chain, place, tried[place], best, round == 0 ? title : nullptr);
+    return best;
   }
   // One place with all that is left to try there; keeps the best six for the next round.
-  static void improve(Chain& chain, Place place, std::vector<LinearChoice>& tried, Choices& best, double& least,
-                      bool print) {
+  static LinearChoice fastest(Chain& chain, Place place, std::vector<LinearChoice>& tried, const Choices& others,
+                              const char* title) {
     std::vector<std::pair<double, LinearChoice>> times;
     for (const LinearChoice& candidate : tried) {
-      Choices choices = best;
+      Choices choices = others;
       choices[place] = candidate;
       times.emplace_back(chain.microseconds(choices), candidate);
     }
     std::stable_sort(times.begin(), times.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-    best[place] = times.front().second, least = times.front().first;
     tried.clear();
     for (size_t i = 0; i < std::min<size_t>(6, times.size()); ++i) tried.push_back(times[i].second);
-    if (!print) return;
-    std::printf("    %-7s", kPlaceNames[place]);
-    std::map<std::string, int> seen;  // the best of every table row
-    for (const auto& [microseconds, choice] : times)
-      if (seen[choice.kernel == LinearKernel::skinny ? "skinny" : label(choice).substr(0, label(choice).find('x'))]++ == 0)
-        std::printf(" %s %.1f", label(choice).c_str(), microseconds);
-    std::printf("\n");
+    if (title) std::printf("    %s %-7s", title, kPlaceNames[place]);
+    std::map<std::string, int> seen;  // prints the best of every table row
+    for (const auto& [microseconds, choice] : times) {
+      const std::string text = label(choice), row = text.substr(0, choice.kernel == LinearKernel::hopper ? text.find('x') : 6);
+      if (title && seen[row]++ == 0) std::printf(" %s %.1f", text.c_str(), microseconds);
+    }
+    if (title) std::printf("\n");
+    return times.front().second;
   }
 
-  std::string filter_;
+  std::vector<std::string> filters_;
   Stream stream_;
   Timer timer_;
   double bandwidth_ = 0;
@@ -301,5 +332,5 @@ int main(int argc, char** argv) {
     return 0;
   }
   trireme::set_current_device({trireme::DeviceKind::cuda, 0});
-  trireme::bench::Bench(argc > 1 ? argv[1] : "").run();
+  trireme::bench::Bench(std::vector<std::string>(argv + 1, argv + argc)).run();
 }
