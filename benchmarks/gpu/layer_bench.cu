@@ -271,21 +271,22 @@ class Bench {
       for (const auto& ways : {skinny_ways(chain, place, tokens), hopper_ways(chain, place, tokens)})
         tried[place].insert(tried[place].end(), ways.begin(), ways.end());
     }
-    best = improved(chain, best, tried, "norms apart");
-    std::printf("%s norms apart:%s %.1f us", name.c_str(), label(best).c_str(), chain.microseconds(best));
-    setenv("TRIREME_HOPPER_NORM", "64", 1), setenv("TRIREME_HOPPER_TILES", "99", 1);
-    std::printf(", inside %.1f us\n", chain.microseconds(best));
+    best = improved(chain, best, tried, "old");
+    std::printf("%s old:%s %.1f us\n", name.c_str(), label(best).c_str(), chain.microseconds(best));
+    setenv("TRIREME_HOPPER_WAYS", "2", 1);
     for (Place place : {kGateUp, kDown, kQkv, kOutput}) {
       const auto ways = hopper_ways(chain, place, tokens);
       tried[place].insert(tried[place].end(), ways.begin(), ways.end());
     }
-    best = improved(chain, best, tried, "inside");
-    std::printf("%s best:%s %.1f us", name.c_str(), label(best).c_str(), chain.microseconds(best));
-    setenv("TRIREME_HOPPER_EARLY", "1", 1);
-    std::printf(", next kernels let start at once %.1f us", chain.microseconds(best));
-    setenv("TRIREME_HOPPER_EARLY", "0", 1);
-    setenv("TRIREME_HOPPER_NORM", "0", 1), setenv("TRIREME_HOPPER_TILES", "3", 1);
-    std::printf(", norms apart %.1f us\n", chain.microseconds(best));
+    Tried again = tried;
+    best = improved(chain, best, tried, "fed");
+    std::printf("%s fed, norms apart:%s %.1f us\n", name.c_str(), label(best).c_str(), chain.microseconds(best));
+    setenv("TRIREME_HOPPER_NORM", "64", 1);
+    if (tokens <= 32 && !shape.cut) {
+      best = improved(chain, best, again, "inside");
+      std::printf("%s fed, inside:%s %.1f us\n", name.c_str(), label(best).c_str(), chain.microseconds(best));
+    }
+    setenv("TRIREME_HOPPER_NORM", "0", 1), setenv("TRIREME_HOPPER_WAYS", "1", 1);
     std::fflush(stdout);
   }
   static Choices improved(Chain& chain, Choices best, Tried& tried, const char* title) {

@@ -8,50 +8,32 @@
 
 #include "kernels/cuda/common/tensor_map.h"
 #include "kernels/cuda/common/workspace.h"
+#include "kernels/cuda/fed/hopper_linear.h"
 #include "kernels/cuda/hopper_linear.cuh"
 
 namespace trireme::cuda {
 namespace {
 
-// Experiments' switches.
-int64_t switch_of(const char* name, int64_t otherwise) {
-  const char* value = std::getenv(name);
-  return value ? int64_t(std::atoi(value)) : otherwise;
-}
-int64_t most_normed() { return switch_of("TRIREME_HOPPER_NORM", 0); }
-
 constexpr int kStaticShared = 1024;  // at most, of a kernel
 // Two blocks, of this kernel and the next, fit one processor; or all that a block may have.
-constexpr int kHalf = 114 * 1024 - 1024 - kStaticShared, kWhole = 227 * 1024 - kStaticShared;
-constexpr int kThird = 76 * 1024 - 1024 - kStaticShared, kQuarter = 57 * 1024 - 1024 - kStaticShared;
+constexpr int kHalf = 115200 - kStaticShared, kWhole = 227 * 1024 - kStaticShared;
 constexpr int kMaxSplits = 8;
 
 // One kernel: a tile's height and its number of tokens.
 struct Kernel {
-  void (*plain)(HopperArgs);
-  void (*norm)(HopperArgs);
+  void (*function)(HopperArgs);
   int tokens, rows;
   int consumers, threads;
-  int step, max_stages;  // step: k of a stage
-  int column_tiles;      // of 8 tokens
-  int stage, norm_stage;  // bytes
-  int stage_bytes(bool with_norm) const { return stage + (with_norm ? norm_stage : 0); }
+  int step, stage_bytes, max_stages;  // step: k of a stage
+  int column_tiles;                   // of 8 tokens
 };
 
 template <int kTokens, int kGroups, int kPanels>
 constexpr Kernel kernel() {
   using Tile = HopperTile<kTokens, kGroups, kPanels>;
-  return {hopper_linear_kernel<Tile, false>,
-          hopper_linear_kernel<Tile, true>,
-          Tile::kTokens,
-          Tile::kRows,
-          Tile::kConsumers,
-          Tile::kThreads,
-          Tile::kStep,
-          Tile::kMaxStages,
-          Tile::kColumnTiles,
-          Tile::kStageBytes,
-          Tile::kNormBytes};
+  return {hopper_linear_kernel<Tile>, Tile::kTokens,    Tile::kRows,
+          Tile::kConsumers,           Tile::kThreads,   Tile::kStep,
+          Tile::kStageBytes,          Tile::kMaxStages, Tile::kColumnTiles};
 }
 template <int kGroups, int kPanels>
 constexpr std::array kKernels = {kernel<8, kGroups, kPanels>(), kernel<16, kGroups, kPanels>(),
@@ -61,35 +43,21 @@ constexpr std::array kKernels = {kernel<8, kGroups, kPanels>(), kernel<16, kGrou
 struct TileRow {
   std::span<const Kernel> kernels;  // by tokens, ascending
   int shared;
-  int ahead = 0;
-  bool apart = false;
 };
-constexpr std::array kTiles = {TileRow{kKernels<1, 2>, kHalf},          TileRow{kKernels<1, 2>, kWhole},
-                               TileRow{kKernels<2, 1>, kWhole},         TileRow{kKernels<1, 2>, kThird},
-                               TileRow{kKernels<1, 2>, kQuarter},       TileRow{kKernels<2, 1>, kHalf},
-                               TileRow{kKernels<4, 1>, kWhole},         TileRow{kKernels<1, 4>, kHalf},
-                               TileRow{kKernels<1, 2>, kHalf, 4},       TileRow{kKernels<1, 2>, kHalf, 12},
-                               TileRow{kKernels<1, 2>, kThird, 6},      TileRow{kKernels<2, 1>, kHalf, 8},
-                               TileRow{kKernels<2, 1>, kWhole, 8},      TileRow{kKernels<1, 2>, kWhole, 8},
-                               TileRow{kKernels<1, 2>, kHalf, 0, true}, TileRow{kKernels<1, 2>, kThird, 0, true},
-                               TileRow{kKernels<2, 1>, kHalf, 0, true}, TileRow{kKernels<2, 1>, kWhole, 0, true},
-                               TileRow{kKernels<1, 2>, kHalf, 8, true}, TileRow{kKernels<2, 1>, kHalf, 8, true}};
+constexpr std::array kTiles = {TileRow{kKernels<1, 2>, kHalf}, TileRow{kKernels<1, 2>, kWhole},
+                               TileRow{kKernels<2, 1>, kWhole}};
 
 // The kernel of the fewest tokens that takes these.
 const Kernel& kernel_of(const TileRow& tile, int64_t tokens) {
   return *std::find_if(tile.kernels.begin(), tile.kernels.end() - 1,
                        [&](const Kernel& k) { return k.tokens >= tokens; });
 }
-// Room for what the blocks of a split tile send one of them: sums, then sums of squares.
-int part_bytes(const Kernel& kernel, int splits) {
-  return splits * (int(ceil_div(kernel.column_tiles, splits)) * kernel.consumers * 16 + kernel.tokens * 4);
+int stages_of(const TileRow& tile, const Kernel& kernel) {
+  return std::min((tile.shared - kPanelGroupBytes) / kernel.stage_bytes, kernel.max_stages);
 }
-int apart_bytes(const TileRow& tile, const Kernel& kernel, int splits) {
-  return tile.apart && splits > 1 ? part_bytes(kernel, splits) : 0;
-}
-int stages_of(const TileRow& tile, const Kernel& kernel, int splits, bool with_norm) {
-  return std::min((tile.shared - kPanelGroupBytes - apart_bytes(tile, kernel, splits)) / kernel.stage_bytes(with_norm),
-                  kernel.max_stages);
+// Room for what the blocks of a split tile send one of them.
+int64_t part_bytes(const Kernel& kernel, int splits) {
+  return splits * ceil_div(kernel.column_tiles, splits) * kernel.consumers * 16;
 }
 
 // Whether the code that runs here is made for this GPU.
@@ -106,14 +74,13 @@ void allow_shared(Device device) {
   const uint64_t bit = uint64_t(1) << (device.index % 64);
   if (asked.load(std::memory_order_relaxed) & bit) return;
   for (const TileRow& tile : kTiles)
-    for (const Kernel& kernel : tile.kernels)
-      for (auto* kernel_function : {kernel.plain, kernel.norm}) {
-        const auto* function = reinterpret_cast<const void*>(kernel_function);
-        CUDA_CHECK(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, kWhole));
-        // Room for the next kernel's blocks as well, without a change of the split that would wait for this one's.
-        CUDA_CHECK(cudaFuncSetAttribute(function, cudaFuncAttributePreferredSharedMemoryCarveout,
-                                        cudaSharedmemCarveoutMaxShared));
-      }
+    for (const Kernel& kernel : tile.kernels) {
+      const auto* function = reinterpret_cast<const void*>(kernel.function);
+      CUDA_CHECK(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, kWhole));
+      // Room for the next kernel's blocks as well, without a change of the split that would wait for this one's.
+      CUDA_CHECK(cudaFuncSetAttribute(function, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                      cudaSharedmemCarveoutMaxShared));
+    }
   asked.fetch_or(bit, std::memory_order_relaxed);
 }
 
@@ -141,13 +108,10 @@ HopperArgs make_args(const SkinnyLinear& p, const Kernel& kernel, const HopperCh
   HopperArgs args{};
   args.weights = weight_map(p, kernel), args.x = x_map(p, kernel);
   args.out = p.out, args.bias = static_cast<const bf16*>(p.bias), args.out_stride = p.out_stride;
-  args.norm = p.norm, args.eps = p.eps;
-  args.tokens = int(p.tokens), args.features = int(p.features), args.in_features = int(p.in_features);
+  args.tokens = int(p.tokens), args.features = int(p.features);
   args.steps = int(ceil_div(p.in_features, kernel.step));
   args.tile_features = int(tile_features(p, kernel));
-  const TileRow& tile = kTiles[size_t(choice.tile)];
-  args.stages = stages_of(tile, kernel, choice.splits, p.norm != nullptr);
-  args.ahead = tile.ahead, args.apart = tile.apart, args.early = switch_of("TRIREME_HOPPER_EARLY", 0) != 0;
+  args.stages = stages_of(kTiles[size_t(choice.tile)], kernel);
   args.splits = choice.splits;
   args.epilogue = p.epilogue, args.gelu = p.gelu, args.out_is_float = p.out_is_float;
   args.pairs = (p.tokens == 1 || p.out_stride % 2 == 0) && is_aligned(p.out, p.out_is_float ? 8 : 4);
@@ -160,18 +124,28 @@ bool has_room(const SkinnyLinear& p, const HopperChoice& choice) {
     return false;
   const TileRow& tile = kTiles[size_t(choice.tile)];
   const Kernel& kernel = kernel_of(tile, p.tokens);
-  const int stages = stages_of(tile, kernel, choice.splits, p.norm != nullptr);
+  const int stages = stages_of(tile, kernel);
   return stages >= 2 && choice.splits <= ceil_div(p.in_features, kernel.step) &&
-         part_bytes(kernel, choice.splits) <= stages * kernel.stage;
+         part_bytes(kernel, choice.splits) <= stages * kernel.stage_bytes;
 }
 
 }  // namespace
 
 int hopper_tile_count() { return int(kTiles.size()); }
 
+namespace {
+// Experiments' switches.
+int switch_of(const char* name, int otherwise) {
+  const char* value = std::getenv(name);
+  return value ? std::atoi(value) : otherwise;
+}
+}  // namespace
+
 bool hopper_fits(const SkinnyLinear& p, HopperChoice choice, Device device) {
-  if (p.norm && (p.tokens > most_normed() || !is_aligned(p.norm, 16))) return false;
-  if (p.tokens < 1 || p.tokens > kMaxHopperTokens) return false;
+  if (choice.tile >= 3)
+    return (!p.norm || p.tokens <= switch_of("TRIREME_HOPPER_NORM", 0)) &&
+           fed::fed_hopper_fits(p, {choice.tile - 3, choice.splits}, device);
+  if (p.norm || p.tokens < 1 || p.tokens > kMaxHopperTokens) return false;
   if (p.in_features < 1 || p.in_features % 8 != 0) return false;
   if (!is_aligned(p.x, 16) || !is_aligned(p.weight, 16) || (p.tokens > 1 && p.x_stride % 8 != 0)) return false;
   if (p.epilogue == SkinnyEpilogue::gated && p.features % 8 != 0) return false;
@@ -182,7 +156,11 @@ bool hopper_fits(const SkinnyLinear& p, HopperChoice choice, Device device) {
 std::vector<HopperChoice> hopper_candidates(const SkinnyLinear& p, Device device) {
   std::vector<HopperChoice> candidates;
   const int64_t processors = multiprocessor_count(device);
-  for (int tile = 0; tile < std::min<int64_t>(hopper_tile_count(), switch_of("TRIREME_HOPPER_TILES", 3)); ++tile) {
+  const int ways = switch_of("TRIREME_HOPPER_WAYS", 1);  // 1: old, 2: fed, 3: both
+  if (ways & 2)
+    for (HopperChoice choice : fed::fed_hopper_candidates(p, device))
+      choice.tile += 3, candidates.push_back(choice);
+  for (int tile = 0; (ways & 1) && tile < hopper_tile_count(); ++tile) {
     const int64_t tiles = ceil_div(p.features, tile_features(p, kernel_of(kTiles[size_t(tile)], p.tokens)));
     for (int splits = 1; splits <= kMaxSplits; ++splits) {
       // Too few blocks leave processors idle; more than two each only add what it costs to split.
@@ -195,6 +173,7 @@ std::vector<HopperChoice> hopper_candidates(const SkinnyLinear& p, Device device
 }
 
 void hopper_linear(const SkinnyLinear& p, HopperChoice choice, const Stream& stream) {
+  if (choice.tile >= 3) return fed::fed_hopper_linear(p, {choice.tile - 3, choice.splits}, stream);
   CHECK(hopper_fits(p, choice, stream.device())) << "hopper_linear: tokens" << p.tokens << "tile" << choice.tile;
   CHECK(!p.out_is_float || p.epilogue == SkinnyEpilogue::store) << "hopper_linear: float output";
   const Kernel& kernel = kernel_of(kTiles[size_t(choice.tile)], p.tokens);
@@ -209,11 +188,9 @@ void hopper_linear(const SkinnyLinear& p, HopperChoice choice, const Stream& str
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(grid_size(ceil_div(p.features, args.tile_features) * choice.splits));
   config.blockDim = dim3(unsigned(kernel.threads));
-  config.dynamicSmemBytes = size_t(args.stages * kernel.stage_bytes(p.norm != nullptr) + kPanelGroupBytes +
-                                   apart_bytes(kTiles[size_t(choice.tile)], kernel, choice.splits));
-  config.stream = stream.get();
+  config.dynamicSmemBytes = size_t(args.stages * kernel.stage_bytes + kPanelGroupBytes), config.stream = stream.get();
   config.attrs = attributes, config.numAttrs = choice.splits > 1 ? 2 : 1;
-  CUDA_CHECK(cudaLaunchKernelEx(&config, p.norm ? kernel.norm : kernel.plain, args));
+  CUDA_CHECK(cudaLaunchKernelEx(&config, kernel.function, args));
 }
 
 }  // namespace trireme::cuda

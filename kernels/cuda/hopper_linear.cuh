@@ -8,25 +8,62 @@
 // adds what it gets in the order of k and finishes its share. The parts come into the ring, once nobody needs it as
 // one.
 
+#include <cuda.h>
+
+#include "kernels/cuda/common/bulk_copy.cuh"
+#include "kernels/cuda/common/cluster.cuh"
+#include "kernels/cuda/common/launch.cuh"
+#include "kernels/cuda/common/vector.cuh"
+#include "kernels/cuda/common/wgmma_narrow.cuh"
 #include "kernels/cuda/gated_activation.cuh"
-#include "kernels/cuda/hopper_norm.cuh"
+#include "kernels/cuda/hopper_linear.h"
 
 namespace trireme::cuda {
 
+template <int kTokens_, int kGroups_, int kPanels_>
+struct HopperTile {
+  static constexpr int kTokens = kTokens_, kGroups = kGroups_, kPanels = kPanels_;
+  static constexpr int kRows = 64 * kGroups, kStep = kPanels * kPanelColumns;
+  static constexpr int kConsumers = 128 * kGroups, kThreads = kConsumers + kWarpSize;
+  static constexpr int kColumnTiles = kTokens / 8;
+  static constexpr int kMaxStages = 16;
+  static constexpr int kWeightPanelBytes = kRows * kPanelRowBytes, kTokenPanelBytes = kTokens * kPanelRowBytes;
+  static constexpr int kStageBytes = kPanels * (kWeightPanelBytes + kTokenPanelBytes);
+  // Column tiles of 8 tokens that a block of a split tile finishes at most, and the first of them.
+  __host__ __device__ static constexpr int share(int splits) { return (kColumnTiles + splits - 1) / splits; }
+  __host__ __device__ static constexpr int first(int split, int splits) {
+    return split * share(splits) < kColumnTiles ? split * share(splits) : kColumnTiles;
+  }
+};
+
+struct HopperArgs {
+  CUtensorMap weights, x;
+  void* out;
+  const bf16* bias;  // may be null
+  int64_t out_stride;
+  int tokens, features, steps, tile_features, stages;
+  int splits;  // blocks of a cluster, each with some of a tile's steps
+  SkinnyEpilogue epilogue;
+  bool gelu, out_is_float;
+  bool pairs;  // two neighbours of `out` can be written at once
+};
+
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-// Asks for a box, which a copy will want later, into the L2 cache.
-__device__ inline void fetch_box(const void* map, int c0, int c1) {
-  asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global.tile [%0, {%1, %2}];" ::"l"(map), "r"(c0), "r"(c1)
-               : "memory");
-}
-__device__ inline void fetch_box(const void* map, int c0, int c1, int c2, int c3) {
-  asm volatile("cp.async.bulk.prefetch.tensor.4d.L2.global.tile [%0, {%1, %2, %3, %4}];" ::"l"(map), "r"(c0), "r"(c1),
-               "r"(c2), "r"(c3)
-               : "memory");
-}
+// A block's work: a tile's steps [begin, end). Its split is its rank in the cluster.
+struct HopperWork {
+  int tile, split, begin, end;
+  __device__ explicit HopperWork(const HopperArgs& args) {
+    tile = int(blockIdx.x) / args.splits, split = int(blockIdx.x) % args.splits;
+    begin = args.steps * split / args.splits, end = args.steps * (split + 1) / args.splits;
+  }
+};
 
-template <class Tile, bool kNorm>
+struct HopperRing {
+  uint32_t stages, full, empty, parts;  // shared addresses: of stages and of barriers
+};
+
+template <class Tile>
 struct HopperCopier {
   const HopperArgs& args;
   const HopperRing& ring;
@@ -35,10 +72,7 @@ struct HopperCopier {
 
   __device__ void copy_weights(int step, int stage) const {
     const uint32_t full = ring.full + uint32_t(stage) * 8;
-    const auto norm_bytes = uint32_t(kNorm ? min(Tile::kStep, args.in_features - step * Tile::kStep) * 4 : 0);
-    arrive_expecting(full, Tile::kStageBytes + norm_bytes);
-    if (kNorm)
-      bulk_copy(ring.norms + uint32_t(stage * Tile::kNormBytes), args.norm + step * Tile::kStep, norm_bytes, full);
+    arrive_expecting(full, Tile::kStageBytes);
 #pragma unroll
     for (int p = 0; p < Tile::kPanels; ++p) {
       const uint32_t to = ring.stages + uint32_t(stage * Tile::kStageBytes + p * Tile::kWeightPanelBytes);
@@ -61,19 +95,6 @@ struct HopperCopier {
     const int ahead = min(args.stages, work.end - work.begin);
     for (int s = 0; s < ahead; ++s) copy_weights(work.begin + s, s);
     return ahead;
-  }
-  // What comes after the ring, into the L2 cache: where the previous kernels leave memory idle.
-  __device__ void fetch_ahead(int ahead) const {
-    const int end = min(work.end, work.begin + ahead + args.ahead);
-    for (int step = work.begin + ahead; step < end; ++step)
-#pragma unroll
-      for (int p = 0; p < Tile::kPanels; ++p) {
-        const int k = step * Tile::kStep + p * kPanelColumns;
-        if (args.epilogue == SkinnyEpilogue::gated)
-          fetch_box(&args.weights, k, 0, 0, work.tile * Tile::kRows / 16);
-        else
-          fetch_box(&args.weights, k, work.tile * Tile::kRows);
-      }
   }
   // All the rest, once x may be read.
   __device__ void run(int ahead) const {
@@ -124,7 +145,7 @@ struct HopperColumn {
   }
 };
 
-template <class Tile, bool kNorm>
+template <class Tile>
 struct HopperConsumer {
   static constexpr int kColumnTiles = Tile::kColumnTiles;
   const HopperArgs& args;
@@ -136,24 +157,18 @@ struct HopperConsumer {
   int first, last;  // of the column tiles that are finished here
   float sums[kColumnTiles][4];
   uint32_t old[kColumnTiles][2];  // what is added to
-  HopperNorm<Tile> norm;
 
-  __device__ HopperConsumer(const HopperArgs& a, const HopperRing& r, const HopperWork& w, float* squares)
-      : args(a), ring(r), work(w), norm(a, r, squares) {
+  __device__ HopperConsumer(const HopperArgs& a, const HopperRing& r, const HopperWork& w) : args(a), ring(r), work(w) {
     first = Tile::first(work.split, args.splits), last = Tile::first(work.split + 1, args.splits);
   }
 
   __device__ void run() {
     if (args.epilogue == SkinnyEpilogue::add) load_old();
     multiply();
-    if constexpr (kNorm) norm.finish_squares();
     if (args.splits > 1) {
-      if (!args.apart) cluster_arrive();
-      cluster_wait();  // what the parts go to is there, and free
-      if constexpr (kNorm) norm.send_squares(work.split);
+      cluster_sync();  // all rings are free for parts
       exchange();
     }
-    if constexpr (kNorm) apply_norm();
     finish();
   }
 
@@ -166,7 +181,6 @@ struct HopperConsumer {
     uint32_t parity = 0;
     for (int step = work.begin; step < work.end; ++step) {
       wait_for_phase(ring.full + uint32_t(stage) * 8, parity);
-      if constexpr (kNorm) norm.apply(step, stage);
       const uint32_t from = ring.stages + uint32_t(stage * Tile::kStageBytes);
       begin_products();
 #pragma unroll
@@ -192,7 +206,7 @@ struct HopperConsumer {
 
   // Where this thread's values of a column tile lie that the block of this split sends.
   __device__ uint32_t part(int split, int column_tile) const {
-    return ring.received + uint32_t(((split * Tile::share(args.splits) + column_tile) * Tile::kConsumers + thread) * 16);
+    return ring.stages + uint32_t(((split * Tile::share(args.splits) + column_tile) * Tile::kConsumers + thread) * 16);
   }
   // Sends the blocks of the other splits what they finish, and adds what they sent.
   __device__ void exchange() {
@@ -234,15 +248,6 @@ struct HopperConsumer {
     }
 #pragma unroll
     for (int c = 0; c < 4; ++c) own[c] = total[c];
-  }
-
-  __device__ void apply_norm() {
-#pragma unroll
-    for (int n = 0; n < kColumnTiles; ++n) {
-      if (n < first || n >= last) continue;
-      const float even = norm.row_scale(8 * n + 2 * i, work.split), odd = norm.row_scale(8 * n + 2 * i + 1, work.split);
-      sums[n][0] *= even, sums[n][1] *= odd, sums[n][2] *= even, sums[n][3] *= odd;
-    }
   }
 
   // Of two neighbouring features (lanes g and g ^ 1) with two tokens each: both features of one token.
@@ -308,7 +313,7 @@ struct HopperConsumer {
 };
 
 // By one thread, before anything else.
-template <class Tile, bool kNorm>
+template <class Tile>
 __device__ void init_barriers(const HopperArgs& args, const HopperRing& ring, const HopperWork& work) {
   for (int s = 0; s < args.stages; ++s) {
     init_barrier(ring.full + uint32_t(s) * 8, 1);
@@ -317,50 +322,39 @@ __device__ void init_barriers(const HopperArgs& args, const HopperRing& ring, co
   init_barrier(ring.parts, 1);
   publish_barriers();
   const int tiles = Tile::first(work.split + 1, args.splits) - Tile::first(work.split, args.splits);
-  const uint32_t squares = kNorm && tiles > 0 ? HopperNorm<Tile>::sent_bytes(args.splits) : 0;
-  arrive_expecting(ring.parts, uint32_t((args.splits - 1) * tiles * Tile::kConsumers * 16) + squares);
+  arrive_expecting(ring.parts, uint32_t((args.splits - 1) * tiles * Tile::kConsumers * 16));
 }
 
 #endif
 
-template <class Tile, bool kNorm>
-__global__ __launch_bounds__(Tile::kThreads, Tile::kBlocks) void hopper_linear_kernel(
-    const __grid_constant__ HopperArgs args) {
+template <class Tile>
+__global__ __launch_bounds__(Tile::kThreads, 2) void hopper_linear_kernel(const __grid_constant__ HopperArgs args) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   __shared__ uint64_t barriers[2 * Tile::kMaxStages + 1];  // full, empty, parts
-  __shared__ float squares[kNorm ? HopperNorm<Tile>::kOwnFloats : 1];
   extern __shared__ unsigned char raw[];
   const uint32_t made = shared_address(barriers);
-  const uint32_t stages = (shared_address(raw) + kPanelGroupBytes - 1) / kPanelGroupBytes * kPanelGroupBytes;
-  const uint32_t norms = stages + uint32_t(args.stages * Tile::kStageBytes);
-  const uint32_t behind = norms + uint32_t(kNorm ? args.stages * Tile::kNormBytes : 0);
-  const HopperRing ring{stages, norms, args.apart ? behind : stages, made, made + 8 * Tile::kMaxStages,
-                        made + 16 * Tile::kMaxStages};
+  const HopperRing ring{(shared_address(raw) + kPanelGroupBytes - 1) / kPanelGroupBytes * kPanelGroupBytes, made,
+                        made + 8 * Tile::kMaxStages, made + 16 * Tile::kMaxStages};
   const HopperWork work(args);
   if (int(threadIdx.x) >= Tile::kConsumers) {
-    const HopperCopier<Tile, kNorm> copier{args, ring, work};
+    const HopperCopier<Tile> copier{args, ring, work};
     const bool copies = threadIdx.x % kWarpSize == 0;
     int ahead = 0;
-    if (args.early) let_next_kernel_start();
     if (copies) {
       fetch_tensor_map(&args.weights);
       fetch_tensor_map(&args.x);
-      init_barriers<Tile, kNorm>(args, ring, work);
+      init_barriers<Tile>(args, ring, work);
       ahead = copier.copy_ahead();
     }
     let_next_kernel_start();
     __syncthreads();
-    if (args.splits > 1 && args.apart) cluster_arrive();
-    if (copies) copier.fetch_ahead(ahead);
     wait_for_previous_kernel();
     if (copies) copier.run(ahead);
-    if (args.splits > 1 && !args.apart) cluster_arrive();
-    if (args.splits > 1) cluster_wait();  // with the warps that multiply
+    if (args.splits > 1) cluster_sync();  // with the warps that multiply
   } else {
     __syncthreads();  // the barriers are made
-    if (args.splits > 1 && args.apart) cluster_arrive();
     wait_for_previous_kernel();
-    HopperConsumer<Tile, kNorm>(args, ring, work, squares).run();
+    HopperConsumer<Tile>(args, ring, work).run();
   }
 #endif
 }

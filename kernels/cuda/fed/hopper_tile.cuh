@@ -1,6 +1,6 @@
 #pragma once
-// What the parts of the kernel in hopper_linear.cuh share: the shape of a tile, the arguments, a block's work and where
-// its ring lies.
+// What the parts of the kernel in hopper_linear.cuh share: the shape of a tile, the arguments, a block's work, and where
+// in shared memory its ring and what its peers send lie.
 
 #include <cuda.h>
 
@@ -12,37 +12,44 @@
 #include "kernels/cuda/hopper_linear.h"
 
 namespace trireme::cuda {
+namespace fed {
 
 template <int kTokens_, int kGroups_, int kPanels_>
 struct HopperTile {
   static constexpr int kTokens = kTokens_, kGroups = kGroups_, kPanels = kPanels_;
   static constexpr int kRows = 64 * kGroups, kStep = kPanels * kPanelColumns;
-  static constexpr int kConsumers = 128 * kGroups, kThreads = kConsumers + kWarpSize;
+  static constexpr int kConsumers = 128 * kGroups, kFeeders = 4;  // threads; warps
+  static constexpr int kThreads = kConsumers + kWarpSize + kFeeders * kWarpSize;
+  static constexpr int kShareTokens = kTokens < 32 ? kTokens : 32, kShares = kPanels * kTokens / kShareTokens;
   static constexpr int kColumnTiles = kTokens / 8;
   static constexpr int kMaxStages = 16;
   static constexpr int kWeightPanelBytes = kRows * kPanelRowBytes, kTokenPanelBytes = kTokens * kPanelRowBytes;
-  static constexpr int kStageBytes = kPanels * (kWeightPanelBytes + kTokenPanelBytes);
-  static constexpr int kNormBytes = kStep * int(sizeof(float));  // of a stage, beside those: the norm's weights
-  static constexpr int kBlocks = kGroups > 2 ? 1 : 2;            // that a processor's registers are enough for
+  static constexpr int kWeightBytes = kPanels * kWeightPanelBytes;  // of a stage
+  static constexpr int kStageBytes = kWeightBytes + kPanels * kTokenPanelBytes;
   // Column tiles of 8 tokens that a block of a split tile finishes at most, and the first of them.
   __host__ __device__ static constexpr int share(int splits) { return (kColumnTiles + splits - 1) / splits; }
   __host__ __device__ static constexpr int first(int split, int splits) {
     return split * share(splits) < kColumnTiles ? split * share(splits) : kColumnTiles;
   }
+  // Behind the ring: parts of sums from every block of the cluster, their sums of squares, and the feeders' own.
+  __host__ __device__ static constexpr int part_bytes(int splits) {
+    return splits > 1 ? splits * share(splits) * kConsumers * 16 : 0;
+  }
+  static constexpr int kSquareBytes = kTokens * int(sizeof(float));
+  __host__ __device__ static constexpr int behind_bytes(int splits, bool norm) {
+    return part_bytes(splits) + (norm ? (splits + kFeeders) * kSquareBytes : 0);
+  }
 };
 
 struct HopperArgs {
-  CUtensorMap weights, x;
+  CUtensorMap weights;
   void* out;
-  const bf16* bias;  // may be null
-  const float* norm;  // null in the kernels without one
+  const bf16 *x, *bias;  // bias may be null
+  const float* norm;     // null in the kernels without one
   float eps;
-  int64_t out_stride;
+  int64_t out_stride, x_stride;
   int tokens, features, in_features, steps, tile_features, stages;
-  int ahead;   // stages beyond the ring that are asked for into the L2 cache before the previous kernel has ended
   int splits;  // blocks of a cluster, each with some of a tile's steps
-  bool apart;  // the parts of a split tile have room of their own behind the ring
-  bool early;
   SkinnyEpilogue epilogue;
   bool gelu, out_is_float;
   bool pairs;  // two neighbours of `out` can be written at once
@@ -59,11 +66,23 @@ struct HopperWork {
   }
 };
 
+// Shared addresses: of stages, of what peers send, of a stage's barriers (its weights are there; its x is; it is free),
+// and of the barrier that counts what peers have sent.
 struct HopperRing {
-  // Shared addresses: of stages, of the norm's weights, of what peers send, and of barriers.
-  uint32_t stages, norms, received, full, empty, parts;
+  uint32_t stages, parts, squares, full, fed, empty, sent;
+};
+
+// Where a walk through the ring is: the parity of a stage's round changes from one round to the next.
+struct RingPlace {
+  int stage = 0;
+  uint32_t parity = 0;
+  __device__ void advance(int by, int stages) {
+    stage += by;
+    while (stage >= stages) stage -= stages, parity ^= 1;
+  }
 };
 
 #endif
 
+}  // namespace fed
 }  // namespace trireme::cuda
