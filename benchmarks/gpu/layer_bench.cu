@@ -38,6 +38,8 @@ constexpr Shape kShapes[] = {{"8B", 4096, 32, 8, 14336, false}, {"8B tp4", 4096,
 
 enum Place { kQkv, kOutput, kGateUp, kDown, kPlaces };
 constexpr const char* kPlaceNames[] = {"qkv", "o", "gate_up", "down"};
+enum Part { kNothing, kFirst, kAttention, kSecond, kThird, kFourth, kSums };
+constexpr const char* kPartNames[] = {"", "qkv", "attention", "o", "gate_up", "down", "sums"};
 using Choices = std::array<LinearChoice, kPlaces>;
 
 std::string label(const LinearChoice& c) {
@@ -187,8 +189,10 @@ class Bench {
       const std::vector<float> host(size_t(shape.hidden), 1.0f);
       CUDA_CHECK(cudaMemcpy(ones_.data(), host.data(), host.size() * sizeof(float), cudaMemcpyDefault));
     }
-    double microseconds(const Choices& choices) {
+    // `without`: a part that is left out.
+    double microseconds(const Choices& choices, Part without = kNothing) {
       adopt_linear_choices(choices);
+      without_ = without;
       return bench_.timer_.seconds(bench_.stream_, kLayers, [&](int i) { layer(i); }) * 1e6;
     }
     const LinearWeight& weight(Place place, int i) const { return weights_[size_t(place)][size_t(i)]; }
@@ -198,16 +202,18 @@ class Bench {
       const Stream& stream = bench_.stream_;
       const InputNorm norm = shape_.cut ? InputNorm{} : InputNorm{ones_, 1e-5f};
       const TensorView x = shape_.cut ? normed_.view() : hidden_.view();
-      norm_linear(qkv_, x, norm, weight(kQkv, i), {}, normed_, stream);
-      attention_.run(heads_, qkv_, i, stream);
-      add(heads_, weight(kOutput, i));
-      norm_gated_linear(inner_, x, norm, weight(kGateUp, i), {}, Activation::silu, {normed_, gate_up_}, stream);
-      add(inner_, weight(kDown, i));
+      if (without_ != kFirst) norm_linear(qkv_, x, norm, weight(kQkv, i), {}, normed_, stream);
+      if (without_ != kAttention) attention_.run(heads_, qkv_, i, stream);
+      add(heads_, weight(kOutput, i), without_ == kSecond);
+      if (without_ != kThird)
+        norm_gated_linear(inner_, x, norm, weight(kGateUp, i), {}, Activation::silu, {normed_, gate_up_}, stream);
+      add(inner_, weight(kDown, i), without_ == kFourth);
     }
-    void add(TensorView x, const LinearWeight& weight) {
-      if (!shape_.cut) return linear_residual(hidden_, x, weight, {}, sum_, bench_.stream_);
-      linear(sum_, x, weight, {}, bench_.stream_);
-      add_rms_norm(normed_, hidden_, sum_, {}, ones_, 1e-5f, bench_.stream_);
+    void add(TensorView x, const LinearWeight& weight, bool left_out) {
+      if (!shape_.cut && !left_out) return linear_residual(hidden_, x, weight, {}, sum_, bench_.stream_);
+      if (!left_out) linear(sum_, x, weight, {}, bench_.stream_);
+      if (shape_.cut && without_ != kSums)
+        add_rms_norm(normed_, hidden_, sum_, {}, ones_, 1e-5f, bench_.stream_);
     }
 
     Bench& bench_;
@@ -215,7 +221,14 @@ class Bench {
     const std::array<std::vector<LinearWeight>, kPlaces>& weights_;
     Attention attention_;
     Tensor hidden_, normed_, sum_, qkv_, heads_, inner_, gate_up_, ones_;
+    Part without_ = kNothing;
   };
+  static void print_parts(Chain& chain, const Choices& choices) {
+    std::printf("    without");
+    for (Part part : {kFirst, kAttention, kSecond, kThird, kFourth, kSums})
+      std::printf(" %s %.1f", kPartNames[part], chain.microseconds(choices, part));
+    std::printf("\n");
+  }
 
   using Tried = std::array<std::vector<LinearChoice>, kPlaces>;
 
@@ -281,10 +294,13 @@ class Bench {
     Tried again = tried;
     best = improved(chain, best, tried, "fed");
     std::printf("%s fed, norms apart:%s %.1f us\n", name.c_str(), label(best).c_str(), chain.microseconds(best));
+    print_parts(chain, best);
     setenv("TRIREME_HOPPER_NORM", "64", 1);
     if (tokens <= 32 && !shape.cut) {
       best = improved(chain, best, again, "inside");
       std::printf("%s fed, inside:%s %.1f us\n", name.c_str(), label(best).c_str(), chain.microseconds(best));
+      print_parts(chain, best);
+      chain.microseconds(best);
     }
     setenv("TRIREME_HOPPER_NORM", "0", 1), setenv("TRIREME_HOPPER_WAYS", "1", 1);
     std::fflush(stdout);
