@@ -53,10 +53,8 @@ bool wants_normed(const LinearCall& call, const Stream& stream) {
   const LinearChoice* choice = choice_of(call.out, call.weight);
   if (call.norm.empty() || !choice || choice->kernel != LinearKernel::hopper) return false;
   SkinnyLinear problem = skinny_problem(call);
-  const HopperChoice how{choice->tile, choice->grid};
-  if (hopper_fits(problem, how, stream.device())) return false;
   problem.norm = nullptr;
-  return hopper_fits(problem, how, stream.device());
+  return hopper_fits(problem, {choice->tile, choice->grid}, stream.device());
 }
 
 Gemm gemm_problem(TensorView out, TensorView x, TensorView weight) {
