@@ -166,7 +166,7 @@ struct HopperConsumer {
     if (args.epilogue == SkinnyEpilogue::add) load_old();
     multiply();
     if (args.splits > 1) {
-      cluster_sync();  // all rings are free for parts
+      cluster_sync_relaxed();  // all rings are free for parts
       exchange();
     }
     finish();
@@ -350,7 +350,7 @@ __global__ __launch_bounds__(Tile::kThreads, 2) void hopper_linear_kernel(const 
     __syncthreads();
     wait_for_previous_kernel();
     if (copies) copier.run(ahead);
-    if (args.splits > 1) cluster_sync();  // with the warps that multiply
+    if (args.splits > 1) cluster_sync_relaxed();  // with the warps that multiply
   } else {
     __syncthreads();  // the barriers are made
     wait_for_previous_kernel();

@@ -15,10 +15,11 @@ namespace trireme::cuda {
 __device__ inline void init_barrier(uint32_t barrier, uint32_t arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
 }
-// After init_barrier, by the same thread: copies and other threads (behind a barrier of theirs) see it.
+// After init_barrier, by the same thread: copies and other threads (behind a barrier of theirs) see it. Of shared memory
+// alone: a fence of everything would wait for the whole GPU, here before the first copy is even asked for.
 __device__ inline void publish_barriers() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-  asm volatile("fence.proxy.async;" ::: "memory");
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 __device__ inline void arrive(uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
@@ -89,8 +90,8 @@ __device__ inline void copy_box(uint32_t shared, const void* map, int c0, int c1
       : "memory");
 }
 
-// What other kernels' ordinary stores wrote is seen by this thread's bulk copies.
-__device__ inline void order_bulk_copies() { asm volatile("fence.proxy.async;" ::: "memory"); }
+// What other kernels' ordinary stores wrote, and this thread may see (wait_for_previous_kernel), its bulk copies see too.
+__device__ inline void order_bulk_copies() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
 
 // The box of a tensor of three dimensions (tensor_map.h) at these coordinates, first that of the dimension whose
 // elements lie side by side.

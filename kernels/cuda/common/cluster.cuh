@@ -35,6 +35,13 @@ __device__ inline void cluster_arrive() {
   asm volatile("barrier.cluster.arrive.release;" ::: "memory");
 #endif
 }
+// The same for who has written nothing that others read, only read what they will overwrite, or just began to run: a
+// release is a fence of the whole GPU.
+__device__ inline void cluster_arrive_relaxed() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory");
+#endif
+}
 __device__ inline void cluster_wait() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
@@ -44,6 +51,10 @@ __device__ inline void cluster_wait() {
 }
 __device__ inline void cluster_sync() {
   cluster_arrive();
+  cluster_wait();
+}
+__device__ inline void cluster_sync_relaxed() {
+  cluster_arrive_relaxed();
   cluster_wait();
 }
 
