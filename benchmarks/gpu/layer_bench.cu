@@ -2,12 +2,11 @@
 // their own in one graph: norm and q/k/v, attention, output and addition, norm, gate/up and activation, down and
 // addition. Of a rank of several GPUs the sum over them is missing: a residual addition with the norm stands in for it.
 // Looks for the fastest kernels of the chain, each linear layer in turn with all kernels and their ways, the others kept,
-// and prints microseconds per layer. Rows whose name has none of the filters are skipped.
+// and prints microseconds per layer, also of layers that lack one part. Rows whose name has none of the filters are skipped.
 
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <string>
@@ -18,7 +17,6 @@
 #include "kernels/bandwidth.h"
 #include "kernels/cuda/linear_call.h"
 #include "kernels/fused_linear.h"
-#include "kernels/linear_tuning.h"
 #include "kernels/norm.h"
 #include "kernels/rope_append.h"
 
@@ -132,8 +130,6 @@ class Bench {
         if (is_wanted(name_of(shape, tokens))) wanted.push_back(tokens);
       if (!wanted.empty()) run(shape, wanted);
     }
-    const std::string machine = linear_tuning_machine(kGpu);
-    if (std::getenv("TRIREME_CACHE_DIR")) save_linear_choices(linear_tuning_file(machine), machine);
   }
 
  private:
@@ -239,7 +235,8 @@ class Bench {
   }
   std::vector<LinearChoice> library_ways(const Chain& chain, Place place, int64_t tokens) {
     const LinearWeight& weight = chain.weight(place, 0);
-    const Tensor out(DType::bf16, {tokens, weight.out_features}, kGpu), x(DType::bf16, {tokens, weight.in_features}, kGpu);
+    const Tensor out(DType::bf16, {tokens, weight.out_features}, kGpu),
+        x(DType::bf16, {tokens, weight.in_features}, kGpu);
     std::vector<LinearChoice> all = {blank(weight, tokens)};
     for (const cuda::GemmAlgorithm& algorithm :
          cuda::gemm_algorithms(cuda::gemm_problem(out, x, weight.data), 8, stream_)) {
@@ -284,36 +281,16 @@ class Bench {
       for (const auto& ways : {skinny_ways(chain, place, tokens), hopper_ways(chain, place, tokens)})
         tried[place].insert(tried[place].end(), ways.begin(), ways.end());
     }
-    best = improved(chain, best, tried, "old");
-    std::printf("%s old:%s %.1f us\n", name.c_str(), label(best).c_str(), chain.microseconds(best));
-    setenv("TRIREME_HOPPER_WAYS", "2", 1);
-    for (Place place : {kGateUp, kDown, kQkv, kOutput}) {
-      const auto ways = hopper_ways(chain, place, tokens);
-      tried[place].insert(tried[place].end(), ways.begin(), ways.end());
-    }
-    Tried again = tried;
-    best = improved(chain, best, tried, "fed");
-    std::printf("%s fed, norms apart:%s %.1f us\n", name.c_str(), label(best).c_str(), chain.microseconds(best));
-    print_parts(chain, best);
-    setenv("TRIREME_HOPPER_NORM", "64", 1);
-    if (tokens <= 32 && !shape.cut) {
-      best = improved(chain, best, again, "inside");
-      std::printf("%s fed, inside:%s %.1f us\n", name.c_str(), label(best).c_str(), chain.microseconds(best));
-      print_parts(chain, best);
-      chain.microseconds(best);
-    }
-    setenv("TRIREME_HOPPER_NORM", "0", 1), setenv("TRIREME_HOPPER_WAYS", "1", 1);
-    std::fflush(stdout);
-  }
-  static Choices improved(Chain& chain, Choices best, Tried& tried, const char* title) {
-    for (int round = 0; round < 2; ++round)
+    for (const bool first_round : {true, false})
       for (Place place : {kGateUp, kDown, kQkv, kOutput})
-        best[place] = fastest(chain, place, tried[place], best, round == 0 ? title : nullptr);
-    return best;
+        best[place] = fastest(chain, place, tried[place], best, first_round);
+    std::printf("%s best:%s %.1f us\n", name.c_str(), label(best).c_str(), chain.microseconds(best));
+    print_parts(chain, best);
+    std::fflush(stdout);
   }
   // One place with all that is left to try there; keeps the best six for the next round.
   static LinearChoice fastest(Chain& chain, Place place, std::vector<LinearChoice>& tried, const Choices& others,
-                              const char* title) {
+                              bool print) {
     std::vector<std::pair<double, LinearChoice>> times;
     for (const LinearChoice& candidate : tried) {
       Choices choices = others;
@@ -323,13 +300,13 @@ class Bench {
     std::stable_sort(times.begin(), times.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     tried.clear();
     for (size_t i = 0; i < std::min<size_t>(6, times.size()); ++i) tried.push_back(times[i].second);
-    if (title) std::printf("    %s %-7s", title, kPlaceNames[place]);
+    if (print) std::printf("    %-7s", kPlaceNames[place]);
     std::map<std::string, int> seen;  // prints the best of every table row
     for (const auto& [microseconds, choice] : times) {
-      const std::string text = label(choice), row = text.substr(0, choice.kernel == LinearKernel::hopper ? text.find('x') : 6);
-      if (title && seen[row]++ == 0) std::printf(" %s %.1f", text.c_str(), microseconds);
+      const std::string text = label(choice), row = text.substr(0, text.find('x'));
+      if (print && seen[row]++ == 0) std::printf(" %s %.1f", text.c_str(), microseconds);
     }
-    if (title) std::printf("\n");
+    if (print) std::printf("\n");
     return times.front().second;
   }
 

@@ -12,15 +12,18 @@
 #include "kernels/cuda/hopper_linear.h"
 
 namespace trireme::cuda {
-namespace fed {
+
+inline constexpr int kMaxFedTokens = 8;
+static_assert(kMaxFedTokens == kMaxNormedHopperTokens);
 
 template <int kTokens_, int kGroups_, int kPanels_>
 struct HopperTile {
   static constexpr int kTokens = kTokens_, kGroups = kGroups_, kPanels = kPanels_;
   static constexpr int kRows = 64 * kGroups, kStep = kPanels * kPanelColumns;
-  static constexpr int kConsumers = 128 * kGroups, kFeeders = 4;  // threads; warps
-  static constexpr int kThreads = kConsumers + kWarpSize + kFeeders * kWarpSize;
-  static constexpr int kShareTokens = kTokens < 32 ? kTokens : 32, kShares = kPanels * kTokens / kShareTokens;
+  // Few tokens' x is brought by warps of its own, kShares of them to a stage (hopper_feeder.cuh).
+  static constexpr bool kFed = kTokens <= kMaxFedTokens;
+  static constexpr int kFeeders = kFed ? 4 : 0, kShares = kPanels;
+  static constexpr int kConsumers = 128 * kGroups, kThreads = kConsumers + (1 + kFeeders) * kWarpSize;
   static constexpr int kColumnTiles = kTokens / 8;
   static constexpr int kMaxStages = 16;
   static constexpr int kWeightPanelBytes = kRows * kPanelRowBytes, kTokenPanelBytes = kTokens * kPanelRowBytes;
@@ -31,21 +34,21 @@ struct HopperTile {
   __host__ __device__ static constexpr int first(int split, int splits) {
     return split * share(splits) < kColumnTiles ? split * share(splits) : kColumnTiles;
   }
-  // Behind the ring: parts of sums from every block of the cluster, their sums of squares, and the feeders' own.
+  // What the blocks of a split tile send one of them: parts of sums; with a norm, sums of squares too, and the feeders'.
   __host__ __device__ static constexpr int part_bytes(int splits) {
     return splits > 1 ? splits * share(splits) * kConsumers * 16 : 0;
   }
   static constexpr int kSquareBytes = kTokens * int(sizeof(float));
-  __host__ __device__ static constexpr int behind_bytes(int splits, bool norm) {
+  __host__ __device__ static constexpr int sum_bytes(int splits, bool norm) {
     return part_bytes(splits) + (norm ? (splits + kFeeders) * kSquareBytes : 0);
   }
 };
 
 struct HopperArgs {
-  CUtensorMap weights;
+  CUtensorMap weights, x;  // x: of more tokens than are fed
   void* out;
-  const bf16 *x, *bias;  // bias may be null
-  const float* norm;     // null in the kernels without one
+  const bf16 *fed_x, *bias;  // bias may be null
+  const float* norm;         // null in the kernels without one
   float eps;
   int64_t out_stride, x_stride;
   int tokens, features, in_features, steps, tile_features, stages;
@@ -66,8 +69,9 @@ struct HopperWork {
   }
 };
 
-// Shared addresses: of stages, of what peers send, of a stage's barriers (its weights are there; its x is; it is free),
-// and of the barrier that counts what peers have sent.
+// Shared addresses: of stages, of what peers send, of a stage's barriers (what is copied has come; its x is fed; it is
+// free), and of the barrier that counts what peers have sent. Peers send to the ring itself, once nobody needs it as one,
+// or, where x is fed, behind it.
 struct HopperRing {
   uint32_t stages, parts, squares, full, fed, empty, sent;
 };
@@ -84,5 +88,4 @@ struct RingPlace {
 
 #endif
 
-}  // namespace fed
 }  // namespace trireme::cuda

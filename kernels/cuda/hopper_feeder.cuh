@@ -1,15 +1,13 @@
 #pragma once
-// How x comes into the ring of hopper_linear.cuh: some warps load it, apply the norm where there is one, and store it as
-// the products want it. Tensor-map copies would wait behind those of the ring's weights, which take as long as memory
-// needs for them.
+// How few tokens' x comes into the ring of hopper_linear.cuh: some warps load it, apply the norm where there is one, and
+// store it as the products want it. Tensor-map copies of x stand in line behind those of the ring's weights.
 //
 // A norm: x times the norm's weights, rounded to bf16, goes into the products; 1 / rms of its row scales a sum at the
 // end. Blocks that split a tile's k send each other their share of the squares along with the sums.
 
-#include "kernels/cuda/fed/hopper_tile.cuh"
+#include "kernels/cuda/hopper_tile.cuh"
 
 namespace trireme::cuda {
-namespace fed {
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
@@ -38,12 +36,13 @@ __device__ inline void store_shared_float(uint32_t to, float value) {
 // What this thread wrote to shared memory is seen by products that are begun behind a barrier.
 __device__ inline void order_shared_memory() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
-// One warp of them. A stage's x has kShares parts, of a panel and up to 32 tokens each; a warp takes the same one of
-// every kFeeders / kShares-th step. Lane (row, piece) has 16 bytes of tokens row, row + 4, ...
+// One warp of them. A stage's x has kShares parts, of a panel each; a warp takes the same one of every
+// kFeeders / kShares-th step. Lane (row, piece) has 16 bytes of tokens row, row + 4, ...
 template <class Tile, bool kNorm>
 struct HopperFeeder {
-  static constexpr int kRowsAtOnce = 4, kLoads = Tile::kShareTokens / kRowsAtOnce, kStride = Tile::kFeeders / Tile::kShares;
-  static_assert(Tile::kFeeders % Tile::kShares == 0 && (!kNorm || Tile::kTokens == Tile::kShareTokens));
+  static constexpr int kRowsAtOnce = 4, kLoads = Tile::kTokens / kRowsAtOnce;
+  static constexpr int kStride = Tile::kFeeders / Tile::kShares;
+  static_assert(Tile::kFeeders % Tile::kShares == 0);
 
   const HopperArgs& args;
   const HopperRing& ring;
@@ -56,8 +55,7 @@ struct HopperFeeder {
 
   __device__ HopperFeeder(const HopperArgs& a, const HopperRing& r, const HopperWork& w, int number)
       : args(a), ring(r), work(w), warp(number) {
-    panel = warp % Tile::kPanels;
-    token = warp % Tile::kShares / Tile::kPanels * Tile::kShareTokens + lane / 8;
+    panel = warp % Tile::kShares, token = lane / 8;
   }
 
   __device__ void run() {
@@ -83,7 +81,7 @@ struct HopperFeeder {
   __device__ void load_step(int step) {
     const int k = step * Tile::kStep + panel * kPanelColumns + 8 * piece;
     const bool inside = k < args.in_features;
-    const bf16* from = args.x + token * args.x_stride + k;
+    const bf16* from = args.fed_x + token * args.x_stride + k;
 #pragma unroll
     for (int l = 0; l < kLoads; ++l) {
       bits[l] = make_uint4(0, 0, 0, 0);
@@ -161,5 +159,4 @@ struct HopperSquares {
 
 #endif
 
-}  // namespace fed
 }  // namespace trireme::cuda
