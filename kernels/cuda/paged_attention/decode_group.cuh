@@ -80,7 +80,7 @@ __global__ __launch_bounds__(kAttentionThreads, kAttentionBlocksPerProcessor) vo
   if (!take_decode_item(tile, args, cluster / args.kv_heads * kDecodeGroup + int(blockIdx.x) % kDecodeGroup,
                         cluster % args.kv_heads))
     return;
-  cluster_arrive_relaxed();  // others may write to this block's shared memory once it runs
+  cluster_arrive();  // others may write to this block's shared memory once it runs
   const int warp = int(threadIdx.x) / kWarpSize, lane = int(threadIdx.x) % kWarpSize;
   RunningSoftmax<kDim> state[1];
   attend_decode<kDim, kGroupedBlocks>(state, args, tile, queries, rings, scratch, warp, lane);
