@@ -12,26 +12,39 @@
 namespace trireme::cuda {
 namespace {
 
-constexpr int kStaticShared = 1024;  // at most, of a kernel
+constexpr int kStaticShared = 512;  // at most, of a kernel
 // Two blocks, of this kernel and the next, fit one processor; or all that a block may have.
-constexpr int kHalf = 115200 - kStaticShared, kWhole = 227 * 1024 - kStaticShared;
+constexpr int kHalf = 114 * 1024 - 1024 - kStaticShared, kWhole = 227 * 1024 - kStaticShared;
 constexpr int kMaxSplits = 8;
 
 // One kernel: a tile's height and its number of tokens.
 struct Kernel {
-  void (*function)(HopperArgs);
-  int tokens, rows;
-  int consumers, threads;
-  int step, stage_bytes, max_stages;  // step: k of a stage
-  int column_tiles;                   // of 8 tokens
+  void (*plain)(HopperArgs);
+  void (*norm)(HopperArgs);  // null: of too many tokens
+  int tokens, rows, threads;
+  int step, stage_bytes, max_stages;            // step: k of a stage
+  int (*sum_bytes)(int splits, bool with_norm);  // what peers send
+  bool apart;  // x is fed, and what peers send has room of its own behind the ring
 };
 
+template <class Tile>
+constexpr auto norm_kernel() -> void (*)(HopperArgs) {
+  if constexpr (Tile::kFed) return hopper_linear_kernel<Tile, true>;
+  return nullptr;
+}
 template <int kTokens, int kGroups, int kPanels>
 constexpr Kernel kernel() {
   using Tile = HopperTile<kTokens, kGroups, kPanels>;
-  return {hopper_linear_kernel<Tile>, Tile::kTokens,    Tile::kRows,
-          Tile::kConsumers,           Tile::kThreads,   Tile::kStep,
-          Tile::kStageBytes,          Tile::kMaxStages, Tile::kColumnTiles};
+  return {hopper_linear_kernel<Tile, false>,
+          norm_kernel<Tile>(),
+          Tile::kTokens,
+          Tile::kRows,
+          Tile::kThreads,
+          Tile::kStep,
+          Tile::kStageBytes,
+          Tile::kMaxStages,
+          [](int splits, bool with_norm) { return Tile::sum_bytes(splits, with_norm); },
+          Tile::kFed};
 }
 template <int kGroups, int kPanels>
 constexpr std::array kKernels = {kernel<8, kGroups, kPanels>(), kernel<16, kGroups, kPanels>(),
@@ -43,19 +56,19 @@ struct TileRow {
   int shared;
 };
 constexpr std::array kTiles = {TileRow{kKernels<1, 2>, kHalf}, TileRow{kKernels<1, 2>, kWhole},
-                               TileRow{kKernels<2, 1>, kWhole}};
+                               TileRow{kKernels<2, 1>, kWhole}, TileRow{kKernels<2, 1>, kHalf}};
 
 // The kernel of the fewest tokens that takes these.
 const Kernel& kernel_of(const TileRow& tile, int64_t tokens) {
   return *std::find_if(tile.kernels.begin(), tile.kernels.end() - 1,
                        [&](const Kernel& k) { return k.tokens >= tokens; });
 }
-int stages_of(const TileRow& tile, const Kernel& kernel) {
-  return std::min((tile.shared - kPanelGroupBytes) / kernel.stage_bytes, kernel.max_stages);
+int apart_bytes(const Kernel& kernel, const SkinnyLinear& p, int splits) {
+  return kernel.apart ? kernel.sum_bytes(splits, p.norm != nullptr) : 0;
 }
-// Room for what the blocks of a split tile send one of them.
-int64_t part_bytes(const Kernel& kernel, int splits) {
-  return splits * ceil_div(kernel.column_tiles, splits) * kernel.consumers * 16;
+int stages_of(const TileRow& tile, const Kernel& kernel, const SkinnyLinear& p, int splits) {
+  const int room = tile.shared - kPanelGroupBytes - apart_bytes(kernel, p, splits);
+  return std::min(room / kernel.stage_bytes, kernel.max_stages);
 }
 
 // Whether the code that runs here is made for this GPU.
@@ -72,13 +85,15 @@ void allow_shared(Device device) {
   const uint64_t bit = uint64_t(1) << (device.index % 64);
   if (asked.load(std::memory_order_relaxed) & bit) return;
   for (const TileRow& tile : kTiles)
-    for (const Kernel& kernel : tile.kernels) {
-      const auto* function = reinterpret_cast<const void*>(kernel.function);
-      CUDA_CHECK(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, kWhole));
-      // Room for the next kernel's blocks as well, without a change of the split that would wait for this one's.
-      CUDA_CHECK(cudaFuncSetAttribute(function, cudaFuncAttributePreferredSharedMemoryCarveout,
-                                      cudaSharedmemCarveoutMaxShared));
-    }
+    for (const Kernel& kernel : tile.kernels)
+      for (auto* kernel_function : {kernel.plain, kernel.norm}) {
+        if (!kernel_function) continue;
+        const auto* function = reinterpret_cast<const void*>(kernel_function);
+        CUDA_CHECK(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, kWhole));
+        // Room for the next kernel's blocks as well, without a change of the split that would wait for this one's.
+        CUDA_CHECK(cudaFuncSetAttribute(function, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                        cudaSharedmemCarveoutMaxShared));
+      }
   asked.fetch_or(bit, std::memory_order_relaxed);
 }
 
@@ -104,27 +119,30 @@ CUtensorMap x_map(const SkinnyLinear& p, const Kernel& kernel) {
 
 HopperArgs make_args(const SkinnyLinear& p, const Kernel& kernel, const HopperChoice& choice) {
   HopperArgs args{};
-  args.weights = weight_map(p, kernel), args.x = x_map(p, kernel);
-  args.out = p.out, args.bias = static_cast<const bf16*>(p.bias), args.out_stride = p.out_stride;
-  args.tokens = int(p.tokens), args.features = int(p.features);
+  args.weights = weight_map(p, kernel);
+  if (!kernel.apart) args.x = x_map(p, kernel);
+  args.out = p.out, args.fed_x = static_cast<const bf16*>(p.x), args.bias = static_cast<const bf16*>(p.bias);
+  args.out_stride = p.out_stride, args.x_stride = p.x_stride;
+  args.norm = p.norm, args.eps = p.eps;
+  args.tokens = int(p.tokens), args.features = int(p.features), args.in_features = int(p.in_features);
   args.steps = int(ceil_div(p.in_features, kernel.step));
   args.tile_features = int(tile_features(p, kernel));
-  args.stages = stages_of(kTiles[size_t(choice.tile)], kernel);
+  args.stages = stages_of(kTiles[size_t(choice.tile)], kernel, p, choice.splits);
   args.splits = choice.splits;
   args.epilogue = p.epilogue, args.gelu = p.gelu, args.out_is_float = p.out_is_float;
   args.pairs = (p.tokens == 1 || p.out_stride % 2 == 0) && is_aligned(p.out, p.out_is_float ? 8 : 4);
   return args;
 }
 
-// That there is such a tile, and its ring has room for two stages and for the parts.
+// That there is such a tile, and its ring has room for two stages and for what peers send there.
 bool has_room(const SkinnyLinear& p, const HopperChoice& choice) {
   if (choice.tile < 0 || choice.tile >= hopper_tile_count() || choice.splits < 1 || choice.splits > kMaxSplits)
     return false;
   const TileRow& tile = kTiles[size_t(choice.tile)];
   const Kernel& kernel = kernel_of(tile, p.tokens);
-  const int stages = stages_of(tile, kernel);
+  const int stages = stages_of(tile, kernel, p, choice.splits);
   return stages >= 2 && choice.splits <= ceil_div(p.in_features, kernel.step) &&
-         part_bytes(kernel, choice.splits) <= stages * kernel.stage_bytes;
+         (kernel.apart || kernel.sum_bytes(choice.splits, false) <= stages * kernel.stage_bytes);
 }
 
 }  // namespace
@@ -132,7 +150,8 @@ bool has_room(const SkinnyLinear& p, const HopperChoice& choice) {
 int hopper_tile_count() { return int(kTiles.size()); }
 
 bool hopper_fits(const SkinnyLinear& p, HopperChoice choice, Device device) {
-  if (p.norm || p.tokens < 1 || p.tokens > kMaxHopperTokens) return false;
+  if (p.norm && (p.tokens > kMaxNormedHopperTokens || !is_aligned(p.norm, 16))) return false;
+  if (p.tokens < 1 || p.tokens > kMaxHopperTokens) return false;
   if (p.in_features < 1 || p.in_features % 8 != 0) return false;
   if (!is_aligned(p.x, 16) || !is_aligned(p.weight, 16) || (p.tokens > 1 && p.x_stride % 8 != 0)) return false;
   if (p.epilogue == SkinnyEpilogue::gated && p.features % 8 != 0) return false;
@@ -170,9 +189,11 @@ void hopper_linear(const SkinnyLinear& p, HopperChoice choice, const Stream& str
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(grid_size(ceil_div(p.features, args.tile_features) * choice.splits));
   config.blockDim = dim3(unsigned(kernel.threads));
-  config.dynamicSmemBytes = size_t(args.stages * kernel.stage_bytes + kPanelGroupBytes), config.stream = stream.get();
+  config.dynamicSmemBytes =
+      size_t(kPanelGroupBytes + args.stages * kernel.stage_bytes + apart_bytes(kernel, p, choice.splits));
+  config.stream = stream.get();
   config.attrs = attributes, config.numAttrs = choice.splits > 1 ? 2 : 1;
-  CUDA_CHECK(cudaLaunchKernelEx(&config, kernel.function, args));
+  CUDA_CHECK(cudaLaunchKernelEx(&config, p.norm ? kernel.norm : kernel.plain, args));
 }
 
 }  // namespace trireme::cuda

@@ -1,68 +1,20 @@
 #pragma once
 // The kernel of hopper_linear.h. Weight rows are the 64-row operand of the warpgroup product, tokens its columns:
-// sums[row, token] in registers. A block is kGroups warpgroups with 64 rows each and one warp that copies; a stage is
-// kPanels panels of the tile's weight rows, then as many of all tokens' rows. Of gated layers a tile takes eight gates,
-// their eight ups, and so on, so that a thread has both.
+// sums[row, token] in registers. A block is kGroups warpgroups with 64 rows each, one warp that copies and, of few
+// tokens, some that bring x; a stage is kPanels panels of the tile's weight rows, then as many of all tokens' rows. Of
+// gated layers a tile takes eight gates, their eight ups, and so on, so that a thread has both.
 //
 // Where the blocks of a cluster split a tile's k, each sends the others their share of its sums (some of the tokens),
-// adds what it gets in the order of k and finishes its share. The parts come into the ring, once nobody needs it as
-// one.
+// adds what it gets in the order of k and finishes its share.
 
-#include <cuda.h>
-
-#include "kernels/cuda/common/bulk_copy.cuh"
-#include "kernels/cuda/common/cluster.cuh"
-#include "kernels/cuda/common/launch.cuh"
-#include "kernels/cuda/common/vector.cuh"
-#include "kernels/cuda/common/wgmma_narrow.cuh"
 #include "kernels/cuda/gated_activation.cuh"
-#include "kernels/cuda/hopper_linear.h"
+#include "kernels/cuda/hopper_feeder.cuh"
 
 namespace trireme::cuda {
 
-template <int kTokens_, int kGroups_, int kPanels_>
-struct HopperTile {
-  static constexpr int kTokens = kTokens_, kGroups = kGroups_, kPanels = kPanels_;
-  static constexpr int kRows = 64 * kGroups, kStep = kPanels * kPanelColumns;
-  static constexpr int kConsumers = 128 * kGroups, kThreads = kConsumers + kWarpSize;
-  static constexpr int kColumnTiles = kTokens / 8;
-  static constexpr int kMaxStages = 16;
-  static constexpr int kWeightPanelBytes = kRows * kPanelRowBytes, kTokenPanelBytes = kTokens * kPanelRowBytes;
-  static constexpr int kStageBytes = kPanels * (kWeightPanelBytes + kTokenPanelBytes);
-  // Column tiles of 8 tokens that a block of a split tile finishes at most, and the first of them.
-  __host__ __device__ static constexpr int share(int splits) { return (kColumnTiles + splits - 1) / splits; }
-  __host__ __device__ static constexpr int first(int split, int splits) {
-    return split * share(splits) < kColumnTiles ? split * share(splits) : kColumnTiles;
-  }
-};
-
-struct HopperArgs {
-  CUtensorMap weights, x;
-  void* out;
-  const bf16* bias;  // may be null
-  int64_t out_stride;
-  int tokens, features, steps, tile_features, stages;
-  int splits;  // blocks of a cluster, each with some of a tile's steps
-  SkinnyEpilogue epilogue;
-  bool gelu, out_is_float;
-  bool pairs;  // two neighbours of `out` can be written at once
-};
-
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-// A block's work: a tile's steps [begin, end). Its split is its rank in the cluster.
-struct HopperWork {
-  int tile, split, begin, end;
-  __device__ explicit HopperWork(const HopperArgs& args) {
-    tile = int(blockIdx.x) / args.splits, split = int(blockIdx.x) % args.splits;
-    begin = args.steps * split / args.splits, end = args.steps * (split + 1) / args.splits;
-  }
-};
-
-struct HopperRing {
-  uint32_t stages, full, empty, parts;  // shared addresses: of stages and of barriers
-};
-
+// The thread that copies.
 template <class Tile>
 struct HopperCopier {
   const HopperArgs& args;
@@ -72,7 +24,7 @@ struct HopperCopier {
 
   __device__ void copy_weights(int step, int stage) const {
     const uint32_t full = ring.full + uint32_t(stage) * 8;
-    arrive_expecting(full, Tile::kStageBytes);
+    arrive_expecting(full, Tile::kFed ? Tile::kWeightBytes : Tile::kStageBytes);
 #pragma unroll
     for (int p = 0; p < Tile::kPanels; ++p) {
       const uint32_t to = ring.stages + uint32_t(stage * Tile::kStageBytes + p * Tile::kWeightPanelBytes);
@@ -83,11 +35,11 @@ struct HopperCopier {
         copy_box(to, &args.weights, k, work.tile * Tile::kRows, full, policy);
     }
   }
+  // Unless it is fed.
   __device__ void copy_x(int step, int stage) const {
 #pragma unroll
-    for (int p = 0; p < Tile::kPanels; ++p)
-      copy_box(ring.stages + uint32_t(stage * Tile::kStageBytes + Tile::kPanels * Tile::kWeightPanelBytes +
-                                      p * Tile::kTokenPanelBytes),
+    for (int p = 0; !Tile::kFed && p < Tile::kPanels; ++p)
+      copy_box(ring.stages + uint32_t(stage * Tile::kStageBytes + Tile::kWeightBytes + p * Tile::kTokenPanelBytes),
                &args.x, step * Tile::kStep + p * kPanelColumns, 0, ring.full + uint32_t(stage) * 8);
   }
   // Constants: these copies may run before the previous kernel has ended. Returns for how many stages.
@@ -98,15 +50,14 @@ struct HopperCopier {
   }
   // All the rest, once x may be read.
   __device__ void run(int ahead) const {
-    order_bulk_copies();
+    if constexpr (!Tile::kFed) order_bulk_copies();
     for (int s = 0; s < ahead; ++s) copy_x(work.begin + s, s);
-    int stage = 0;
-    uint32_t parity = 0;
+    RingPlace place;
     for (int step = work.begin + ahead; step < work.end; ++step) {
-      wait_for_phase(ring.empty + uint32_t(stage) * 8, parity);
-      copy_weights(step, stage);
-      copy_x(step, stage);
-      if (++stage == args.stages) stage = 0, parity ^= 1;
+      wait_for_phase(ring.empty + uint32_t(place.stage) * 8, place.parity);
+      copy_weights(step, place.stage);
+      copy_x(step, place.stage);
+      place.advance(1, args.stages);
     }
   }
 };
@@ -145,7 +96,13 @@ struct HopperColumn {
   }
 };
 
+// All threads that multiply and all feeders: the sums of squares are stored.
 template <class Tile>
+__device__ inline void meet_feeders() {
+  sync_threads<1, Tile::kConsumers + Tile::kFeeders * kWarpSize>();
+}
+
+template <class Tile, bool kNorm>
 struct HopperConsumer {
   static constexpr int kColumnTiles = Tile::kColumnTiles;
   const HopperArgs& args;
@@ -165,10 +122,15 @@ struct HopperConsumer {
   __device__ void run() {
     if (args.epilogue == SkinnyEpilogue::add) load_old();
     multiply();
+    const HopperSquares<Tile> squares{args, ring, work.split};
+    if constexpr (kNorm) meet_feeders<Tile>();
     if (args.splits > 1) {
-      cluster_sync_relaxed();  // all rings are free for parts
+      if constexpr (!Tile::kFed) cluster_arrive_relaxed();
+      cluster_wait();  // all rings are free for parts, or all blocks have begun
+      if constexpr (kNorm) squares.send();
       exchange();
     }
+    if constexpr (kNorm) apply_norm(squares);
     finish();
   }
 
@@ -177,18 +139,19 @@ struct HopperConsumer {
   }
 
   __device__ void multiply() {
-    int stage = 0, before = -1;
-    uint32_t parity = 0;
+    RingPlace place;
+    int before = -1;
     for (int step = work.begin; step < work.end; ++step) {
-      wait_for_phase(ring.full + uint32_t(stage) * 8, parity);
-      const uint32_t from = ring.stages + uint32_t(stage * Tile::kStageBytes);
+      wait_for_phase(ring.full + uint32_t(place.stage) * 8, place.parity);
+      if constexpr (Tile::kFed) wait_for_phase(ring.fed + uint32_t(place.stage) * 8, place.parity);
+      const uint32_t from = ring.stages + uint32_t(place.stage * Tile::kStageBytes);
       begin_products();
 #pragma unroll
       for (int p = 0; p < Tile::kPanels; ++p) {
         const uint64_t a = panel_descriptor(
             from + uint32_t(p * Tile::kWeightPanelBytes + warp / 4 * 64 * kPanelRowBytes), kPanelGroupBytes);
-        const uint64_t b = panel_descriptor(
-            from + uint32_t(Tile::kPanels * Tile::kWeightPanelBytes + p * Tile::kTokenPanelBytes), kPanelGroupBytes);
+        const uint64_t b =
+            panel_descriptor(from + uint32_t(Tile::kWeightBytes + p * Tile::kTokenPanelBytes), kPanelGroupBytes);
 #pragma unroll
         for (int q = 0; q < 4; ++q)
           multiply_narrow(sums, advanced(a, 32 * q), advanced(b, 32 * q), p > 0 || q > 0 || step > work.begin);
@@ -196,22 +159,21 @@ struct HopperConsumer {
       end_product_group();
       wait_for_products<1>();
       if (before >= 0) release(before);
-      before = stage;
-      if (++stage == args.stages) stage = 0, parity ^= 1;
+      before = place.stage;
+      place.advance(1, args.stages);
     }
     wait_for_products<0>();
     pin_registers(sums);
-    if (before >= 0) release(before);
   }
 
   // Where this thread's values of a column tile lie that the block of this split sends.
   __device__ uint32_t part(int split, int column_tile) const {
-    return ring.stages + uint32_t(((split * Tile::share(args.splits) + column_tile) * Tile::kConsumers + thread) * 16);
+    return ring.parts + uint32_t(((split * Tile::share(args.splits) + column_tile) * Tile::kConsumers + thread) * 16);
   }
   // Sends the blocks of the other splits what they finish, and adds what they sent.
   __device__ void exchange() {
     int to = 0, left = Tile::share(args.splits);
-    uint32_t at = peer_address(part(work.split, 0), 0), barrier = peer_address(ring.parts, 0);
+    uint32_t at = peer_address(part(work.split, 0), 0), barrier = peer_address(ring.sent, 0);
 #pragma unroll
     for (int n = 0; n < kColumnTiles; ++n) {
       if (to != work.split) send_16(at, sums[n], barrier);
@@ -219,9 +181,9 @@ struct HopperConsumer {
       asm volatile("" : "+r"(at));
       if (--left > 0) continue;
       left = Tile::share(args.splits), ++to;
-      if (to < args.splits) at = peer_address(part(work.split, 0), to), barrier = peer_address(ring.parts, to);
+      if (to < args.splits) at = peer_address(part(work.split, 0), to), barrier = peer_address(ring.sent, to);
     }
-    if (first < last) wait_for_peers(ring.parts, 0);
+    if (first < last) wait_for_peers(ring.sent, 0);
     at = part(0, 0);
     const uint32_t step = part(1, 0) - at;
 #pragma unroll
@@ -248,6 +210,15 @@ struct HopperConsumer {
     }
 #pragma unroll
     for (int c = 0; c < 4; ++c) own[c] = total[c];
+  }
+
+  __device__ void apply_norm(const HopperSquares<Tile>& squares) {
+#pragma unroll
+    for (int n = 0; n < kColumnTiles; ++n) {
+      if (n < first || n >= last) continue;
+      const float even = squares.row_scale(8 * n + 2 * i), odd = squares.row_scale(8 * n + 2 * i + 1);
+      sums[n][0] *= even, sums[n][1] *= odd, sums[n][2] *= even, sums[n][3] *= odd;
+    }
   }
 
   // Of two neighbouring features (lanes g and g ^ 1) with two tokens each: both features of one token.
@@ -313,49 +284,58 @@ struct HopperConsumer {
 };
 
 // By one thread, before anything else.
-template <class Tile>
+template <class Tile, bool kNorm>
 __device__ void init_barriers(const HopperArgs& args, const HopperRing& ring, const HopperWork& work) {
   for (int s = 0; s < args.stages; ++s) {
     init_barrier(ring.full + uint32_t(s) * 8, 1);
+    init_barrier(ring.fed + uint32_t(s) * 8, Tile::kShares);
     init_barrier(ring.empty + uint32_t(s) * 8, Tile::kConsumers / kWarpSize);
   }
-  init_barrier(ring.parts, 1);
+  init_barrier(ring.sent, 1);
   publish_barriers();
   const int tiles = Tile::first(work.split + 1, args.splits) - Tile::first(work.split, args.splits);
-  arrive_expecting(ring.parts, uint32_t((args.splits - 1) * tiles * Tile::kConsumers * 16));
+  const uint32_t squares = kNorm && tiles > 0 ? HopperSquares<Tile>::sent_bytes(args.splits) : 0;
+  arrive_expecting(ring.sent, uint32_t((args.splits - 1) * tiles * Tile::kConsumers * 16) + squares);
 }
 
 #endif
 
-template <class Tile>
+template <class Tile, bool kNorm>
 __global__ __launch_bounds__(Tile::kThreads, 2) void hopper_linear_kernel(const __grid_constant__ HopperArgs args) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  __shared__ uint64_t barriers[2 * Tile::kMaxStages + 1];  // full, empty, parts
+  static_assert(Tile::kFed || !kNorm);
+  constexpr int kMost = Tile::kMaxStages;
+  __shared__ uint64_t barriers[3 * kMost + 1];  // full, fed, empty, sent
   extern __shared__ unsigned char raw[];
   const uint32_t made = shared_address(barriers);
-  const HopperRing ring{(shared_address(raw) + kPanelGroupBytes - 1) / kPanelGroupBytes * kPanelGroupBytes, made,
-                        made + 8 * Tile::kMaxStages, made + 16 * Tile::kMaxStages};
+  const uint32_t stages = (shared_address(raw) + kPanelGroupBytes - 1) / kPanelGroupBytes * kPanelGroupBytes;
+  const uint32_t parts = Tile::kFed ? stages + uint32_t(args.stages * Tile::kStageBytes) : stages;
+  const uint32_t squares = parts + uint32_t(Tile::part_bytes(args.splits));
+  const HopperRing ring{stages, parts, squares, made, made + 8 * kMost, made + 16 * kMost, made + 24 * kMost};
   const HopperWork work(args);
-  if (int(threadIdx.x) >= Tile::kConsumers) {
-    const HopperCopier<Tile> copier{args, ring, work};
-    const bool copies = threadIdx.x % kWarpSize == 0;
-    int ahead = 0;
-    if (copies) {
-      fetch_tensor_map(&args.weights);
-      fetch_tensor_map(&args.x);
-      init_barriers<Tile>(args, ring, work);
-      ahead = copier.copy_ahead();
-    }
-    let_next_kernel_start();
-    __syncthreads();
-    wait_for_previous_kernel();
-    if (copies) copier.run(ahead);
-    if (args.splits > 1) cluster_sync_relaxed();  // with the warps that multiply
-  } else {
-    __syncthreads();  // the barriers are made
-    wait_for_previous_kernel();
-    HopperConsumer<Tile>(args, ring, work).run();
+  const HopperCopier<Tile> copier{args, ring, work};
+  const int warp = int(threadIdx.x) / kWarpSize - Tile::kConsumers / kWarpSize;  // 0: copies; beyond: bring x
+  const bool copies = int(threadIdx.x) == Tile::kConsumers;
+  int ahead = 0;
+  if (copies) {
+    fetch_tensor_map(&args.weights);
+    if constexpr (!Tile::kFed) fetch_tensor_map(&args.x);
+    init_barriers<Tile, kNorm>(args, ring, work);
+    ahead = copier.copy_ahead();
   }
+  if (warp == 0) let_next_kernel_start();
+  __syncthreads();  // the barriers are made
+  if (Tile::kFed && args.splits > 1) cluster_arrive_relaxed();
+  if (!Tile::kFed || warp != 0) wait_for_previous_kernel();
+  if (warp < 0) return HopperConsumer<Tile, kNorm>(args, ring, work).run();
+  if (copies) copier.run(ahead);
+  if constexpr (Tile::kFed) {
+    if (warp > 0) HopperFeeder<Tile, kNorm>(args, ring, work, warp - 1).run();
+    if (kNorm && warp > 0) meet_feeders<Tile>();
+  }
+  if (args.splits == 1) return;
+  if (!Tile::kFed) cluster_arrive_relaxed();
+  cluster_wait();  // with the threads that multiply
 #endif
 }
 

@@ -109,11 +109,11 @@ void norm_gated_linear(TensorView out, TensorView x, const InputNorm& norm, cons
                        Activation activation, const GatedScratch& scratch, const Stream& stream) {
   const bool gelu = activation == Activation::gelu_tanh;
   const LinearCall call{out, x, weight.data, bias, norm.weight, norm.eps, SkinnyEpilogue::gated, gelu};
+  if (try_own(call, stream)) return;
   if (wants_normed(call, stream)) {
     cuda::rms_norm(scratch.normed, x, norm.weight, norm.eps, stream);
     return cuda::norm_gated_linear(out, scratch.normed, {}, weight, bias, activation, scratch, stream);
   }
-  if (try_own(call, stream)) return;
   cuda::norm_linear(scratch.gate_up, x, norm, weight, bias, scratch.normed, stream);
   if (gelu)
     cuda::gelu_mul(out, scratch.gate_up, stream);

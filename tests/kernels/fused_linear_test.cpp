@@ -197,14 +197,14 @@ TEST_P(FusedLinearTest, EveryTileAndGridGivesTheSameSums) {
 // The same of the kernel for Hopper GPUs, from one token to its most: rows and k that no tile divides, layers of less
 // than a tile and of many.
 TEST_P(FusedLinearTest, EveryWarpgroupTileAndSplitGivesTheSameSums) {
-  constexpr int kTiles = 3, kMaxSplits = 8;
+  constexpr int kTiles = 4, kMaxSplits = 8;
   for (int tile = 0; device().is_cuda() && tile < kTiles; ++tile)
     for (int splits = 1; splits <= kMaxSplits; ++splits) ways.push_back({LinearKernel::hopper, tile, splits});
-  for (const Shape& shape : {Shape{1, 40, 1032}, {7, 96, 2056}, {13, 10, 1096}, {17, 136, 4104}, {24, 320, 1544},
+  for (const Shape& shape : {Shape{1, 40, 1032}, {7, 96, 2056}, {8, 72, 3080}, {13, 10, 1096}, {17, 136, 4104}, {24, 320, 1544},
                              {32, 1800, 136}, {33, 200, 2600}, {49, 130, 2048}, {64, 1104, 1160}, {65, 72, 1024}}) {
     const bool odd = shape.tokens % 2 == 1;
     check_residual(shape, odd);
-    check_norm(shape, !odd, odd ? DType::f32 : activation(), 1);
+    check_norm(shape, !odd, odd ? DType::f32 : activation(), odd ? 3.0f : 0.01f);
     check_gated(shape, odd ? Activation::silu : Activation::gelu_tanh, odd, !odd);
   }
 }
