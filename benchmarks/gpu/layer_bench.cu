@@ -1,8 +1,9 @@
-// layer_bench [filter...]: a decoder layer at few tokens as a decode step runs it, eight layers with weights and caches of
-// their own in one graph: norm and q/k/v, attention, output and addition, norm, gate/up and activation, down and
+// layer_bench [filter...]: a decoder layer at few tokens as a decode step runs it, eight layers with weights and caches
+// of their own in one graph: norm and q/k/v, attention, output and addition, norm, gate/up and activation, down and
 // addition. Of a rank of several GPUs the sum over them is missing: a residual addition with the norm stands in for it.
-// Looks for the fastest kernels of the chain, each linear layer in turn with all kernels and their ways, the others kept,
-// and prints microseconds per layer, also of layers that lack one part. Rows whose name has none of the filters are skipped.
+// Looks for the fastest kernels of the chain, each linear layer in turn with all kernels and their ways, the others
+// kept, and prints microseconds per layer, also of layers that lack one part. Rows whose name has none of the filters
+// are skipped.
 
 #include <algorithm>
 #include <array>

@@ -1,6 +1,6 @@
 #pragma once
-// How few tokens' x comes into the ring of hopper_linear.cuh: some warps load it, apply the norm where there is one, and
-// store it as the products want it. Tensor-map copies of x stand in line behind those of the ring's weights.
+// How few tokens' x comes into the ring of hopper_linear.cuh: some warps load it, apply the norm where there is one,
+// and store it as the products want it. Tensor-map copies of x stand in line behind those of the ring's weights.
 //
 // A norm: x times the norm's weights, rounded to bf16, goes into the products; 1 / rms of its row scales a sum at the
 // end. Blocks that split a tile's k send each other their share of the squares along with the sums.
@@ -119,8 +119,8 @@ struct HopperFeeder {
   }
 };
 
-// The sums of squares on their way to the threads that finish sums. `ring.squares`: [splits, kTokens] from the blocks of
-// the cluster, then [kFeeders, kTokens] of this one.
+// The sums of squares on their way to the threads that finish sums. `ring.squares`: [splits, kTokens] from the blocks
+// of the cluster, then [kFeeders, kTokens] of this one.
 template <class Tile>
 struct HopperSquares {
   const HopperArgs& args;

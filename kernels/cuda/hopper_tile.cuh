@@ -1,6 +1,6 @@
 #pragma once
-// What the parts of the kernel in hopper_linear.cuh share: the shape of a tile, the arguments, a block's work, and where
-// in shared memory its ring and what its peers send lie.
+// What the parts of the kernel in hopper_linear.cuh share: the shape of a tile, the arguments, a block's work, and
+// where in shared memory its ring and what its peers send lie.
 
 #include <cuda.h>
 
@@ -34,7 +34,7 @@ struct HopperTile {
   __host__ __device__ static constexpr int first(int split, int splits) {
     return split * share(splits) < kColumnTiles ? split * share(splits) : kColumnTiles;
   }
-  // What the blocks of a split tile send one of them: parts of sums; with a norm, sums of squares too, and the feeders'.
+  // What the blocks of a split tile send one of them: parts of sums; with a norm, sums of squares, and the feeders'.
   __host__ __device__ static constexpr int part_bytes(int splits) {
     return splits > 1 ? splits * share(splits) * kConsumers * 16 : 0;
   }
@@ -70,8 +70,8 @@ struct HopperWork {
 };
 
 // Shared addresses: of stages, of what peers send, of a stage's barriers (what is copied has come; its x is fed; it is
-// free), and of the barrier that counts what peers have sent. Peers send to the ring itself, once nobody needs it as one,
-// or, where x is fed, behind it.
+// free), and of the barrier that counts what peers have sent. Peers send to the ring itself, once nobody needs it as
+// one, or, where x is fed, behind it.
 struct HopperRing {
   uint32_t stages, parts, squares, full, fed, empty, sent;
 };
