@@ -126,7 +126,7 @@ std::optional<LinearChoice> parse_line(std::string_view line) {
   for (size_t i = 0; i < choice.algorithm.size(); ++i)
     good = good && read_number(fields[8 + i], choice.algorithm[i], 16);
   const auto flag = [](int value) { return value == 0 || value == 1; };
-  good = good && flag(float_out) && kernel >= 0 && kernel <= int(LinearKernel::hopper) && flag(has_algorithm) &&
+  good = good && flag(float_out) && kernel >= 0 && kernel <= int(LinearKernel::wide) && flag(has_algorithm) &&
          choice.out_features > 0 && choice.in_features > 0 && choice.tokens > 0;
   if (!good) return std::nullopt;
   choice.float_out = float_out != 0, choice.kernel = LinearKernel(kernel), choice.has_algorithm = has_algorithm != 0;

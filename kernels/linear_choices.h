@@ -11,15 +11,17 @@
 
 namespace trireme {
 
-// library: cuBLASLt with `algorithm`; skinny: kernels/cuda/skinny_mma.h; hopper: kernels/cuda/hopper_linear.h.
-enum class LinearKernel : uint8_t { library, skinny, hopper };
+// library: cuBLASLt with `algorithm`; skinny: kernels/cuda/skinny_mma.h; hopper: kernels/cuda/hopper_linear.h; wide:
+// kernels/cuda/wide_linear.h.
+enum class LinearKernel : uint8_t { library, skinny, hopper, wide };
 
 // For layers of that shape and `tokens` tokens, or fewer than that down to the next smaller entry.
 struct LinearChoice {
   int64_t out_features = 0, in_features = 0, tokens = 0;
   bool float_out = false;
   LinearKernel kernel = LinearKernel::library;
-  int tile = -1, grid = 0;  // the kernel's table row and way of sharing the work: SkinnyChoice, HopperChoice
+  int tile = -1, grid = 0;  // the kernel's table row and way of sharing the work: SkinnyChoice, HopperChoice,
+                           // WideChoice
   bool has_algorithm = false;  // for the calls too that `kernel` cannot take
   std::array<uint64_t, 8> algorithm{};  // cublasLtMatmulAlgo_t's bits
   bool operator==(const LinearChoice&) const = default;

@@ -77,7 +77,9 @@ class Bench {
         std::printf("  T<=%-5lld %s\n", static_cast<long long>(c.tokens),
                     c.kernel == LinearKernel::library
                         ? "library"
-                        : ((c.kernel == LinearKernel::skinny ? "skinny tile " : "hopper tile ") +
+                        : ((c.kernel == LinearKernel::skinny   ? "skinny tile "
+                            : c.kernel == LinearKernel::hopper ? "hopper tile "
+                                                               : "wide tile ") +
                            std::to_string(c.tile) + " grid " + std::to_string(c.grid))
                               .c_str());
   }

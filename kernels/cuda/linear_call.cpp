@@ -38,6 +38,13 @@ bool try_own(const LinearCall& call, const Stream& stream) {
     hopper_linear(problem, {choice->tile, choice->grid}, stream);
     return true;
   }
+  if (choice && choice->kernel == LinearKernel::wide) {
+    const SkinnyLinear problem = skinny_problem(call);
+    const WideChoice how = WideChoice::unpacked(choice->tile, choice->grid);
+    if (!wide_fits(problem, how, stream.device())) return false;
+    wide_linear(problem, how, stream);
+    return true;
+  }
   const int64_t tokens = call.x.dim(0);
   if (tokens > kMaxSkinnyTokens || call.weight.dim(1) == 0) return false;
   if (!wide_rows(call.x) || !wide_rows(call.weight)) return false;
@@ -51,9 +58,12 @@ bool try_own(const LinearCall& call, const Stream& stream) {
 
 bool wants_normed(const LinearCall& call, const Stream& stream) {
   const LinearChoice* choice = choice_of(call.out, call.weight);
-  if (call.norm.empty() || !choice || choice->kernel != LinearKernel::hopper) return false;
+  if (call.norm.empty() || !choice) return false;
   SkinnyLinear problem = skinny_problem(call);
   problem.norm = nullptr;
+  if (choice->kernel == LinearKernel::wide)
+    return wide_fits(problem, WideChoice::unpacked(choice->tile, choice->grid), stream.device());
+  if (choice->kernel != LinearKernel::hopper) return false;
   return hopper_fits(problem, {choice->tile, choice->grid}, stream.device());
 }
 

@@ -6,6 +6,7 @@
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/hopper_linear.h"
 #include "kernels/cuda/skinny_mma.h"
+#include "kernels/cuda/wide_linear.h"
 #include "kernels/linear_choices.h"
 
 namespace trireme::cuda {

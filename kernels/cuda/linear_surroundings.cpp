@@ -38,7 +38,9 @@ void LinearSurroundings::run(const LinearChoice& choice, int64_t tokens, TensorV
     rms_norm(rows(normed_, tokens), rows(x_.data, tokens), norm_, kEps, stream_);
   if (choice.kernel == LinearKernel::library) return run_library(choice.algorithm, tokens, weight);
   const SkinnyLinear problem = own_problem(skinny, tokens, weight);
-  if (skinny)
+  if (choice.kernel == LinearKernel::wide)
+    wide_linear(problem, WideChoice::unpacked(choice.tile, choice.grid), stream_);
+  else if (skinny)
     skinny_mma(problem, {int8_t(choice.tile), SkinnyChoice::Grid(choice.grid)}, stream_);
   else
     hopper_linear(problem, {choice.tile, choice.grid}, stream_);

@@ -33,6 +33,9 @@ constexpr double kColdBytes = 120e6;  // twice the L2 cache
 constexpr int64_t kFewTokens = 512;   // more read the weights many times each
 // Numbers of tokens where waves of tiles come out too long or leave processors idle by chance.
 constexpr int64_t kLeastForTiles = 96, kMostForTiles = 2048;
+// Of the kernel for more tokens than few; beyond, the library's waves are full.
+constexpr size_t kWideWays = 8;
+constexpr int64_t kMostForWide = 1024;
 // Of an H200, about: how long a chain gets depends on it, nothing else.
 constexpr double kBytesPerSecond = 4.2e12, kOperationsPerSecond = 7e14;
 
@@ -96,6 +99,10 @@ class ShapeTuner {
           if (skinny_tile_fits(tile, tokens)) add(LinearKernel::skinny, tile, int(grid));
     for (const HopperChoice& way : hopper_candidates(around_.own_problem(false, tokens, weight()), stream_.device()))
       add(LinearKernel::hopper, way.tile, way.splits);
+    if (tokens > kMaxHopperTokens && tokens <= kMostForWide)
+      for (const WideChoice& way :
+           wide_candidates(around_.own_problem(false, tokens, weight()), kWideWays, stream_.device()))
+        add(LinearKernel::wide, way.tile, way.packed());
     const bool choosy = all.empty() || tokens >= kFewestForLibrary;
     choice.has_algorithm = true;
     std::vector<GemmAlgorithm> algorithms = gemm_algorithms(
@@ -170,7 +177,13 @@ class ShapeTuner {
     return best;
   }
   static const char* kernel_name(LinearKernel kernel) {
-    return kernel == LinearKernel::library ? "library" : kernel == LinearKernel::skinny ? "skinny" : "hopper";
+    switch (kernel) {
+      case LinearKernel::library: return "library";
+      case LinearKernel::skinny: return "skinny";
+      case LinearKernel::hopper: return "hopper";
+      case LinearKernel::wide: return "wide";
+    }
+    return "";
   }
 
   std::span<const LinearWeight* const> weights_;

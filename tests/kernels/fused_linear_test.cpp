@@ -87,7 +87,7 @@ class FusedLinearTest : public BackendTest {
     for (bool float_out : {false, true})
       for (int64_t rows : {shape.out, 2 * shape.out}) {
         LinearChoice choice;
-        choice.out_features = rows, choice.in_features = shape.in, choice.tokens = 128;
+        choice.out_features = rows, choice.in_features = shape.in, choice.tokens = 512;
         choice.float_out = float_out, choice.kernel = way.kernel, choice.tile = way.tile, choice.grid = way.grid;
         choices.push_back(choice);
       }
@@ -207,6 +207,27 @@ TEST_P(FusedLinearTest, EveryWarpgroupTileAndSplitGivesTheSameSums) {
     check_norm(shape, !odd, odd ? DType::f32 : activation(), odd ? 3.0f : 0.01f);
     check_gated(shape, odd ? Activation::silu : Activation::gelu_tanh, odd, !odd);
   }
+}
+
+// And of the one for more tokens: tiles and clusters that the shape fills, and that it does not; rows of odd length; more
+// tiles than are computed at a time.
+TEST_P(FusedLinearTest, EveryWideTileAndClusterGivesTheSameSums) {
+  constexpr int kTiles = 8;
+  const auto check = [&](Shape shape) {
+    const bool odd = shape.tokens % 2 == 1;
+    check_residual(shape, odd);
+    check_norm(shape, !odd, odd ? DType::f32 : activation(), 1);
+    check_gated(shape, odd ? Activation::silu : Activation::gelu_tanh, odd, !odd);
+  };
+  for (int tile = 0; device().is_cuda() && tile < kTiles; ++tile)
+    for (int grid : {111, 211, 121, 141, 221, 112, 113, 118, 142, 214, 222})
+      ways.push_back({LinearKernel::wide, tile, grid});
+  for (const Shape& shape : {Shape{65, 40, 1032}, {66, 17, 72}, {130, 130, 1096}, {192, 328, 520}, {257, 200, 136}})
+    check(shape);
+  ways.clear();
+  for (int tile = 0; device().is_cuda() && tile < 2; ++tile)
+    for (int grid : {111, 221}) ways.push_back({LinearKernel::wide, tile, grid});
+  check({257, 7000, 264});
 }
 
 TEST_P(FusedLinearTest, OnTheCpuTheFusedFormsAreTheirParts) {

@@ -51,7 +51,7 @@ TEST(LinearChoices, AForeignOrTornTextIsNone) {
   const std::string header = text.substr(0, text.find('\n') + 1);
   for (const char* line :
        {"1\t2", "x\t1\t1\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0", "1\t1\t1\t2\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0",
-        "1\t1\t1\t0\t3\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0",
+        "1\t1\t1\t0\t4\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0",
         "0\t1\t1\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0",
         "1\t1\t1\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\tfffffffffffffffff",
         "99999999999999999999\t1\t1\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0\t0", ""})

@@ -1,0 +1,164 @@
+#pragma once
+// The kernel of wide_linear.h. A block is kGroups warpgroups that multiply 64 tokens each by the tile's weight rows,
+// and one of which a thread copies. Of gated layers a tile takes eight gates, their eight ups, and so on, so that a
+// thread has both.
+//
+// Blocks with the same weight rows, or with the same tokens, each copy a slice of them for all: a stage is free when
+// all that are sent to have used theirs. Blocks that split a tile's k send each other their sums of the columns that
+// the other finishes, which come into the ring once nobody needs it as one, and add them in the order of k.
+
+#include "kernels/cuda/wide_output.cuh"
+#include "kernels/cuda/wide_stream.cuh"
+
+namespace trireme::cuda {
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+template <class Tile>
+struct WideConsumer {
+  static constexpr int kColumnTiles = Tile::kColumnTiles;
+  const WideArgs& args;
+  const WideRing& ring;
+  const WidePlace& place;
+  int thread = int(threadIdx.x), lane = int(threadIdx.x) % kWarpSize;
+  WideOutput<Tile> output;
+  uint32_t release_at = 0;
+  WideStage<Tile> stage;
+  float sums[kColumnTiles][4];
+
+  __device__ WideConsumer(const WideArgs& a, const WideRing& r, const WidePlace& p)
+      : args(a), ring(r), place(p), output(a, p.split) {
+    if (lane < place.peers()) release_at = peer_address(ring.empty, place.peer(lane));
+  }
+
+  // A warpgroup that starts some steps late ends every tile late: one multiplies while the other stores.
+  __device__ void start_late() const {
+    const int late = min(min(args.late, Tile::kStages - 2), place.end - place.begin - 1);
+    if (late > 0 && output.warp / 4 == 1) wait_for_phase(ring.full + uint32_t(late) * 8, 0);
+  }
+  __device__ void run() {
+    start_late();
+    for (int group = place.cluster; group < args.groups; group += place.clusters) {
+      multiply();
+      if (args.splits > 1) {
+        cluster_sync_relaxed();  // all rings are free for parts
+        exchange();
+      }
+      output.finish(sums, place.token_tile(group) * Tile::kTokens, place.feature_tile(group));
+    }
+  }
+
+  __device__ void release(int used) const {
+    if (lane < place.peers()) arrive_at_peer(release_at + uint32_t(used) * 8);
+  }
+  __device__ void multiply() {
+    int before = -1;
+    for (int step = place.begin; step < place.end; ++step, stage.next()) {
+      wait_for_phase(ring.full + uint32_t(stage.number) * 8, stage.parity);
+      const uint32_t from = ring.stages + uint32_t(stage.number * Tile::kStageBytes);
+      const uint64_t a = panel_descriptor(from + uint32_t(output.warp / 4 * 64 * kPanelRowBytes), kPanelGroupBytes);
+      const uint64_t b = panel_descriptor(from + uint32_t(Tile::kTokenBytes), kPanelGroupBytes);
+      begin_products();
+#pragma unroll
+      for (int q = 0; q < 4; ++q)
+        multiply_wide(sums, advanced(a, 32 * q), advanced(b, 32 * q), q > 0 || step > place.begin);
+      end_product_group();
+      wait_for_products<1>();
+      if (before >= 0) release(before);
+      before = stage.number;
+    }
+    wait_for_products<0>();
+    pin_registers(sums);
+    if (before >= 0) release(before);
+  }
+
+  // Where this thread's values of a column tile lie that the block of this split sends.
+  __device__ uint32_t part(int split, int column_tile) const {
+    return ring.stages + uint32_t(((split * Tile::share(args.splits) + column_tile) * Tile::kConsumers + thread) * 16);
+  }
+  __device__ int rank_of_split(int split) const { return place.rank_of(split, place.token, place.feature); }
+  // Sends the blocks of the other splits what they finish, and adds what they sent.
+  __device__ void exchange() {
+    int to = 0, left = Tile::share(args.splits);
+    uint32_t at = peer_address(part(place.split, 0), rank_of_split(0));
+    uint32_t barrier = peer_address(ring.parts, rank_of_split(0));
+#pragma unroll
+    for (int n = 0; n < kColumnTiles; ++n) {
+      if (to != place.split) send_16(at, sums[n], barrier);
+      at += Tile::kConsumers * 16;
+      asm volatile("" : "+r"(at));
+      if (--left > 0) continue;
+      left = Tile::share(args.splits), ++to;
+      if (to >= args.splits) continue;
+      at = peer_address(part(place.split, 0), rank_of_split(to));
+      barrier = peer_address(ring.parts, rank_of_split(to));
+    }
+    if (output.first < output.last) wait_for_peers(ring.parts, 0);
+    at = part(0, 0);
+    const uint32_t step = part(1, 0) - at;
+#pragma unroll
+    for (int n = 0; n < kColumnTiles; ++n) {
+      if (!output.mine(n)) continue;
+      add_parts(sums[n], at, step);
+      at += Tile::kConsumers * 16;
+      asm volatile("" : "+r"(at));
+    }
+  }
+  // In the order of the splits, its own among them.
+  __device__ void add_parts(float (&own)[4], uint32_t at, uint32_t step) const {
+    float total[4] = {};
+#pragma unroll 1
+    for (int from = 0; from < args.splits; ++from, at += step) {
+      float values[4] = {own[0], own[1], own[2], own[3]};
+      if (from != place.split)
+        asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                     : "=f"(values[0]), "=f"(values[1]), "=f"(values[2]), "=f"(values[3])
+                     : "r"(at)
+                     : "memory");
+#pragma unroll
+      for (int c = 0; c < 4; ++c) total[c] += values[c];
+    }
+#pragma unroll
+    for (int c = 0; c < 4; ++c) own[c] = total[c];
+  }
+};
+
+#endif
+
+template <class Tile>
+__global__ __launch_bounds__(Tile::kThreads, 1) void wide_linear_kernel(const __grid_constant__ WideArgs args) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  __shared__ uint64_t barriers[2 * Tile::kStages + 1];  // full, empty, parts
+  extern __shared__ unsigned char raw[];
+  const uint32_t made = shared_address(barriers);
+  const WideRing ring{(shared_address(raw) + kPanelGroupBytes - 1) / kPanelGroupBytes * kPanelGroupBytes, made,
+                      made + 8 * Tile::kStages, made + 16 * Tile::kStages};
+  const WidePlace place(args);
+  const bool copies = int(threadIdx.x) == Tile::kConsumers;
+  if (copies) {
+    fetch_tensor_map(&args.weights);
+    fetch_tensor_map(&args.x);
+    init_barriers<Tile>(args, ring, place);
+  }
+  cluster_size() > 1 ? cluster_sync_relaxed() : __syncthreads();  // the barriers are made and published
+  let_next_kernel_start();
+  if (int(threadIdx.x) >= Tile::kConsumers) {
+    give_registers_up_to<Tile::kProducerRegisters>();
+    if (copies) {
+      const WideCopier<Tile> copier(args, ring, place);
+      const int ahead = copier.copy_ahead();
+      wait_for_previous_kernel();
+      copier.run(ahead);
+    }
+    if (args.splits > 1) cluster_sync_relaxed();  // with the warps that multiply
+  } else {
+    take_registers_up_to<Tile::kConsumerRegisters>();
+    wait_for_previous_kernel();
+    WideConsumer<Tile>(args, ring, place).run();
+  }
+  // Nobody leaves while others still send to it.
+  if (args.splits == 1 && cluster_size() > 1) cluster_sync_relaxed();
+#endif
+}
+
+}  // namespace trireme::cuda
