@@ -104,11 +104,14 @@ int64_t tile_features(const SkinnyLinear& p, const Kernel& kernel) {
 CUtensorMap weight_map(const SkinnyLinear& p, const Kernel& kernel) {
   const auto k = uint64_t(p.in_features), n = uint64_t(p.features), row_bytes = 2 * k;
   const auto rows = uint32_t(kernel.rows);
+  // 256 bytes would bring what is not wanted yet, and may be gone by then.
+  constexpr auto kFetch = CU_TENSOR_MAP_L2_PROMOTION_L2_128B;
   if (p.epilogue == SkinnyEpilogue::gated)
     return make_tensor_map(p.weight, std::array{k, uint64_t(8), uint64_t(2), n / 8},
                            std::array{row_bytes, n * row_bytes, 8 * row_bytes},
-                           std::array{uint32_t(kPanelColumns), 8u, 2u, rows / 16});
-  return make_tensor_map(p.weight, std::array{k, n}, std::array{row_bytes}, std::array{uint32_t(kPanelColumns), rows});
+                           std::array{uint32_t(kPanelColumns), 8u, 2u, rows / 16}, kFetch);
+  return make_tensor_map(p.weight, std::array{k, n}, std::array{row_bytes}, std::array{uint32_t(kPanelColumns), rows},
+                         kFetch);
 }
 
 CUtensorMap x_map(const SkinnyLinear& p, const Kernel& kernel) {
