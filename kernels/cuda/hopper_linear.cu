@@ -5,9 +5,9 @@
 #include <atomic>
 #include <span>
 
-#include "kernels/cuda/common/tensor_map.h"
 #include "kernels/cuda/common/workspace.h"
 #include "kernels/cuda/hopper_linear.cuh"
+#include "kernels/cuda/linear_maps.h"
 
 namespace trireme::cuda {
 namespace {
@@ -101,29 +101,10 @@ int64_t tile_features(const SkinnyLinear& p, const Kernel& kernel) {
   return p.epilogue == SkinnyEpilogue::gated ? kernel.rows / 2 : kernel.rows;
 }
 
-CUtensorMap weight_map(const SkinnyLinear& p, const Kernel& kernel) {
-  const auto k = uint64_t(p.in_features), n = uint64_t(p.features), row_bytes = 2 * k;
-  const auto rows = uint32_t(kernel.rows);
-  // 256 bytes would bring what is not wanted yet, and may be gone by then.
-  constexpr auto kFetch = CU_TENSOR_MAP_L2_PROMOTION_L2_128B;
-  if (p.epilogue == SkinnyEpilogue::gated)
-    return make_tensor_map(p.weight, std::array{k, uint64_t(8), uint64_t(2), n / 8},
-                           std::array{row_bytes, n * row_bytes, 8 * row_bytes},
-                           std::array{uint32_t(kPanelColumns), 8u, 2u, rows / 16}, kFetch);
-  return make_tensor_map(p.weight, std::array{k, n}, std::array{row_bytes}, std::array{uint32_t(kPanelColumns), rows},
-                         kFetch);
-}
-
-CUtensorMap x_map(const SkinnyLinear& p, const Kernel& kernel) {
-  const auto k = uint64_t(p.in_features), stride = p.tokens > 1 ? 2 * uint64_t(p.x_stride) : 2 * k;
-  return make_tensor_map(p.x, std::array{k, uint64_t(p.tokens)}, std::array{stride},
-                         std::array{uint32_t(kPanelColumns), uint32_t(kernel.tokens)});
-}
-
 HopperArgs make_args(const SkinnyLinear& p, const Kernel& kernel, const HopperChoice& choice) {
   HopperArgs args{};
-  args.weights = weight_map(p, kernel);
-  if (!kernel.apart) args.x = x_map(p, kernel);
+  args.weights = linear_weight_map(p, kernel.rows);
+  if (!kernel.apart) args.x = linear_input_map(p, kernel.tokens);
   args.out = p.out, args.fed_x = static_cast<const bf16*>(p.x), args.bias = static_cast<const bf16*>(p.bias);
   args.out_stride = p.out_stride, args.x_stride = p.x_stride;
   args.norm = p.norm, args.eps = p.eps;

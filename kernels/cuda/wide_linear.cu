@@ -4,8 +4,8 @@
 #include <array>
 #include <atomic>
 
-#include "kernels/cuda/common/tensor_map.h"
 #include "kernels/cuda/common/workspace.h"
+#include "kernels/cuda/linear_maps.h"
 #include "kernels/cuda/wide_linear.cuh"
 
 namespace trireme::cuda {
@@ -104,29 +104,11 @@ int64_t clusters_at_once(const WideChoice& choice, Device device) {
   return found;
 }
 
-CUtensorMap weight_map(const SkinnyLinear& p, const WideChoice& c) {
-  const auto k = uint64_t(p.in_features), n = uint64_t(p.features), row_bytes = 2 * k;
-  const auto rows = uint32_t(kernel_of(c).columns / c.token_tiles);
-  // 256 bytes would bring what is not wanted yet, and may be gone by then.
-  constexpr auto kFetch = CU_TENSOR_MAP_L2_PROMOTION_L2_128B;
-  if (p.epilogue == SkinnyEpilogue::gated)
-    return make_tensor_map(p.weight, std::array{k, uint64_t(8), uint64_t(2), n / 8},
-                           std::array{row_bytes, n * row_bytes, 8 * row_bytes},
-                           std::array{uint32_t(kPanelColumns), 8u, 2u, rows / 16}, kFetch);
-  return make_tensor_map(p.weight, std::array{k, n}, std::array{row_bytes}, std::array{uint32_t(kPanelColumns), rows},
-                         kFetch);
-}
-
-CUtensorMap x_map(const SkinnyLinear& p, const WideChoice& c) {
-  const auto k = uint64_t(p.in_features), stride = p.tokens > 1 ? 2 * uint64_t(p.x_stride) : 2 * k;
-  return make_tensor_map(p.x, std::array{k, uint64_t(p.tokens)}, std::array{stride},
-                         std::array{uint32_t(kPanelColumns), uint32_t(kernel_of(c).tokens / c.feature_tiles)});
-}
-
 WideArgs make_args(const SkinnyLinear& p, const WideChoice& c) {
   WideArgs args{};
   const Kernel& kernel = kernel_of(c);
-  args.weights = weight_map(p, c), args.x = x_map(p, c);
+  args.weights = linear_weight_map(p, kernel.columns / c.token_tiles);
+  args.x = linear_input_map(p, kernel.tokens / c.feature_tiles);
   args.out = p.out, args.bias = static_cast<const bf16*>(p.bias), args.out_stride = p.out_stride;
   args.tokens = int(p.tokens), args.features = int(p.features), args.steps = int(all_steps(p));
   args.tile_features = p.epilogue == SkinnyEpilogue::gated ? kernel.columns / 2 : kernel.columns;
