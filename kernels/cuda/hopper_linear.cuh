@@ -7,6 +7,7 @@
 // Where the blocks of a cluster split a tile's k, each sends the others their share of its sums (some of the tokens),
 // adds what it gets in the order of k and finishes its share.
 
+#include "kernels/cuda/common/split_sums.cuh"
 #include "kernels/cuda/gated_activation.cuh"
 #include "kernels/cuda/hopper_feeder.cuh"
 
@@ -189,27 +190,10 @@ struct HopperConsumer {
 #pragma unroll
     for (int n = 0; n < kColumnTiles; ++n) {
       if (n < first || n >= last) continue;
-      add_parts(sums[n], at, step);
+      add_splits(sums[n], at, step, work.split, args.splits);
       at += Tile::kConsumers * 16;
       asm volatile("" : "+r"(at));
     }
-  }
-  // In the order of the splits, its own among them.
-  __device__ void add_parts(float (&own)[4], uint32_t at, uint32_t step) const {
-    float total[4] = {};
-#pragma unroll 1
-    for (int from = 0; from < args.splits; ++from, at += step) {
-      float values[4] = {own[0], own[1], own[2], own[3]};
-      if (from != work.split)
-        asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
-                     : "=f"(values[0]), "=f"(values[1]), "=f"(values[2]), "=f"(values[3])
-                     : "r"(at)
-                     : "memory");
-#pragma unroll
-      for (int c = 0; c < 4; ++c) total[c] += values[c];
-    }
-#pragma unroll
-    for (int c = 0; c < 4; ++c) own[c] = total[c];
   }
 
   __device__ void apply_norm(const HopperSquares<Tile>& squares) {

@@ -7,6 +7,7 @@
 // all that are sent to have used theirs. Blocks that split a tile's k send each other their sums of the columns that
 // the other finishes, which come into the ring once nobody needs it as one, and add them in the order of k.
 
+#include "kernels/cuda/common/split_sums.cuh"
 #include "kernels/cuda/wide_output.cuh"
 #include "kernels/cuda/wide_stream.cuh"
 
@@ -99,27 +100,10 @@ struct WideConsumer {
 #pragma unroll
     for (int n = 0; n < kColumnTiles; ++n) {
       if (!output.mine(n)) continue;
-      add_parts(sums[n], at, step);
+      add_splits(sums[n], at, step, place.split, args.splits);
       at += Tile::kConsumers * 16;
       asm volatile("" : "+r"(at));
     }
-  }
-  // In the order of the splits, its own among them.
-  __device__ void add_parts(float (&own)[4], uint32_t at, uint32_t step) const {
-    float total[4] = {};
-#pragma unroll 1
-    for (int from = 0; from < args.splits; ++from, at += step) {
-      float values[4] = {own[0], own[1], own[2], own[3]};
-      if (from != place.split)
-        asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
-                     : "=f"(values[0]), "=f"(values[1]), "=f"(values[2]), "=f"(values[3])
-                     : "r"(at)
-                     : "memory");
-#pragma unroll
-      for (int c = 0; c < 4; ++c) total[c] += values[c];
-    }
-#pragma unroll
-    for (int c = 0; c < 4; ++c) own[c] = total[c];
   }
 };
 
