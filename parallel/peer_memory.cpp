@@ -1,11 +1,15 @@
 #include "parallel/peer_memory.h"
 
-#include <algorithm>
+#include <fmt/format.h>
+
+#include <charconv>
 #include <cstdlib>
 #include <exception>
+#include <string_view>
 #include <vector>
 
 #include "base/device_sharing.h"
+#include "base/error.h"
 #include "base/log.h"
 #include "base/progress.h"
 
@@ -41,6 +45,15 @@ bool all_agree(const MpiGroup& group, bool own, const IdleHook& idle) {
   return least != 0;
 }
 
+uint64_t wait_in_ms(std::string_view text) {
+  constexpr uint64_t kMost = 3'600'000;
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 1 || value > kMost)
+    throw ConfigError(fmt::format("TRIREME_PEER_WAIT_MS must be milliseconds, 1 to {}, got {}", kMost, text));
+  return value;
+}
+
 }  // namespace
 
 PeerMemory::PeerMemory(MpiGroup group, Device device, const IdleHook& idle)
@@ -48,8 +61,7 @@ PeerMemory::PeerMemory(MpiGroup group, Device device, const IdleHook& idle)
   buffers_.rank = group_.rank();
   buffers_.size = group_.size();
   buffers_.area_bytes = kPeerAreaBytes;
-  if (const char* wait_ms = std::getenv("TRIREME_PEER_WAIT_MS"))
-    buffers_.timeout_ns = uint64_t(std::max(1, std::atoi(wait_ms))) * 1'000'000;
+  if (const char* wait = std::getenv("TRIREME_PEER_WAIT_MS")) buffers_.timeout_ns = wait_in_ms(wait) * 1'000'000;
   buffers_.status = static_cast<uint32_t*>(pinned_allocate(sizeof(uint32_t)));
   *buffers_.status = 0;
 }

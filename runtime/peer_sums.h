@@ -39,9 +39,10 @@ struct AllReduceTime {
 // there is none.
 AllReduceLimits limits_of(std::span<const AllReduceTime> times);
 
-// Collective over the cluster, at the start: proves the peers' memory with sums and a gathering whose result is known
-// (with a warning and no use of it where one is wrong), then measures rows of that many columns on this machine.
-PeerSums prepare_peer_sums(Cluster& cluster, int64_t cols, int64_t max_rows);
+// Collective over the cluster, at the start: proves the peers' memory with sums whose result is known (with a warning
+// and no use of it where one is wrong), then measures rows of that many columns on this machine. gathers: proves what
+// sampling sends through it as well (kernels/peer_gather.h).
+PeerSums prepare_peer_sums(Cluster& cluster, int64_t cols, int64_t max_rows, bool gathers);
 
 // data <- sum over the TP group. data: [T, cols] activation dtype.
 void sum_over_group(TensorView data, Communicator& group, const PeerSums& sums, const Stream& stream);

@@ -131,7 +131,8 @@ RankRuntime::RankRuntime(Cluster& cluster, const Checkpoint& checkpoint, const R
 
   info_ = cluster_info(topology, checkpoint.config, options);
   tune_linear_layers(*model, cluster, info_.max_batched_tokens, info_.max_logit_rows);
-  const PeerSums sums = prepare_peer_sums(cluster, checkpoint.config.hidden_size, info_.max_batched_tokens);
+  const PeerSums sums = prepare_peer_sums(cluster, checkpoint.config.hidden_size, info_.max_batched_tokens,
+                                          options.peer_sampling);
   const KvSizing sizing = kv_sizing(*model, checkpoint.config, options, device);
   const KvSize size = size_kv(cluster, options, sizing, step_bytes(*model, topology, checkpoint.config, info_));
   info_.max_model_len = int32_t(size.max_model_len);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds, tests and measures on a GPU machine in one call (10 minutes): gpu_check.sh [build|test|bench|memcheck|racecheck ...]
-# memcheck and racecheck run the kernel tests under compute-sanitizer, the tests dealt out over the GPUs (about 100 s on four).
+# memcheck and racecheck run the kernel tests under compute-sanitizer, the tests dealt out over the GPUs (minutes on one).
 # Nothing is downloaded. Results also go to $OUT when that is set.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -55,12 +55,13 @@ if [[ " $steps " == *" memcheck "* ]]; then
   large='*LargeTiles*:*FewRows*:*EveryHeadDim*'
   sanitize memcheck 120 "attention_test=Cuda*LargeTiles*:Cuda*FewRows*:Cuda*EveryHeadDim*" 'fused_linear_test=Cuda*' \
     'shard_sampler_test=*Cuda*' 'rope_append_test=Cuda*' "attention_test=Cuda*-$large" 'linear_test=Cuda*' 'norm_test=Cuda*' \
-    'elementwise_test=Cuda*' 'step_test=Cuda*' 'pinned_copy_test=Cuda*' 'sample_test=Cuda*'
+    'elementwise_test=Cuda*' 'step_test=Cuda*' 'pinned_copy_test=Cuda*' 'sample_test=Cuda*' 'shard_sampler_peers_test=Cuda*' \
+    'peer_gather_test=Cuda*'
 fi
 
 if [[ " $steps " == *" racecheck "* ]]; then
   section "racecheck"
   sanitize racecheck 120 'attention_test=Cuda*FewRows*:Cuda*LargeTilesAroundTheirEdges*' 'fused_linear_test=Cuda*EveryWarpgroup*' \
-    'rope_append_test=Cuda*GroupsAndBlockSizes*' 'norm_test=Cuda*OddShapes*'
+    'attention_test=Cuda*ManyDecodeRows*' 'fused_linear_test=Cuda*EveryWide*' 'rope_append_test=Cuda*GroupsAndBlockSizes*' 'norm_test=Cuda*OddShapes*'
 fi
 section "done"

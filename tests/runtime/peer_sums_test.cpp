@@ -46,7 +46,7 @@ TEST(AllReduceLimits, WhatIsTheFastestToTheEndHasNoLimit) {
 
 TEST(PeerSums, WithoutMemoryAllGoesThroughTheCommunicator) {
   Cluster cluster({.tp = world_size(), .pp = 1, .device = DeviceKind::cpu});
-  const PeerSums sums = prepare_peer_sums(cluster, 64, 32);
+  const PeerSums sums = prepare_peer_sums(cluster, 64, 32, /*gathers=*/true);
   EXPECT_EQ(sums.buffers, nullptr);
   EXPECT_EQ(sums.status(), 0);
   const Stream stream(kCpu);
@@ -68,7 +68,7 @@ class PeerSumsCuda : public ::testing::Test {
 
 TEST_F(PeerSumsCuda, EverySizeIsSummedWhicheverWay) {
   Cluster cluster({.tp = world_size(), .pp = 1, .device = DeviceKind::cuda});
-  PeerSums sums = prepare_peer_sums(cluster, 576, 512);
+  PeerSums sums = prepare_peer_sums(cluster, 576, 512, /*gathers=*/true);
   if (!sums.buffers) GTEST_SKIP() << "no shared memory among these ranks";
   const Stream stream(cluster.device());
   constexpr std::pair<int64_t, int64_t> kShapes[] = {{1, 576},    {3, 576},    {64, 576},   {500, 576}, {9000, 576},
