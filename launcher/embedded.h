@@ -1,7 +1,8 @@
 #pragma once
 // `mpirun -n 4 trireme generate ...`, `srun --mpi=pmix trireme generate ...`: this process is a rank already. Rank 0
 // runs its share of the engine on the main thread and the front on another, behind the same protocol (TCP, a key
-// that travels by MPI); the other ranks are engine only and print nothing. A failure ends all of them with 70.
+// that travels by MPI); the other ranks are engine only and print nothing but an error that rank 0 has not seen. A
+// failure ends all of them with 70.
 
 #include <string>
 

@@ -1,7 +1,5 @@
 #include "launcher/engine_main.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <map>
 #include <optional>
@@ -103,11 +101,6 @@ EngineFacts gather_facts(Cluster& cluster, const Checkpoint& checkpoint, const R
   return facts;
 }
 
-[[noreturn]] void fail(FrontLink& link, const std::exception& error) {
-  link.report_failure(error);
-  _exit(kExitEngineFailure);
-}
-
 // The front detokenizes; rank 0 does only for stop strings of beam searches, so it reads the tokenizer when one comes.
 class LazyTokenizer {
  public:
@@ -166,7 +159,7 @@ void run_rank_zero(const EngineOptions& options, Cluster& cluster, RankRuntime& 
       AnnouncingPort port(link);
       Engine(port, executor, clock, scheduling).run();
     } catch (const std::exception& error) {
-      fail(link, error);
+      link.fail(error);
     }
   });
   executor.run();
@@ -216,6 +209,7 @@ int engine_main(const EngineOptions& options, const EngineHooks& hooks) {
     LinkOptions link_options;
     link_options.front = front;
     link_options.identity = identity;
+    link_options.front_is_a_rank = bool(hooks.resolve_front);
     link.emplace(link_options);
     link->forward_logs();
   };
@@ -234,7 +228,7 @@ int engine_main(const EngineOptions& options, const EngineHooks& hooks) {
     cluster.reset();
   } catch (const std::exception& error) {
     if (!link) throw;
-    fail(*link, error);
+    link->fail(error);
   }
   return 0;
 }

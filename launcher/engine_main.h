@@ -21,10 +21,9 @@ struct EngineHooks {
 };
 
 // Runs until the front's ShutdownCommand has been carried out on all ranks; returns 0 then.
-// How it ends otherwise: an exception after the link exists is reported with FrontLink::report_failure(error)
-// and the process leaves by _exit(kExitEngineFailure), never by unwinding into MPI_Finalize. An exception
-// before the link exists (a ConfigError of Cluster's, the same on every rank) may leave engine_main: the caller
-// prints one line and exits.
+// How it ends otherwise: an exception after the link exists is reported and the process left by FrontLink::fail(error),
+// never by unwinding into MPI_Finalize. An exception before the link exists (a ConfigError of Cluster's, the same on
+// every rank) may leave engine_main: the caller prints one line and exits.
 int engine_main(const EngineOptions& options, const EngineHooks& hooks = {});
 
 }  // namespace trireme

@@ -27,7 +27,7 @@ constexpr size_t kMaxOutgoingBytes = size_t(64) << 20;
 constexpr size_t kMaxOutgoingLogBytes = size_t(1) << 20;
 constexpr size_t kMaxCommands = 65536;
 constexpr size_t kMaxCommandBytes = size_t(64) << 20;
-constexpr std::chrono::milliseconds kFailureFlush{500}, kStopFlush{2000};
+constexpr std::chrono::milliseconds kFailureFlush{500}, kStopFlush{2000}, kFrontsTurn{5000};
 
 SteadyTime now() { return std::chrono::steady_clock::now(); }
 
@@ -295,6 +295,12 @@ void FrontLink::report_failure(FailureKind kind, const std::string& text) {
   state_->exit_code = kExitEngineFailure;
   state_->send(Failure{kind, state_->options.identity.rank, beat.step, beat.operation, text.substr(0, 65536)});
   state_->flush(kFailureFlush);
+}
+
+void FrontLink::fail(const std::exception& error) {
+  report_failure(error);
+  if (state_->options.front_is_a_rank) std::this_thread::sleep_for(kFrontsTurn);  // the beat thread sees it leave
+  _exit(kExitEngineFailure);
 }
 
 void FrontLink::stop() {

@@ -33,6 +33,7 @@ struct LinkOptions {
   std::chrono::milliseconds beat_period{100};
   std::chrono::milliseconds dial_timeout{5000};   // a refused connection is tried again until then
   std::chrono::milliseconds front_timeout{5000};  // silence after which the front counts as lost
+  bool front_is_a_rank = false;  // the front is in rank 0: mpirun ends it when another rank leaves with an error
 };
 
 // Any thread may call any member.
@@ -56,9 +57,13 @@ class FrontLink final : public EnginePort {
   void forward_logs();
 
   // Tells the front why this rank ends, with step and last operation from rank_progress(); returns once the bytes
-  // have left the process or after 500 ms. The caller then calls _exit(kExitEngineFailure).
+  // have left the process or after 500 ms.
   void report_failure(const std::exception& error);
   void report_failure(FailureKind kind, const std::string& text);
+
+  // Reports it and leaves by _exit(kExitEngineFailure); where the front is a rank, only once the front has left (it
+  // would be ended before it has told its user), or after 5 s.
+  [[noreturn]] void fail(const std::exception& error);
 
   // Clean end of this rank: says so, sends what is queued, joins the thread. Idempotent.
   void stop();

@@ -1,5 +1,6 @@
 // trireme with an engine that draws nothing: it speaks the protocol, answers every request with ids that follow from
-// its prompt, and misbehaves as TRIREME_FAKE says ("fail 1", "hang", "config", "crash 1", "unready 1", "slow").
+// its prompt, and misbehaves as TRIREME_FAKE says ("fail 1", "hang", "config", "early 1", "crash 1", "unready 1",
+// "slow").
 
 #include <mpi.h>
 #include <unistd.h>
@@ -213,9 +214,11 @@ int engine_main(const EngineOptions& options, const EngineHooks& hooks) {
   if (embedded && world_from_environment() != options.world())
     throw ConfigError("the world has " + std::to_string(world_from_environment()) + " ranks, but tp x pp is " +
                       std::to_string(options.world()));
+  if (behaviour().is("early", rank)) throw ConfigError("a planted mistake before there is a front");
   LinkOptions link_options;
   link_options.front = embedded ? hooks.resolve_front(broadcast) : options.front;
   link_options.identity = {rank, options.world(), ""};
+  link_options.front_is_a_rank = embedded;
   FrontLink link(link_options);
   initialize_logging("rank " + std::to_string(rank));
   link.forward_logs();
@@ -233,8 +236,7 @@ int engine_main(const EngineOptions& options, const EngineHooks& hooks) {
       follow(ending, rank);
     }
   } catch (const std::exception& error) {
-    link.report_failure(error);
-    _exit(kExitEngineFailure);
+    link.fail(error);
   }
   rank_progress().phase = Phase::stopping;
   link.stop();
