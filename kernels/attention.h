@@ -31,8 +31,7 @@ struct AttentionBatch {
   TensorView block_table;   // [slots, max_blocks] i32
   int64_t num_tokens = 0;
   int64_t num_rows = 0;
-  int32_t max_row_tokens = 0;   // upper bounds known to the host
-  int32_t max_context = 0;      // largest position + 1
+  int32_t max_row_tokens = 0;   // an upper bound known to the host
   AttentionWork decode_work = {}, prefill_work = {};  // cuda: of this KV group's window, shared by its layers
 };
 

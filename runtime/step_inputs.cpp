@@ -60,7 +60,7 @@ void StepInputs::lay_out() {
 
 void StepInputs::fill(const StepPlan& plan, const SlotTable& slots) {
   int32_t token = 0;
-  max_row_tokens_ = max_context_ = 0;
+  max_row_tokens_ = 0;
   plan_rows_.clear();
   for (size_t r = 0; r < plan.rows.size(); ++r) {
     const PlanRow& row = plan.rows[r];
@@ -78,7 +78,6 @@ void StepInputs::fill(const StepPlan& plan, const SlotTable& slots) {
       host_.token_slots[token] = row.slot;
     }
     max_row_tokens_ = std::max(max_row_tokens_, row.count);
-    max_context_ = std::max(max_context_, row.start + row.count);
   }
   host_.row_begin[plan.rows.size()] = token;
   for (size_t o = 0; o < plan.outputs.size(); ++o) {
@@ -116,7 +115,6 @@ AttentionBatch StepInputs::batch(const SlotTable& slots, int group) const {
                        .num_tokens = shape_.tokens,
                        .num_rows = shape_.rows,
                        .max_row_tokens = max_row_tokens_,
-                       .max_context = max_context_,
                        .decode_work = {},
                        .prefill_work = {}};
   memory_->work_lists.set(batch, group);

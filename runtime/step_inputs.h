@@ -69,7 +69,7 @@ class StepInputs {
   struct {
     int32_t *ids, *positions, *token_slots, *row_begin, *row_slots, *output_tokens, *draw_slots;
   } host_{};
-  int32_t max_row_tokens_ = 0, max_context_ = 0;
+  int32_t max_row_tokens_ = 0;
 };
 
 }  // namespace trireme

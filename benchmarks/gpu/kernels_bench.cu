@@ -257,7 +257,7 @@ class Bench {
     AttentionBatch batch;
     batch.positions = positions, batch.token_slots = slots, batch.row_begin = row_begin, batch.row_slots = row_slots;
     batch.num_tokens = num_tokens, batch.num_rows = num_rows;
-    batch.max_row_tokens = host.max_row_tokens, batch.max_context = host.max_context;
+    batch.max_row_tokens = host.max_row_tokens;
     std::array<Work, 2> work;
     plan(batch, work, host, heads);
 

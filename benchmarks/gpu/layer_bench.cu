@@ -72,7 +72,7 @@ class Attention {
       for (int64_t i = 0; i < blocks_; ++i) tables.push_back(int32_t(layer * blocks_ + i));
     tables_ = ints(tables), slots_ = ints(slots), begins_ = ints(begins), positions_ = ints(positions);
     batch_.positions = positions_, batch_.token_slots = slots_, batch_.row_begin = begins_, batch_.row_slots = slots_;
-    batch_.num_tokens = tokens, batch_.num_rows = tokens, batch_.max_row_tokens = 1, batch_.max_context = kContext;
+    batch_.num_tokens = tokens, batch_.num_rows = tokens, batch_.max_row_tokens = 1;
     plan(rows);
   }
   void run(TensorView out, TensorView qkv, int layer, const Stream& stream) {

@@ -162,7 +162,7 @@ double bench_attention(int64_t rows, int64_t context, int64_t count, const Strea
   }
   const Tensor p = int_tensor(positions, {tokens}), s = int_tensor(slots, {tokens}), rb = int_tensor(begin, {rows + 1}),
                rs = int_tensor(row_slots, {rows}), t = int_tensor(table, {rows, blocks});
-  const AttentionBatch batch{p, s, rb, rs, t, tokens, rows, int32_t(count), int32_t(context)};
+  const AttentionBatch batch{p, s, rb, rs, t, tokens, rows, int32_t(count)};
   const double pairs = double(rows) * (double(context - count) * double(count) + double(count) * double(count + 1) / 2);
   return report("attention rows=" + std::to_string(rows) + " context=" + std::to_string(context) +
                     " queries=" + std::to_string(count),

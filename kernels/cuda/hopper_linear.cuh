@@ -104,7 +104,7 @@ __device__ inline void meet_feeders() {
 }
 
 template <class Tile, bool kNorm>
-struct HopperConsumer {
+struct HopperLinearConsumer {
   static constexpr int kColumnTiles = Tile::kColumnTiles;
   const HopperArgs& args;
   const HopperRing& ring;
@@ -116,7 +116,7 @@ struct HopperConsumer {
   float sums[kColumnTiles][4];
   uint32_t old[kColumnTiles][2];  // what is added to
 
-  __device__ HopperConsumer(const HopperArgs& a, const HopperRing& r, const HopperWork& w) : args(a), ring(r), work(w) {
+  __device__ HopperLinearConsumer(const HopperArgs& a, const HopperRing& r, const HopperWork& w) : args(a), ring(r), work(w) {
     first = Tile::first(work.split, args.splits), last = Tile::first(work.split + 1, args.splits);
   }
 
@@ -311,7 +311,7 @@ __global__ __launch_bounds__(Tile::kThreads, 2) void hopper_linear_kernel(const 
   __syncthreads();  // the barriers are made
   if (Tile::kFed && args.splits > 1) cluster_arrive_relaxed();
   if (!Tile::kFed || warp != 0) wait_for_previous_kernel();
-  if (warp < 0) return HopperConsumer<Tile, kNorm>(args, ring, work).run();
+  if (warp < 0) return HopperLinearConsumer<Tile, kNorm>(args, ring, work).run();
   if (copies) copier.run(ahead);
   if constexpr (Tile::kFed) {
     if (warp > 0) HopperFeeder<Tile, kNorm>(args, ring, work, warp - 1).run();

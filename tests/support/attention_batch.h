@@ -76,10 +76,7 @@ class PagedCache {
     AttentionBatch batch{positions_device_, token_slots_device_, row_begin_device_, row_slots_device_, table_device_};
     batch.num_tokens = num_tokens();
     batch.num_rows = int64_t(rows_.size());
-    for (const AttentionRow& row : rows_) {
-      batch.max_row_tokens = std::max(batch.max_row_tokens, int32_t(row.count));
-      batch.max_context = std::max(batch.max_context, int32_t(row.begin + row.count));
-    }
+    for (const AttentionRow& row : rows_) batch.max_row_tokens = std::max(batch.max_row_tokens, int32_t(row.count));
     return batch;
   }
 
