@@ -116,7 +116,8 @@ struct HopperLinearConsumer {
   float sums[kColumnTiles][4];
   uint32_t old[kColumnTiles][2];  // what is added to
 
-  __device__ HopperLinearConsumer(const HopperArgs& a, const HopperRing& r, const HopperWork& w) : args(a), ring(r), work(w) {
+  __device__ HopperLinearConsumer(const HopperArgs& a, const HopperRing& r, const HopperWork& w)
+      : args(a), ring(r), work(w) {
     first = Tile::first(work.split, args.splits), last = Tile::first(work.split + 1, args.splits);
   }
 
