@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <thread>
@@ -132,17 +131,6 @@ int run_other_rank(const RunOptions& options) {
   return engine_main(options.engine, hooks);
 }
 
-// mpirun ends the whole world when the first rank leaves with an error. So what all ranks saw is said once, by rank 0:
-// the others stand back until it has gone. Whoever is still there then saw something that rank 0 did not.
-void explain(const Error& error, int rank) {
-  if (rank == 0) {
-    std::fprintf(stderr, "trireme: %s\n", error.what());
-    return;
-  }
-  std::this_thread::sleep_for(std::chrono::seconds(2));
-  std::fprintf(stderr, "trireme: rank %d: %s\n", rank, error.what());
-}
-
 }  // namespace
 
 bool inside_outer_run() {
@@ -157,13 +145,7 @@ bool inside_outer_run() {
 
 int run_embedded(const RunOptions& options, const MakeJob& make_job) {
   die_with_parent();
-  const int rank = rank_from_environment();
-  try {
-    return rank == 0 ? run_first_rank(options, make_job) : run_other_rank(options);
-  } catch (const Error& error) {
-    explain(error, rank);
-    return dynamic_cast<const ConfigError*>(&error) ? kExitUsage : kExitError;
-  }
+  return rank_from_environment() == 0 ? run_first_rank(options, make_job) : run_other_rank(options);
 }
 
 std::string outward_address() {

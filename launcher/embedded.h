@@ -14,6 +14,7 @@ namespace trireme {
 // as many separate worlds of one rank. Silent on ranks other than the first (see embedded_rank).
 bool inside_outer_run();
 
+// Throws Error on the ranks that see one before there is a front (run_program says it once for all).
 int run_embedded(const RunOptions& options, const MakeJob& make_job);
 
 // This host's first address that is not the loopback's; its name where there is none.

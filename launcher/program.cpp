@@ -2,7 +2,11 @@
 
 #include <unistd.h>
 
+#include <chrono>
+#include <csignal>
 #include <cstdio>
+#include <string>
+#include <thread>
 
 #include "base/error.h"
 #include "launcher/attempt_directory.h"
@@ -43,15 +47,31 @@ int run(const PrintText& print) {
   return kExitOk;
 }
 
+// An outer mpirun ends the whole world when the first rank leaves with an error. So what all ranks saw is said once, by
+// rank 0: the others stand back until it has gone. Whoever is still there then saw something that rank 0 did not.
+void say(const std::exception& error) {
+  const int rank = rank_from_environment();
+  if (rank > 0) {
+    std::signal(SIGTERM, SIG_DFL);  // mpirun's, a second after the first rank has left
+    std::this_thread::sleep_for(std::chrono::seconds(3));
+  }
+  const std::string who = rank > 0 ? "rank " + std::to_string(rank) + ": " : "";
+  std::fprintf(stderr, "trireme: %s%s\n", who.c_str(), error.what());
+}
+
 }  // namespace
 
 int run_program(int argc, char** argv) {
-  const auto explain = [](const std::exception& error, int code) {
-    std::fprintf(stderr, "trireme: %s\n", error.what());
+  const std::string command = argc > 1 ? argv[1] : "";
+  const auto explain = [&](const std::exception& error, int code) {
+    if (command == "engine")  // of a world of ours: its front tells the user
+      std::fprintf(stderr, "trireme: %s\n", error.what());
+    else
+      say(error);
     return code;
   };
   try {
-    if (argc > 1 && std::string(argv[1]) == "serve")  // flags of its own kind: vLLM's, and a file of them
+    if (command == "serve")  // flags of its own kind: vLLM's, and a file of them
       return std::visit([](const auto& command) { return run(command); }, parse_serve({argv + 2, argv + argc}));
     const CommandLine line = parse_command_line({argv + 1, argv + argc});
     return std::visit([](const auto& command) { return run(command); }, line);

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <sstream>
+
 #include "tests/launcher/support/whole_program.h"
 
 namespace trireme::test {
@@ -9,28 +11,26 @@ namespace {
 
 using std::chrono::seconds;
 
-std::vector<std::string> embedded(int ranks, int tp, int pp) {
-  std::vector<std::string> arguments = {"mpirun",
-                                        "-n",
-                                        std::to_string(ranks),
-                                        "--oversubscribe",
-                                        "--bind-to",
-                                        "none",
-                                        "--mca",
-                                        "btl",
-                                        "self,vader",
-                                        "--mca",
-                                        "mpi_yield_when_idle",
-                                        "1",
-                                        "--mca",
-                                        "btl_vader_single_copy_mechanism",
-                                        "none",
-                                        "--mca",
-                                        "odls_base_sigkill_timeout",
-                                        "0"};
+// sigkill: seconds that mpirun waits for ranks to end, before each of its signals.
+std::vector<std::string> embedded(int ranks, int tp, int pp, const std::string& sigkill = "0") {
+  const std::string flags =
+      "--oversubscribe --bind-to none --mca btl self,vader --mca mpi_yield_when_idle 1 "
+      "--mca btl_vader_single_copy_mechanism none --mca odls_base_sigkill_timeout " +
+      sigkill;
+  std::vector<std::string> arguments = {"mpirun", "-n", std::to_string(ranks)};
+  std::istringstream words(flags);
+  for (std::string word; words >> word;) arguments.push_back(word);
   const std::vector<std::string> inner = generate(tp, pp, {"--output-format", "json"});
   arguments.insert(arguments.end(), inner.begin(), inner.end());
   return arguments;
+}
+
+// Says `what` and that alone, whichever rank came first.
+void expect_said_once(const Program& program, const std::string& what) {
+  const std::string err = program.err();
+  const size_t said = err.find("trireme: " + what);
+  ASSERT_NE(said, std::string::npos) << err;
+  EXPECT_EQ(err.find(what, said + 10 + what.size()), std::string::npos) << err;
 }
 
 TEST(Embedded, AnswersOnceUnderAnOuterMpirun) {
@@ -57,12 +57,19 @@ TEST(Embedded, EndsAllRanksWhenThereIsNoWork) {
 }
 
 TEST(Embedded, RefusesAWorldOfTheWrongSizeOnce) {
-  Program program(embedded(3, 2, 1), "", kLongWork);
+  for (const char* sigkill : {"0", "1"}) {  // mpirun's own: SIGTERM after a second, then SIGKILL
+    Program program(embedded(3, 2, 1, sigkill), "", kLongWork);
+    EXPECT_EQ(program.wait(seconds(30)), 2) << program.err();
+    expect_said_once(program, "the world has 3 ranks");
+  }
+}
+
+TEST(Embedded, RefusesAWrongFlagOnce) {
+  std::vector<std::string> arguments = embedded(3, 2, 1, "1");
+  arguments.push_back("--nonsense");
+  Program program(arguments);
   EXPECT_EQ(program.wait(seconds(30)), 2) << program.err();
-  const std::string err = program.err();
-  const size_t said = err.find("trireme: the world has 3 ranks");
-  ASSERT_NE(said, std::string::npos) << err;
-  EXPECT_EQ(err.find("the world has", said + 20), std::string::npos) << err;
+  expect_said_once(program, "unknown flag --nonsense");
 }
 
 TEST(Embedded, SaysWhatOnlyOneRankSaw) {
