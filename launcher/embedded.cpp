@@ -62,6 +62,8 @@ class EmbeddedFront {
     return client_->endpoint();
   }
 
+  bool runs() const { return thread_.joinable(); }
+
   int join() {
     if (thread_.joinable()) thread_.join();
     return exit_code_;
@@ -115,9 +117,16 @@ int run_first_rank(const RunOptions& options, const MakeJob& make_job) {
     }
     return parse_endpoint(broadcast(endpoint_text(front.start())));
   };
-  const int engine_code = engine_main(options.engine, hooks);
-  const int front_code = front.join();
-  return engine_code == 0 ? front_code : engine_code;
+  try {
+    const int engine_code = engine_main(options.engine, hooks);
+    const int front_code = front.join();
+    return engine_code == 0 ? front_code : engine_code;
+  } catch (const std::exception& error) {
+    if (!front.runs()) throw;
+    std::fprintf(stderr, "trireme: %s\n", error.what());  // its thread is not to be waited for
+    std::fflush(nullptr);
+    _exit(kExitEngineFailure);
+  }
 }
 
 int run_other_rank(const RunOptions& options) {
