@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scripts/install_dependencies.sh --tests
-cmake --preset "${TRIREME_PRESET:-ci}" -DTRIREME_TESTS=ON -Wno-dev
+cmake --preset "${TRIREME_PRESET:-release}" -DTRIREME_TESTS=ON -Wno-dev
 cmake --build build
 TRIREME_SMOLLM2_GGUF=$(scripts/fetch_model.sh)
 export TRIREME_SMOLLM2_GGUF
