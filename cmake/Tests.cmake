@@ -8,7 +8,7 @@ target_compile_definitions(test_options INTERFACE TRIREME_SOURCE_DIR="${CMAKE_SO
 target_link_libraries(test_options INTERFACE GTest::gtest)
 
 add_library(rank_main OBJECT ${CMAKE_SOURCE_DIR}/tests/support/rank_main.cpp)
-target_link_libraries(rank_main PUBLIC test_options parallel)
+target_link_libraries(rank_main PUBLIC test_options base MPI::MPI_CXX)
 
 # add_unit_test(FOLDER/NAME LAYERS layer ...): tests/FOLDER/NAME.cpp, one process, label "unit".
 function(add_unit_test path)
@@ -30,7 +30,7 @@ function(add_rank_test path)
   cmake_parse_arguments(TEST "" "TIMEOUT" "LAYERS;RANKS" ${ARGN})
   get_filename_component(name ${path} NAME)
   add_executable(${name} ${CMAKE_SOURCE_DIR}/tests/${path}.cpp)
-  target_link_libraries(${name} PRIVATE rank_main test_options ${TEST_LAYERS} MPI::MPI_CXX)
+  target_link_libraries(${name} PRIVATE rank_main ${TEST_LAYERS})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   if(NOT TEST_TIMEOUT)
     set(TEST_TIMEOUT 120)

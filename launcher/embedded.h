@@ -11,7 +11,7 @@
 namespace trireme {
 
 // Started by an mpirun or srun as one of several? Throws ConfigError under srun without PMIx, where MPI would start
-// as many separate worlds of one rank. Silent on ranks other than the first (see embedded_rank).
+// as many separate worlds of one rank.
 bool inside_outer_run();
 
 // Throws Error on the ranks that see one before there is a front (run_program says it once for all).

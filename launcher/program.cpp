@@ -49,8 +49,7 @@ int run(const PrintText& print) {
 
 // An outer mpirun ends the whole world when the first rank leaves with an error. So what all ranks saw is said once, by
 // rank 0: the others stand back until it has gone. Whoever is still there then saw something that rank 0 did not.
-void say(const std::exception& error) {
-  const int rank = rank_from_environment();
+void say(const std::exception& error, int rank) {
   if (rank > 0) {
     std::signal(SIGTERM, SIG_DFL);  // mpirun's, a second after the first rank has left
     std::this_thread::sleep_for(std::chrono::seconds(3));
@@ -62,16 +61,13 @@ void say(const std::exception& error) {
 }  // namespace
 
 int run_program(int argc, char** argv) {
-  const std::string command = argc > 1 ? argv[1] : "";
+  const std::string name = argc > 1 ? argv[1] : "";
   const auto explain = [&](const std::exception& error, int code) {
-    if (command == "engine")  // of a world of ours: its front tells the user
-      std::fprintf(stderr, "trireme: %s\n", error.what());
-    else
-      say(error);
+    say(error, name == "engine" ? 0 : rank_from_environment());  // an engine's front tells the user, whoever leaves
     return code;
   };
   try {
-    if (command == "serve")  // flags of its own kind: vLLM's, and a file of them
+    if (name == "serve")  // flags of its own kind: vLLM's, and a file of them
       return std::visit([](const auto& command) { return run(command); }, parse_serve({argv + 2, argv + argc}));
     const CommandLine line = parse_command_line({argv + 1, argv + argc});
     return std::visit([](const auto& command) { return run(command); }, line);

@@ -1,6 +1,6 @@
 // trireme with an engine that draws nothing: it speaks the protocol, answers every request with ids that follow from
-// its prompt, and misbehaves as TRIREME_FAKE says ("fail 1", "hang", "config", "early 1", "crash 1", "unready 1",
-// "slow").
+// its prompt, and misbehaves as TRIREME_FAKE says ("fail 1", "hang", "config", "early 1", "undialled 0",
+// "crash 1", "unready 1", "slow").
 
 #include <mpi.h>
 #include <unistd.h>
@@ -219,6 +219,7 @@ int engine_main(const EngineOptions& options, const EngineHooks& hooks) {
   link_options.front = embedded ? hooks.resolve_front(broadcast) : options.front;
   link_options.identity = {rank, options.world(), ""};
   link_options.front_is_a_rank = embedded;
+  if (behaviour().is("undialled", rank)) throw Error("a planted front that does not answer");
   FrontLink link(link_options);
   initialize_logging("rank " + std::to_string(rank));
   link.forward_logs();
