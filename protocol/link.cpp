@@ -59,7 +59,8 @@ struct FrontLink::State {
   explicit State(const LinkOptions& link_options)
       : options(link_options),
         socket(dial(options.front.address, options.dial_timeout)),
-        reader(options.front.attempt) {}
+        reader(options.front.attempt),
+        exit_code(options.front_is_a_rank ? kExitEngineFailure : kExitFrontLost) {}
 
   void handshake();
   void run();                           // the beat thread
@@ -84,7 +85,7 @@ struct FrontLink::State {
 
   std::mutex mutex;  // guards what follows
   std::condition_variable changed;
-  std::atomic<int> exit_code{kExitFrontLost};  // a front that leaves because this rank has failed is no news
+  std::atomic<int> exit_code;  // when the front is lost: a front that leaves because this rank has failed is no news
   std::string gpu;
   std::string outgoing;
   size_t sending_bytes = 0;  // of `sending`

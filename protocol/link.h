@@ -33,7 +33,9 @@ struct LinkOptions {
   std::chrono::milliseconds beat_period{100};
   std::chrono::milliseconds dial_timeout{5000};   // a refused connection is tried again until then
   std::chrono::milliseconds front_timeout{5000};  // silence after which the front counts as lost
-  bool front_is_a_rank = false;  // the front is in rank 0: mpirun ends it when another rank leaves with an error
+  // The front is in rank 0: mpirun ends it when another rank leaves with an error, and its code is any rank's, so a rank
+  // that loses it leaves by kExitEngineFailure, too.
+  bool front_is_a_rank = false;
 };
 
 // Any thread may call any member.
