@@ -168,33 +168,9 @@ struct HopperLinearConsumer {
     pin_registers(sums);
   }
 
-  // Where this thread's values of a column tile lie that the block of this split sends.
-  __device__ uint32_t part(int split, int column_tile) const {
-    return ring.parts + uint32_t(((split * Tile::share(args.splits) + column_tile) * Tile::kConsumers + thread) * 16);
-  }
-  // Sends the blocks of the other splits what they finish, and adds what they sent.
   __device__ void exchange() {
-    int to = 0, left = Tile::share(args.splits);
-    uint32_t at = peer_address(part(work.split, 0), 0), barrier = peer_address(ring.sent, 0);
-#pragma unroll
-    for (int n = 0; n < kColumnTiles; ++n) {
-      if (to != work.split) send_16(at, sums[n], barrier);
-      at += Tile::kConsumers * 16;
-      asm volatile("" : "+r"(at));
-      if (--left > 0) continue;
-      left = Tile::share(args.splits), ++to;
-      if (to < args.splits) at = peer_address(part(work.split, 0), to), barrier = peer_address(ring.sent, to);
-    }
-    if (first < last) wait_for_peers(ring.sent, 0);
-    at = part(0, 0);
-    const uint32_t step = part(1, 0) - at;
-#pragma unroll
-    for (int n = 0; n < kColumnTiles; ++n) {
-      if (n < first || n >= last) continue;
-      add_splits(sums[n], at, step, work.split, args.splits);
-      at += Tile::kConsumers * 16;
-      asm volatile("" : "+r"(at));
-    }
+    const SplitMeeting meeting{work.split, args.splits, Tile::share(args.splits), first, last, ring.parts, ring.sent};
+    exchange_splits<Tile::kConsumers>(sums, meeting, thread, [](int split) { return split; });
   }
 
   __device__ void apply_norm(const HopperSquares<Tile>& squares) {

@@ -73,37 +73,11 @@ struct WideConsumer {
     if (before >= 0) release(before);
   }
 
-  // Where this thread's values of a column tile lie that the block of this split sends.
-  __device__ uint32_t part(int split, int column_tile) const {
-    return ring.stages + uint32_t(((split * Tile::share(args.splits) + column_tile) * Tile::kConsumers + thread) * 16);
-  }
-  __device__ int rank_of_split(int split) const { return place.rank_of(split, place.token, place.feature); }
-  // Sends the blocks of the other splits what they finish, and adds what they sent.
   __device__ void exchange() {
-    int to = 0, left = Tile::share(args.splits);
-    uint32_t at = peer_address(part(place.split, 0), rank_of_split(0));
-    uint32_t barrier = peer_address(ring.parts, rank_of_split(0));
-#pragma unroll
-    for (int n = 0; n < kColumnTiles; ++n) {
-      if (to != place.split) send_16(at, sums[n], barrier);
-      at += Tile::kConsumers * 16;
-      asm volatile("" : "+r"(at));
-      if (--left > 0) continue;
-      left = Tile::share(args.splits), ++to;
-      if (to >= args.splits) continue;
-      at = peer_address(part(place.split, 0), rank_of_split(to));
-      barrier = peer_address(ring.parts, rank_of_split(to));
-    }
-    if (output.first < output.last) wait_for_peers(ring.parts, 0);
-    at = part(0, 0);
-    const uint32_t step = part(1, 0) - at;
-#pragma unroll
-    for (int n = 0; n < kColumnTiles; ++n) {
-      if (!output.mine(n)) continue;
-      add_splits(sums[n], at, step, place.split, args.splits);
-      at += Tile::kConsumers * 16;
-      asm volatile("" : "+r"(at));
-    }
+    const SplitMeeting meeting{place.split, args.splits, Tile::share(args.splits), output.first, output.last,
+                               ring.stages, ring.parts};
+    exchange_splits<Tile::kConsumers>(sums, meeting, thread,
+                                      [this](int split) { return place.rank_of(split, place.token, place.feature); });
   }
 };
 
