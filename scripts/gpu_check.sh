@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds, tests and measures on a GPU machine in one call (10 minutes): gpu_check.sh [build|test|bench|memcheck|racecheck ...]
-# memcheck and racecheck run the kernel tests under compute-sanitizer, the tests dealt out over the GPUs (minutes on one).
+# Builds, tests and measures on a GPU machine in one call (10 minutes): gpu_check.sh [build|test|ranks|bench|memcheck|racecheck ...]
+# memcheck and racecheck run the kernel tests under compute-sanitizer (minutes on one GPU); ranks: worlds of 2 and 4.
 # Nothing is downloaded. Results also go to $OUT when that is set.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 export NCCL_NVLS_ENABLE=0 TORCH_SYMM_MEM_DISABLE_MULTICAST=1 NVSHMEM_DISABLE_NVLS=1
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 steps=${*:-build test bench}
@@ -32,36 +32,59 @@ if [[ " $steps " == *" bench "* ]]; then
   section "bench"
   scripts/gpu_bench.sh "$gpus" 2>&1 | tee "$out/bench.txt"
 fi
-# TOOL LIMIT_S TEST=FILTER ...: a lane of tests for each GPU. Of racecheck's reports those inside cuBLAS's kernels (nvjet_*) are not ours.
+
+# TOOL LIMIT_S TEST=FILTER: one test program under compute-sanitizer. cuBLAS's kernels (nvjet_*) are not ours to check.
+sanitize_one() {
+  local tool=$1 limit=$2 test=$3 began=$SECONDS
+  printf -- '--- %s %s\n' "$tool" "$test"
+  CUDA_VISIBLE_DEVICES=$((${slot:-0} % gpus)) timeout "$limit" compute-sanitizer --tool "$tool" --error-exitcode 9 --print-limit 4 \
+    --kernel-name-exclude kns=nvjet "build-gpu/tests/${test%%=*}" --gtest_filter="${test#*=}" --gtest_brief=1 2>&1 |
+    grep -v '^$' | tail -20 | cut -c1-200
+  printf 'exit code %s after %s s\n' "${PIPESTATUS[0]}" $((SECONDS - began))
+}
+export -f sanitize_one
+export gpus
+
+# TOOL LIMIT_S TEST=FILTER ...: some at a time on each GPU, since the tool keeps a processor busier than the GPU.
 sanitize() {
-  local tool=$1 limit=$2 gpu i test
+  local tool=$1 limit=$2
   shift 2
-  local tests=("$@")
-  for ((gpu = 0; gpu < gpus; ++gpu)); do
-    for ((i = gpu; i < ${#tests[@]}; i += gpus)); do
-      test=${tests[i]}
-      printf -- '--- %s %s\n' "$tool" "$test"
-      CUDA_VISIBLE_DEVICES=$gpu timeout "$limit" compute-sanitizer --tool "$tool" --error-exitcode 9 --print-limit 4 \
-        "build-gpu/tests/${test%%=*}" --gtest_filter="${test#*=}" --gtest_brief=1 2>&1 | grep -v '^$' | tail -20 | cut -c1-200
-      printf 'exit code %s\n' "${PIPESTATUS[0]}"
-    done >"$out/$tool-$gpu.txt" 2>&1 &
-  done
-  wait
-  cat "$out/$tool"-*.txt
+  # shellcheck disable=SC2016
+  printf '%s\n' "$@" | xargs -d '\n' -P $((gpus * 5)) --process-slot-var=slot -I TEST \
+    bash -c 'report=$(sanitize_one "$@"); printf "%s\n" "$report"' _ "$tool" "$limit" TEST | tee "$out/$tool.txt"
 }
 
 if [[ " $steps " == *" memcheck "* ]]; then
   section "memcheck"
   large='*LargeTiles*:*FewRows*:*EveryHeadDim*'
-  sanitize memcheck 120 "attention_test=Cuda*LargeTiles*:Cuda*FewRows*:Cuda*EveryHeadDim*" 'fused_linear_test=Cuda*' \
+  sanitize memcheck 150 'fused_linear_test=Cuda*EveryWarpgroup*' 'fused_linear_test=Cuda*EveryWide*' \
+    'fused_linear_test=Cuda*-*EveryWarpgroup*:*EveryWide*' "attention_test=Cuda*LargeTiles*:Cuda*FewRows*:Cuda*EveryHeadDim*" \
     'shard_sampler_test=*Cuda*' 'rope_append_test=Cuda*' "attention_test=Cuda*-$large" 'linear_test=Cuda*' 'norm_test=Cuda*' \
     'elementwise_test=Cuda*' 'step_test=Cuda*' 'pinned_copy_test=Cuda*' 'sample_test=Cuda*' 'shard_sampler_peers_test=Cuda*' \
-    'peer_gather_test=Cuda*'
+    'peer_gather_test=Cuda*' 'fused_all_reduce_test=Cuda*'
 fi
 
 if [[ " $steps " == *" racecheck "* ]]; then
   section "racecheck"
-  sanitize racecheck 120 'attention_test=Cuda*FewRows*:Cuda*LargeTilesAroundTheirEdges*' 'fused_linear_test=Cuda*EveryWarpgroup*' \
-    'attention_test=Cuda*ManyDecodeRows*' 'fused_linear_test=Cuda*EveryWide*' 'rope_append_test=Cuda*GroupsAndBlockSizes*' 'norm_test=Cuda*OddShapes*'
+  sanitize racecheck 150 'fused_linear_test=Cuda*EveryWarpgroup*' 'fused_linear_test=Cuda*EveryWide*' \
+    'attention_test=Cuda*FewRows*:Cuda*LargeTilesAroundTheirEdges*' 'attention_test=Cuda*ManyDecodeRows*' \
+    'rope_append_test=Cuda*GroupsAndBlockSizes*' 'norm_test=Cuda*OddShapes*' 'shard_sampler_test=*Cuda*'
+fi
+
+# Worlds of 2 and 4 ranks, which take turns on a GPU where there are too few: slow, and as correct as on GPUs of their own.
+if [[ " $steps " == *" ranks "* ]]; then
+  section "ranks"
+  for world in 2 4; do
+    [ "$gpus" -ge $world ] || export TRIREME_SHARE_GPUS=1
+    for test in 'peer_memory_test=*Cuda*' 'peer_sums_test=*Cuda*' 'identity_test=*CudaGraphs*' \
+      'replica_check_test=*Cuda*' 'model_golden_test=Cuda*llama_bf16*:Cuda*gemma3_bf16*'; do
+      began=$SECONDS
+      TRIREME_CHECK_REPLICAS=1 timeout 100 scripts/mpirun_test.sh $world "build-gpu/tests/${test%%=*}" \
+        --gtest_filter="${test#*=}" --gtest_brief=1 >"$out/ranks.log" 2>&1
+      printf -- '--- %s ranks, %s: exit code %s after %s s\n' $world "$test" $? $((SECONDS - began))
+      grep -E 'FAILED|Failure|SKIPPED|PASSED|imed out' "$out/ranks.log" | sort | uniq -c | head -6
+    done
+  done 2>&1 | tee "$out/ranks.txt"
+  TRIREME_SHARE_GPUS=$([ "$gpus" -ge 2 ] && echo 0 || echo 1) timeout 120 python3 tests/e2e/gpu_stop_test.py build-gpu/trireme
 fi
 section "done"
