@@ -66,9 +66,10 @@ fi
 
 if [[ " $steps " == *" racecheck "* ]]; then
   section "racecheck"
-  sanitize racecheck 150 'fused_linear_test=Cuda*EveryWarpgroup*' 'fused_linear_test=Cuda*EveryWide*' \
+  sanitize racecheck 150 'fused_linear_test=Cuda*EveryWarpgroupTile*' 'fused_linear_test=Cuda*EveryWideTile*' \
+    'fused_linear_test=Cuda*EveryWarpgroupSplit*' 'fused_linear_test=Cuda*EveryWideCluster*' \
     'attention_test=Cuda*FewRows*:Cuda*LargeTilesAroundTheirEdges*' 'attention_test=Cuda*ManyDecodeRows*' \
-    'rope_append_test=Cuda*GroupsAndBlockSizes*' 'norm_test=Cuda*OddShapes*' 'shard_sampler_test=*Cuda*'
+    'rope_append_test=Cuda*GroupsAndBlockSizes*' 'norm_test=Cuda*OddShapes*' 'shard_sampler_test=Cuda/*EachCut*'
 fi
 
 # Worlds of 2 and 4 ranks, which take turns on a GPU where there are too few: slow, and as correct as on GPUs of their own.
@@ -79,7 +80,7 @@ if [[ " $steps " == *" ranks "* ]]; then
     for test in 'peer_memory_test=*Cuda*' 'peer_sums_test=*Cuda*' 'identity_test=*CudaGraphs*' \
       'replica_check_test=*Cuda*' 'model_golden_test=Cuda*llama_bf16*:Cuda*gemma3_bf16*'; do
       began=$SECONDS
-      TRIREME_CHECK_REPLICAS=1 timeout 100 scripts/mpirun_test.sh $world "build-gpu/tests/${test%%=*}" \
+      TRIREME_CHECK_REPLICAS=1 TRIREME_TEST_TIMEOUT_S=150 timeout 160 scripts/mpirun_test.sh $world "build-gpu/tests/${test%%=*}" \
         --gtest_filter="${test#*=}" --gtest_brief=1 >"$out/ranks.log" 2>&1
       printf -- '--- %s ranks, %s: exit code %s after %s s\n' $world "$test" $? $((SECONDS - began))
       grep -E 'FAILED|Failure|SKIPPED|PASSED|imed out' "$out/ranks.log" | sort | uniq -c | head -6

@@ -221,18 +221,18 @@ __global__ __launch_bounds__(Tile::kBlockThreads, 2) void skinny_stream_kernel(
   const int count = int(first_unit(args, int64_t(blockIdx.x) + 1) - begin), ahead = min(count, args.stages);
   const SkinnyCursor first{int(begin / args.steps), int(begin % args.steps)};
   const bool copies = threadIdx.x >= Tile::kThreads;
+  const StreamCopier<Tile, kNorm> copier(args, ring);
   if (copies) {
-    const StreamCopier<Tile, kNorm> copier(args, ring);
     copier.init_barriers();
     copier.copy_ahead(first, ahead);
     let_next_kernel_start();
-    __syncthreads();
-    wait_for_previous_kernel();
+  }
+  __syncthreads();  // the barriers are made
+  wait_for_previous_kernel();
+  if (copies) {
     copier.run(first, ahead, count);
   } else {
     StreamWarp<Tile, kNorm> warp(args, ring, shared);
-    __syncthreads();  // the barriers are made
-    wait_for_previous_kernel();
     warp.run(first, count, reinterpret_cast<float*>(shared + Tile::kBarrierBytes));
   }
 #endif
