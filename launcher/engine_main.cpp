@@ -162,7 +162,11 @@ void run_rank_zero(const EngineOptions& options, Cluster& cluster, RankRuntime& 
       link.fail(error);
     }
   });
-  executor.run();
+  try {
+    executor.run();
+  } catch (const std::exception& error) {
+    link.fail(error);  // here: unwinding would meet the engine's thread, which still runs, and end without a word
+  }
   engine_thread.join();
   cluster.set_idle_hook(nullptr);
 }

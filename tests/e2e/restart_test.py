@@ -78,12 +78,14 @@ def restarts(err):
     return len(re.findall(r"attempt \d+ starts", err))
 
 
-def compare(what, expected, run, least_restarts=1):
+def compare(what, expected, run, least_restarts=1, reason=""):
     code, out, err = run.finish()
     if code != 0 or out != expected:
         return [f"{what}: exit code {code}, output {'differs' if out != expected else 'equal'}: {err[-1500:]}"]
     if restarts(err) < least_restarts:
         return [f"{what}: no restart: {err[-500:]}"]
+    if reason not in err:
+        return [f"{what}: nobody says {reason}: {err[-500:]}"]
     print(f"{what}: the same output after {restarts(err)} restarts", flush=True)
     return []
 
@@ -106,7 +108,8 @@ def check_points(trireme, folder):
             return [f"the unbroken run: exit code {code}: {err[-1000:]}"]
         for fault in faults:
             # A rank that dies when all is done breaks nothing: no restart is needed then.
-            errors += compare(f"tp {shape[0]} pp {shape[1]} {fault}", expected, Run(trireme, shape, lines, fault, folder), 0 if "drain" in fault else 1)
+            errors += compare(f"tp {shape[0]} pp {shape[1]} {fault}", expected, Run(trireme, shape, lines, fault, folder), 0 if "drain" in fault else 1,
+                              "a planted failure" if ":throw" in fault else "")
     return errors
 
 
