@@ -64,6 +64,8 @@ if [[ " $steps " == *" memcheck "* ]]; then
     'peer_gather_test=Cuda*' 'fused_all_reduce_test=Cuda*'
 fi
 
+# CUDA 13.0's racecheck does not follow mbarriers from warp to warp to warp, so it reports that hopper_feeder's warps write the places
+# of its ring one after another; in hopper_linear and in wide_linear's clusters it ends in an internal error, whose cause is not known.
 if [[ " $steps " == *" racecheck "* ]]; then
   section "racecheck"
   sanitize racecheck 150 'fused_linear_test=Cuda*EveryWarpgroupTile*' 'fused_linear_test=Cuda*EveryWideTile*' \
@@ -72,13 +74,15 @@ if [[ " $steps " == *" racecheck "* ]]; then
     'rope_append_test=Cuda*GroupsAndBlockSizes*' 'norm_test=Cuda*OddShapes*' 'shard_sampler_test=Cuda/*EachCut*'
 fi
 
-# Worlds of 2 and 4 ranks, which take turns on a GPU where there are too few: slow, and as correct as on GPUs of their own.
+# Worlds of 2 and 4 ranks, which take turns on a GPU where there are too few: as correct as on GPUs of their own, and so slow that
+# whole models over four ranks need two GPUs at least.
 if [[ " $steps " == *" ranks "* ]]; then
   section "ranks"
   for world in 2 4; do
     [ "$gpus" -ge $world ] || export TRIREME_SHARE_GPUS=1
-    for test in 'peer_memory_test=*Cuda*' 'peer_sums_test=*Cuda*' 'identity_test=*CudaGraphs*' \
-      'replica_check_test=*Cuda*' 'model_golden_test=Cuda*llama_bf16*:Cuda*gemma3_bf16*'; do
+    tests=('peer_memory_test=*Cuda*' 'peer_sums_test=*Cuda*')
+    [ $((2 * gpus)) -lt $world ] || tests+=('identity_test=*CudaGraphs*/0' 'model_golden_test=Cuda*llama_bf16*')
+    for test in "${tests[@]}"; do
       began=$SECONDS
       TRIREME_CHECK_REPLICAS=1 TRIREME_TEST_TIMEOUT_S=150 timeout 160 scripts/mpirun_test.sh $world "build-gpu/tests/${test%%=*}" \
         --gtest_filter="${test#*=}" --gtest_brief=1 >"$out/ranks.log" 2>&1
