@@ -137,6 +137,16 @@ class AnnouncingPort final : public EnginePort {
   EnginePort& link_;
 };
 
+// Where work fails whose state cannot be taken apart: threads that still run, memory that waiting kernels hold.
+template <typename Work>
+void report_before_unwinding(FrontLink& link, Work&& work) {
+  try {
+    work();
+  } catch (const std::exception& error) {
+    link.fail(error);
+  }
+}
+
 void run_rank_zero(const EngineOptions& options, Cluster& cluster, RankRuntime& runtime, FrontLink& link,
                    const EngineFacts& facts, StepProfiler* profiler) {
   DistributedExecutor executor(runtime.worker(), cluster.control(), runtime.info(), profiler);
@@ -155,18 +165,12 @@ void run_rank_zero(const EngineOptions& options, Cluster& cluster, RankRuntime& 
   LazyTokenizer tokenizer(options.model);
   scheduling.tokenizer = [&tokenizer] { return tokenizer.get(); };
   std::thread engine_thread([&] {
-    try {
+    report_before_unwinding(link, [&] {
       AnnouncingPort port(link);
       Engine(port, executor, clock, scheduling).run();
-    } catch (const std::exception& error) {
-      link.fail(error);
-    }
+    });
   });
-  try {
-    executor.run();
-  } catch (const std::exception& error) {
-    link.fail(error);  // here: unwinding would meet the engine's thread, which still runs, and end without a word
-  }
+  report_before_unwinding(link, [&] { executor.run(); });
   engine_thread.join();
   cluster.set_idle_hook(nullptr);
 }
@@ -197,7 +201,8 @@ void run_rank(const EngineOptions& options, Cluster& cluster, FrontLink& link) {
   if (topology.rank() == 0)
     run_rank_zero(options, cluster, runtime, link, facts, profile);
   else
-    run_worker_loop(runtime.worker(), cluster.control(), topology.rank(), profile);
+    report_before_unwinding(
+        link, [&] { run_worker_loop(runtime.worker(), cluster.control(), topology.rank(), profile); });
   rank_progress().phase.store(Phase::stopping);
   cluster.barrier();  // nobody leaves MPI while a peer's last acknowledgement is on its way
 }

@@ -93,7 +93,7 @@ def compare(what, expected, run, least_restarts=1, reason=""):
 def check_points(trireme, folder):
     lines, errors = prompts(40), []
     points = [((2, 1), ["0:dial:kill@1", "1:join:kill@1", "1:load:exit@1", "0:ready:throw@1", "1:step3:kill@1;0:step9:kill@2",
-                        "0:sampling:kill:7@1", "1:drain:kill@1", "0:step6:throw@1", "1:step6:stop@1"]),
+                        "0:sampling:kill:7@1", "1:drain:kill@1", "0:step6:throw@1", "1:step7:throw@1", "1:step6:stop@1"]),
               ((2, 2), ["3:step5:kill@1;2:load:kill@2;0:step4:exit@3"])]
     if _LONG:
         shapes = [(2, 1), (1, 2), (2, 2)]
