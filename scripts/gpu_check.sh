@@ -74,8 +74,8 @@ if [[ " $steps " == *" racecheck "* ]]; then
     'rope_append_test=Cuda*GroupsAndBlockSizes*' 'norm_test=Cuda*OddShapes*' 'shard_sampler_test=Cuda/*EachCut*'
 fi
 
-# Worlds of 2 and 4 ranks, which take turns on a GPU where there are too few: as correct as on GPUs of their own, and so slow that
-# whole models over four ranks need two GPUs at least.
+# Worlds of 2 and 4 ranks, which take turns on a GPU where there are too few: slow. Four on one GPU did not come to the end of a whole
+# model's test in 200 s, so those want two GPUs at least.
 if [[ " $steps " == *" ranks "* ]]; then
   section "ranks"
   for world in 2 4; do
