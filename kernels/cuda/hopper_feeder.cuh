@@ -71,6 +71,9 @@ struct HopperFeeder {
       order_shared_memory();
       __syncwarp();
       if (lane == 0) arrive(ring.fed + uint32_t(place.stage) * 8);
+      // As one that has used the place, too: the warp that fills it next comes directly behind these stores, not only by
+      // way of those that multiply, which racecheck does not follow.
+      arrive(ring.empty + uint32_t(place.stage) * 8);
       place.advance(kStride, args.stages);
     }
     if constexpr (kNorm) store_squares();

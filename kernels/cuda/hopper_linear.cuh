@@ -250,7 +250,7 @@ __device__ void init_barriers(const HopperArgs& args, const HopperRing& ring, co
   for (int s = 0; s < args.stages; ++s) {
     init_barrier(ring.full + uint32_t(s) * 8, 1);
     init_barrier(ring.fed + uint32_t(s) * 8, Tile::kShares);
-    init_barrier(ring.empty + uint32_t(s) * 8, Tile::kConsumers / kWarpSize);
+    init_barrier(ring.empty + uint32_t(s) * 8, uint32_t(Tile::kUsers));
   }
   init_barrier(ring.sent, 1);
   publish_barriers();

@@ -24,6 +24,8 @@ struct HopperTile {
   static constexpr bool kFed = kTokens <= kMaxFedTokens;
   static constexpr int kFeeders = kFed ? 4 : 0, kShares = kPanels;
   static constexpr int kConsumers = 128 * kGroups, kThreads = kConsumers + (1 + kFeeders) * kWarpSize;
+  // Who says that a place of the ring is free: a lane of every warp that multiplies, and all lanes that have filled it.
+  static constexpr int kUsers = kConsumers / kWarpSize + (kFed ? kShares * kWarpSize : 0);
   static constexpr int kColumnTiles = kTokens / 8;
   static constexpr int kMaxStages = 16;
   static constexpr int kWeightPanelBytes = kRows * kPanelRowBytes, kTokenPanelBytes = kTokens * kPanelRowBytes;

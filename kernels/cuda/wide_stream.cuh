@@ -144,6 +144,13 @@ struct WideCopier {
         copy_x(group, step, stage.number);
       }
     }
+    if (place.peers() > 1) drain(stage);
+  }
+  // Until all that were sent to have used the last of every stage, as for the next: a peer's arrival at a barrier of
+  // this block may be under way when the peer itself has met all others, and the block must be there for it.
+  __device__ void drain(WideStage<Tile> stage) const {
+    for (int s = 0; s < Tile::kStages; ++s, stage.next())
+      wait_for_phase(ring.empty + uint32_t(stage.number) * 8, stage.parity ^ 1);
   }
 };
 
