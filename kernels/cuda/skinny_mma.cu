@@ -6,14 +6,12 @@
 
 #include "kernels/cuda/common/workspace.h"
 #include "kernels/cuda/skinny_mma.cuh"
-#include "kernels/cuda/skinny_stream.cuh"
 
 namespace trireme::cuda {
 namespace {
 
 // Two blocks, of this kernel and the next, fit one processor's shared memory.
 constexpr int kSharedLimit = 115200;
-constexpr int kStaticShared = 128;  // at most, of a kernel
 constexpr int64_t kMaxSharingBlocks = 512;  // of a grid whose blocks share tiles
 constexpr size_t kMaxPartBytes = 32 * (64 + 1) * sizeof(float);
 constexpr size_t kArrivalBytes = kMaxSharingBlocks * sizeof(uint32_t);
@@ -24,7 +22,6 @@ using Launcher = void (*)(const SkinnyArgs&, bool norm, unsigned grid, const Str
 struct TileRow {
   int tokens, rows, step, part_floats;
   Launcher launch;
-  bool streams;  // skinny_stream.cuh: for sm_90
 };
 
 // Above 48 KB a kernel asks for its shared memory once per device.
@@ -56,50 +53,16 @@ constexpr TileRow tile_row() {
               launch_as<Tile, true>(args, grid, stream);
             else
               launch_as<Tile, false>(args, grid, stream);
-          },
-          false};
-}
-
-template <class Tile, bool kNorm>
-void stream_as(SkinnyArgs args, unsigned grid, const Stream& stream) {
-  constexpr int kLimit = kSharedLimit - kStaticShared;
-  static_assert(Tile::stages(Tile::kTokens, true, kLimit) >= 2 && Tile::kPartFloats * sizeof(float) <= kMaxPartBytes);
-  args.stages = Tile::stages(args.tokens, kNorm, kLimit);
-  allow_shared<skinny_stream_kernel<Tile, kNorm>>(kLimit, stream.device());
-  launch_dependent(skinny_stream_kernel<Tile, kNorm>, dim3(grid), dim3(Tile::kBlockThreads),
-                   size_t(Tile::shared_bytes(args.tokens, kNorm, args.stages)), stream, args);
-}
-
-template <class Tile>
-constexpr TileRow stream_row() {
-  return {Tile::kTokens, Tile::kRows, Tile::kStep, Tile::kPartFloats,
-          [](const SkinnyArgs& args, bool norm, unsigned grid, const Stream& stream) {
-            if (norm)
-              stream_as<Tile, true>(args, grid, stream);
-            else
-              stream_as<Tile, false>(args, grid, stream);
-          },
-          true};
-}
-
-// Whether the code that runs here is made for sm_90: asked of the first GPU.
-bool can_stream() {
-  static const bool can = [] {
-    cudaFuncAttributes attributes{};
-    CUDA_CHECK(cudaFuncGetAttributes(&attributes, skinny_stream_kernel<StreamTile<1, 1, 2>, false>));
-    return attributes.ptxVersion >= 90;
-  }();
-  return can;
+          }};
 }
 
 // Tall tiles read x less often, low ones cut small layers finely enough.
 constexpr std::array kTiles = {
     tile_row<SkinnyTile<1, 4, 1, 4, 5>>(), tile_row<SkinnyTile<1, 2, 2, 4, 5>>(), tile_row<SkinnyTile<1, 1, 2, 4, 8>>(),
     tile_row<SkinnyTile<1, 1, 2, 8, 4>>(), tile_row<SkinnyTile<2, 4, 1, 4, 4>>(), tile_row<SkinnyTile<2, 2, 2, 4, 4>>(),
-    tile_row<SkinnyTile<4, 4, 1, 4, 3>>(), tile_row<SkinnyTile<4, 2, 1, 4, 5>>(), stream_row<StreamTile<1, 1, 2>>(),
-    stream_row<StreamTile<1, 2, 1>>(),     stream_row<StreamTile<2, 2, 1>>(),
+    tile_row<SkinnyTile<4, 4, 1, 4, 3>>(), tile_row<SkinnyTile<4, 2, 1, 4, 5>>(),
 };
-enum { kTall8, kMiddle8, kLow8, kWide8, kTall16, kMiddle16, kTall32, kMiddle32, kStreamLow8, kStreamMiddle8 };
+enum { kTall8, kMiddle8, kLow8, kWide8, kTall16, kMiddle16, kTall32, kMiddle32 };
 
 int64_t weight_rows(const SkinnyLinear& p) {
   return p.epilogue == SkinnyEpilogue::gated ? 2 * p.features : p.features;
@@ -116,11 +79,6 @@ double whole_tiles_share(int64_t tiles, int64_t processors) {
 // Sharing a tile among blocks costs a round trip at its end: the tallest tile that makes do without, else the tallest.
 int default_tile(const SkinnyLinear& p, int64_t processors) {
   constexpr double kFull = 0.93;
-  if (p.tokens <= 8 && p.in_features >= 512 && can_stream()) {
-    // The more tokens, the more x weighs: tall tiles read it half as often.
-    const double share = whole_tiles_share(tiles_of(p, kTiles[kStreamMiddle8]), processors);
-    return p.tokens > 4 && share >= 0.9 ? kStreamMiddle8 : kStreamLow8;
-  }
   if (p.tokens > 16) return whole_tiles_share(tiles_of(p, kTiles[kMiddle32]), processors) >= kFull ? kMiddle32 : kTall32;
   const std::array<int, 3> candidates =
       p.tokens > 8 ? std::array{int(kTall16), int(kMiddle16), int(kMiddle16)} : std::array{int(kTall8), int(kMiddle8), int(kLow8)};
@@ -162,7 +120,6 @@ SkinnyArgs make_args(const SkinnyLinear& p, const TileRow& tile, const Stream& s
 int skinny_tile_count() { return int(kTiles.size()); }
 bool skinny_tile_fits(int tile, int64_t tokens) {
   const int most = kTiles[size_t(tile)].tokens;
-  if (kTiles[size_t(tile)].streams && !can_stream()) return false;
   return tokens <= most && (most == 8 || tokens > most / 2);
 }
 

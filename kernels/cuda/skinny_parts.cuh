@@ -1,5 +1,5 @@
 #pragma once
-// What the kernels of skinny_mma.h share: the shape of a tile, the list of work, and how the sums of warps and blocks
+// The parts of the kernel of skinny_mma.h: the shape of a tile, the list of work, and how the sums of warps and blocks
 // become outputs.
 //
 // Work is the list of all (tile of weight rows, step of k), cut evenly over the blocks; the warps of a block split each
@@ -26,8 +26,6 @@ struct SkinnyTile {
   static constexpr int kPitch = kRows + 4;                           // of the sums: no bank twice in a warp's store
   static constexpr int kSumFloats = kWarps * kTokens * (kPitch + 1);  // sums, then sums of squares
   static constexpr int kPartFloats = kTokens * (kRows + 1);          // of one block's share of a tile
-  // The barrier of the threads that share the sums.
-  __device__ static void sync() { __syncthreads(); }
   __host__ __device__ static constexpr int block_bytes(bool norm) {
     return kPieces * kWarpSize * 16 + (norm ? kNormBytes : 0);
   }
@@ -50,7 +48,6 @@ struct SkinnyArgs {
   float eps;
   SkinnyEpilogue epilogue;
   bool gelu, out_is_float;
-  int stages;  // of the pipeline, where it is not the tile's
 };
 
 __device__ inline int64_t first_unit(const SkinnyArgs& args, int64_t block) {
@@ -194,18 +191,17 @@ __device__ void finish_tile(const SkinnyArgs& args, int tile, const Parts& parts
   }
 }
 
-// True in the block that arrives last of `blocks`; then all their parts are visible. All threads of the sums call it.
-template <class Tile>
-__device__ bool last_to_arrive(uint32_t* arrivals, uint32_t blocks) {
+// True in the block that arrives last of `blocks`; then all their parts are visible. All threads of the block call it.
+__device__ inline bool last_to_arrive(uint32_t* arrivals, uint32_t blocks) {
   __shared__ bool last;
   __threadfence();
-  Tile::sync();
+  __syncthreads();
   if (threadIdx.x == 0) {
     last = atomicAdd(arrivals, 1u) == blocks - 1;
     if (last) *arrivals = 0;  // for the next launch
     __threadfence();
   }
-  Tile::sync();
+  __syncthreads();
   return last;
 }
 
@@ -219,7 +215,7 @@ __device__ void share_tile(const SkinnyArgs& args, int tile, const WarpParts<Til
     part[e] = own.sum(e / Tile::kRows, e % Tile::kRows);
   if (kNorm && int(threadIdx.x) < args.tokens)
     part[Tile::kTokens * Tile::kRows + threadIdx.x] = own.square(int(threadIdx.x));
-  if (last_to_arrive<Tile>(args.arrivals + first, uint32_t(last - first + 1)))
+  if (last_to_arrive(args.arrivals + first, uint32_t(last - first + 1)))
     finish_tile<Tile, kNorm>(args, tile, BlockParts<Tile>{args.parts, first, last});
 }
 
