@@ -5,7 +5,7 @@
 #include "coordinator/batching.h"
 #include "tests/coordinator/support/scheduler_harness.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 using std::chrono::milliseconds;
@@ -222,4 +222,4 @@ TEST(StaticBatch, ChoicesShareTheirPromptButPadTheirOutputs) {
 }
 
 }  // namespace
-}  // namespace trireme::testing
+}  // namespace trireme::test

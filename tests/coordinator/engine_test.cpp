@@ -6,7 +6,7 @@
 #include "tests/coordinator/support/fake_port.h"
 #include "tests/coordinator/support/scheduler_harness.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 struct EngineTest : ::testing::Test {
@@ -147,4 +147,4 @@ TEST_F(EngineTest, ReportsStatisticsTenTimesASecond) {
 }
 
 }  // namespace
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -10,7 +10,7 @@
 
 #include "tests/coordinator/support/scheduler_harness.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 // Llama-3.1-8B on one H200, milliseconds: fitted to 1,500 steps of a server and of a run with another limit in every step
@@ -195,4 +195,4 @@ TEST(MixedSteps, BesideABeamSearchPromptsTakeTheWholePlan) {
 }
 
 }  // namespace
-}  // namespace trireme::testing
+}  // namespace trireme::test

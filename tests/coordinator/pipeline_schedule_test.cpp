@@ -7,7 +7,7 @@
 #include "tests/coordinator/support/scheduler_harness.h"
 #include "tests/coordinator/support/timed_pipeline.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 ClusterInfo cluster_of(int pp) {
@@ -133,4 +133,4 @@ TEST(PipelineSchedule, DrawsTwoStages) {
 }
 
 }  // namespace
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -4,7 +4,7 @@
 
 #include "tests/coordinator/support/scheduler_harness.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 TEST(SchedulerRequests, EmitsTokensInOrderAndEndsAtMaxNewTokens) {
@@ -209,4 +209,4 @@ TEST(SchedulerRequests, RefusesWhatComesBeyondTheWaitingQueue) {
 }
 
 }  // namespace
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -4,7 +4,7 @@
 
 #include "tests/coordinator/support/scheduler_harness.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 TEST(Scheduler, SendsTheHistoryAndComputesThePromptInOnePlanWhenItFits) {
@@ -314,4 +314,4 @@ TEST(Scheduler, DropsBlocksBehindAWindow) {
 }
 
 }  // namespace
-}  // namespace trireme::testing
+}  // namespace trireme::test

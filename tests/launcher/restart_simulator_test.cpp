@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 
-namespace trireme::testing {
+namespace trireme::test {
 
 static uint64_t num_seeds = 2000;
 
@@ -71,7 +71,7 @@ int replay(uint64_t seed, const char* fault_name) {
 }
 
 }  // namespace
-}  // namespace trireme::testing
+}  // namespace trireme::test
 
 int main(int argc, char** argv) {
   const char* fault = "none";
@@ -80,9 +80,9 @@ int main(int argc, char** argv) {
     if (std::strcmp(argv[index], "--seed") == 0) seed = argv[index + 1];
     if (std::strcmp(argv[index], "--fault") == 0) fault = argv[index + 1];
     if (std::strcmp(argv[index], "--seeds") == 0)
-      trireme::testing::num_seeds = std::strtoull(argv[index + 1], nullptr, 10);
+      trireme::test::num_seeds = std::strtoull(argv[index + 1], nullptr, 10);
   }
-  if (seed) return trireme::testing::replay(std::strtoull(seed, nullptr, 10), fault);
+  if (seed) return trireme::test::replay(std::strtoull(seed, nullptr, 10), fault);
   ::testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
 }

@@ -10,7 +10,7 @@
 #include "parallel/cluster.h"
 #include "tests/support/ranks.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 ClusterOptions options(DeviceKind device) { return {.tp = world_size(), .pp = 1, .device = device}; }
@@ -72,4 +72,4 @@ TEST_F(PeerMemoryCuda, EveryRankSeesWhatOthersWriteIntoTheirOwn) {
 }
 
 }  // namespace
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -9,7 +9,7 @@
 #include "tests/runtime/support/cluster_run.h"
 #include "tests/support/ranks.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 constexpr int kRequests = 200;
@@ -123,4 +123,4 @@ TEST(BatchingPolicies, GiveTheSameText) {
 }
 
 }  // namespace
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -8,7 +8,7 @@
 #include "tests/runtime/support/generation_goldens.h"
 #include "tests/support/ranks.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 std::string ids_text(const std::vector<int32_t>& ids) {
@@ -78,4 +78,4 @@ TEST_P(GenerationGoldens, IdsAndScoresAreCloseOnGpus) {
 INSTANTIATE_TEST_SUITE_P(TinyModels, GenerationGoldens, ::testing::Values("tiny-llama", "tiny-gpt2"));
 
 }  // namespace
-}  // namespace trireme::testing
+}  // namespace trireme::test

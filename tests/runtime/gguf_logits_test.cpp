@@ -5,7 +5,7 @@
 
 #include "tests/runtime/support/cluster_run.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 constexpr int32_t kTokens = 20, kVocabulary = 24;
@@ -68,4 +68,4 @@ TEST(GgufLogits, EqualThoseOfTheHuggingFaceDirectory) {
 }
 
 }  // namespace
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -13,7 +13,7 @@
 #include "tests/runtime/support/cluster_run.h"
 #include "tests/support/ranks.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 using Outputs = std::map<std::pair<RequestId, int32_t>, std::vector<int32_t>>;  // by request and choice
@@ -209,4 +209,4 @@ INSTANTIATE_TEST_SUITE_P(TinyModels, Identity,
                          ::testing::Values("tiny-llama", "tiny-gpt2", "tiny-gemma3", "tiny-olmo2"));
 
 }  // namespace
-}  // namespace trireme::testing
+}  // namespace trireme::test

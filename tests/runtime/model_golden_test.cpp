@@ -11,7 +11,7 @@
 #include "tests/runtime/support/goldens.h"
 #include "tests/support/ranks.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 struct Case {
@@ -245,4 +245,4 @@ INSTANTIATE_TEST_SUITE_P(Cuda, ModelGoldens,
                          case_name);
 
 }  // namespace
-}  // namespace trireme::testing
+}  // namespace trireme::test

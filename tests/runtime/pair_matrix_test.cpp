@@ -14,7 +14,7 @@
 #include "tests/runtime/support/pair_matrix.h"
 #include "tests/support/ranks.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 constexpr const char* kModel = "tiny-llama";
@@ -183,4 +183,4 @@ INSTANTIATE_TEST_SUITE_P(Features, PairMatrix, ::testing::ValuesIn(pair_cases())
                          [](const auto& info) { return info.param.name(); });
 
 }  // namespace
-}  // namespace trireme::testing
+}  // namespace trireme::test

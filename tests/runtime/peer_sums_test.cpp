@@ -10,7 +10,7 @@
 #include "base/half.h"
 #include "tests/support/ranks.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
@@ -93,4 +93,4 @@ TEST_F(PeerSumsCuda, EverySizeIsSummedWhicheverWay) {
 }
 
 }  // namespace
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -8,7 +8,7 @@
 #include "parallel/cluster.h"
 #include "tests/support/ranks.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 class ReplicaCheckTest : public ::testing::TestWithParam<DeviceKind> {
@@ -50,4 +50,4 @@ INSTANTIATE_TEST_SUITE_P(Cpu, ReplicaCheckTest, ::testing::Values(DeviceKind::cp
 INSTANTIATE_TEST_SUITE_P(Cuda, ReplicaCheckTest, ::testing::Values(DeviceKind::cuda));
 
 }  // namespace
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -10,20 +10,20 @@
 namespace trireme {
 namespace {
 
-using testing::GoldenSetting;
-using testing::SamplingGoldens;
+using test::GoldenSetting;
+using test::SamplingGoldens;
 
 constexpr int kCopies = 20;  // rows of one step with the same logits, at consecutive positions
 
 const SamplingGoldens& goldens() {
-  static const SamplingGoldens read = testing::read_sampling_goldens();
+  static const SamplingGoldens read = test::read_sampling_goldens();
   return read;
 }
 
 // kCopies rows per logits row: row c * logits rows + l draws at position c.
 Problem drawing_problem(size_t s) {
   Problem problem;
-  SampleRow row = testing::add_setting(problem, goldens().settings[s], goldens().vocab);
+  SampleRow row = test::add_setting(problem, goldens().settings[s], goldens().vocab);
   row.seed = 0x9d2c5680u + s;
   for (int copy = 0; copy < kCopies; ++copy)
     for (const std::vector<float>& logits : goldens().logits) {
@@ -114,7 +114,7 @@ TEST(SamplingGoldenBackEnds, CudaDrawsWhatTheCpuDraws) {
 Problem beam_problem(int num_candidates) {
   Problem problem;
   for (const GoldenSetting& setting : goldens().beams) {
-    SampleRow row = testing::add_setting(problem, setting, goldens().vocab);
+    SampleRow row = test::add_setting(problem, setting, goldens().vocab);
     row.kind = int32_t(SampleKind::candidates);
     row.num_candidates = num_candidates;
     for (const std::vector<float>& logits : goldens().logits) problem.add(row, logits);
@@ -123,11 +123,11 @@ Problem beam_problem(int num_candidates) {
 }
 
 void expect_golden_candidates(const std::vector<SampleEntry>& found, size_t r, int asked) {
-  const size_t first = r * testing::kGoldenCandidates;
+  const size_t first = r * test::kGoldenCandidates;
   size_t expected = 0;
-  while (expected < size_t(std::min(asked, testing::kGoldenCandidates)) && goldens().beam_ids[first + expected] >= 0)
+  while (expected < size_t(std::min(asked, test::kGoldenCandidates)) && goldens().beam_ids[first + expected] >= 0)
     ++expected;
-  if (expected < testing::kGoldenCandidates)
+  if (expected < test::kGoldenCandidates)
     ASSERT_EQ(found.size(), expected);
   else
     ASSERT_GE(found.size(), expected);

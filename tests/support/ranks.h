@@ -3,7 +3,7 @@
 
 #include <mpi.h>
 
-namespace trireme::testing {
+namespace trireme::test {
 
 inline int world_size() {
   int size = 1;
@@ -17,4 +17,4 @@ inline int world_rank() {
   return rank;
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

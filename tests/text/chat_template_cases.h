@@ -6,7 +6,7 @@
 #include "tests/text/golden.h"
 #include "text/chat_template.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 inline const json::value& goldens() {
   static const json::value value = golden_json("chat_template_goldens.json");
@@ -50,4 +50,4 @@ std::string error_of(Call call) {
   return "";
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

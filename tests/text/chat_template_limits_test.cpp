@@ -13,7 +13,7 @@
 namespace trireme {
 namespace {
 
-using namespace testing;
+using namespace test;
 
 TEST(ChatTemplateLimits, RunawayTemplatesEndWithAnError) {
   const auto error = [](const std::string& source) { return error_of<RequestError>([&] { render(source); }); };

@@ -9,7 +9,7 @@
 namespace trireme {
 namespace {
 
-using namespace testing;
+using namespace test;
 
 TEST(ChatTemplate, RendersTheTemplatesOfModelFamiliesAsTransformersDoes) {
   int rendered = 0;

@@ -10,7 +10,7 @@
 namespace trireme {
 namespace {
 
-using testing::golden_tokenizer;
+using test::golden_tokenizer;
 
 TEST(Detokenizer, EveryPieceIsValidUtf8AndTogetherTheyAreDecode) {
   const auto tokenizer = golden_tokenizer("llama3");

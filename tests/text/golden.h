@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "text/tokenizer.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 inline std::string golden_path(const std::string& name) {
   return std::string(TRIREME_SOURCE_DIR) + "/tests/text/golden/" + name;
@@ -36,4 +36,4 @@ inline std::unique_ptr<Tokenizer> golden_tokenizer(const std::string& model, con
   return make_tokenizer(golden_source(model, patch));
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

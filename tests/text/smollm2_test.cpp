@@ -12,11 +12,11 @@
 namespace trireme {
 namespace {
 
-using testing::golden_json;
-using testing::golden_path;
-using testing::ids_of;
-using testing::text_of;
-using testing::tokenizer_source_of;
+using test::golden_json;
+using test::golden_path;
+using test::ids_of;
+using test::text_of;
+using test::tokenizer_source_of;
 
 TEST(SmolLm2, IdsTextsAndTemplateAreThoseOfHuggingFace) {
   const char* path = std::getenv("TRIREME_SMOLLM2_GGUF");

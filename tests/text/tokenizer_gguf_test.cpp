@@ -11,9 +11,9 @@
 namespace trireme {
 namespace {
 
-using testing::golden_json;
-using testing::ids_of;
-using testing::text_of;
+using test::golden_json;
+using test::ids_of;
+using test::text_of;
 
 TokenizerSource sentencepiece_source(const json::value& golden) {
   TokenizerSource source;

@@ -4,7 +4,7 @@
 #include "checkpoint/checkpoint.h"
 #include "text/tokenizer.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 inline TokenizerSource tokenizer_source_of(const TokenizerMaterial& material) {
   TokenizerSource source;
@@ -26,4 +26,4 @@ inline TokenizerSource tokenizer_source_of(const TokenizerMaterial& material) {
   return source;
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -12,11 +12,11 @@
 namespace trireme {
 namespace {
 
-using testing::golden_json;
-using testing::golden_source;
-using testing::golden_tokenizer;
-using testing::ids_of;
-using testing::text_of;
+using test::golden_json;
+using test::golden_source;
+using test::golden_tokenizer;
+using test::ids_of;
+using test::text_of;
 
 void expect_encodes(const Tokenizer& tokenizer, const json::array& cases, const std::string& name) {
   for (const auto& value : cases) {

@@ -51,7 +51,7 @@ bool answer(const Tokenizer& tokenizer, const std::string& text) {
 
 trireme::TokenizerSource source_of(const std::string& path) {
   if (path.ends_with(".gguf"))
-    return trireme::testing::tokenizer_source_of(trireme::open_checkpoint(path, {.need_weights = false}).tokenizer);
+    return trireme::test::tokenizer_source_of(trireme::open_checkpoint(path, {.need_weights = false}).tokenizer);
   trireme::TokenizerSource source;
   source.tokenizer_json = trireme::read_text_file(path);
   return source;

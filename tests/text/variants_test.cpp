@@ -10,9 +10,9 @@
 namespace trireme {
 namespace {
 
-using testing::golden_json;
-using testing::ids_of;
-using testing::text_of;
+using test::golden_json;
+using test::ids_of;
+using test::text_of;
 
 std::unique_ptr<Tokenizer> tokenizer_of(const json::object& golden, const json::object& models) {
   json::object root = golden.at("parts").as_object();

@@ -4,7 +4,7 @@
 
 #include "base/check.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 BatchChecker::BatchChecker(const BatchingOptions& options, int32_t num_slots)
     : options_(options), size_(options.size == 0 ? num_slots : std::min(options.size, num_slots)) {}
@@ -66,4 +66,4 @@ bool BatchChecker::batch_is_due(TimePoint now) const {
   return waiting > 0 && (stopping_ || waiting >= size_ || now - oldest >= options_.wait);
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

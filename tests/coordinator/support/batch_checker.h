@@ -9,7 +9,7 @@
 #include "coordinator/batching.h"
 #include "protocol/events.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 class BatchChecker {
  public:
@@ -37,4 +37,4 @@ class BatchChecker {
   int32_t sequences_ = 0;            // of it
 };
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

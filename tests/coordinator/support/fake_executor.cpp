@@ -4,7 +4,7 @@
 
 #include "base/check.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 FakeExecutor::FakeExecutor(const FakeModel& model, uint64_t seed)
     : model_(model), random_(seed), checker_(model.cluster()) {
@@ -124,4 +124,4 @@ StepResult FakeExecutor::wait(StepId step) {
   return result;
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

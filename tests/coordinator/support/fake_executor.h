@@ -10,7 +10,7 @@
 #include "tests/coordinator/support/fake_rank.h"
 #include "tests/coordinator/support/plan_checker.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 class FakeExecutor final : public Executor {
  public:
@@ -53,4 +53,4 @@ class FakeExecutor final : public Executor {
   StepPlan last_plan_;
 };
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

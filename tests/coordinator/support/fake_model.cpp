@@ -6,7 +6,7 @@
 
 #include "coordinator/beam_search.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 uint64_t mix(uint64_t a, uint64_t b) {
@@ -252,4 +252,4 @@ ReferenceAnswer FakeModel::answer(const Request& request) const {
   return answer;
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -9,7 +9,7 @@
 #include "parallel/plan/executor.h"
 #include "protocol/events.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 struct KvEntry {  // what one position of one KV group holds on one stage
   TokenId token = -1;
@@ -64,4 +64,4 @@ class FakeModel {
   uint64_t non_finite_period_;
 };
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "protocol/events.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 class FakePort final : public EnginePort {
  public:
@@ -35,4 +35,4 @@ class FakeClock final : public Clock {
   TimePoint time{};
 };
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

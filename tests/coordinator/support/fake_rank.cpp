@@ -4,7 +4,7 @@
 
 #include "base/check.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 FakeRank::FakeRank(const FakeModel& model, int stage)
     : model_(model), stage_(stage), slots_(size_t(model.cluster().num_slots)) {
@@ -150,4 +150,4 @@ void FakeRank::scribble_block(size_t group, BlockId block) {
   written_[group][size_t(block)] = false;
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -6,7 +6,7 @@
 
 #include "tests/coordinator/support/fake_model.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 class FakeRank {
  public:
@@ -48,4 +48,4 @@ class FakeRank {
   std::vector<std::vector<bool>> written_;    // [group][block]: since it was scribbled
 };
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

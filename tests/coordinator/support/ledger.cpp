@@ -4,7 +4,7 @@
 
 #include "base/check.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 bool same_score(const TokenScore& score, const TokenLogprob& expected) {
@@ -153,4 +153,4 @@ void Ledger::check_complete() const {
   }
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

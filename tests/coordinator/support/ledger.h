@@ -6,7 +6,7 @@
 
 #include "tests/coordinator/support/fake_model.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 class Ledger {
  public:
@@ -42,4 +42,4 @@ class Ledger {
   bool stopping_ = false, dropping_ = false;
 };
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

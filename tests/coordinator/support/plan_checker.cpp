@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 PlanChecker::PlanChecker(const ClusterInfo& cluster) : cluster_(cluster), slots_(size_t(cluster.num_slots)) {
   for (const KvGroupInfo& group : cluster.groups) holders_.emplace_back(size_t(group.num_blocks));
@@ -164,4 +164,4 @@ void PlanChecker::drop_behind_window(SlotId slot, int32_t end) {
   }
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -7,7 +7,7 @@
 
 #include "parallel/plan/executor.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 class PlanChecker {
  public:
@@ -41,4 +41,4 @@ class PlanChecker {
   bool shut_down_ = false;
 };
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -7,7 +7,7 @@
 
 #include "tests/coordinator/support/fake_model.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 class Dice {
@@ -182,4 +182,4 @@ std::string describe(const Scenario& scenario) {
   return text;
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -5,7 +5,7 @@
 
 #include "coordinator/scheduler.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 struct TimedCommand {
   int round = 0;
@@ -22,4 +22,4 @@ struct Scenario {
 Scenario make_scenario(uint64_t seed);
 std::string describe(const Scenario& scenario);
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -7,7 +7,7 @@
 #include "base/check.h"
 #include "coordinator/scheduler.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 inline ClusterInfo small_cluster(int pp = 1, int32_t num_blocks = 64) {
   ClusterInfo cluster;
@@ -84,4 +84,4 @@ inline int count_orders(const StepPlan& plan, BlockOrderKind kind) {
   return int(std::ranges::count(plan.blocks, kind, &BlockOrder::kind));
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

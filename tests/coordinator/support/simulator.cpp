@@ -12,7 +12,7 @@
 #include "tests/coordinator/support/ledger.h"
 #include "tests/coordinator/support/scenario.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 constexpr int kMaxRounds = 20000;  // far more than any scenario needs: beyond it, something waits for ever
@@ -139,4 +139,4 @@ Outcome simulate(uint64_t seed, PlantedFault fault, bool trace) {
   return outcome;
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

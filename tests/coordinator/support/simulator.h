@@ -7,7 +7,7 @@
 #include "coordinator/planted_fault.h"
 #include "protocol/events.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 struct Outcome {
   std::optional<std::string> error;  // what was wrong; nothing when all is well
@@ -17,4 +17,4 @@ struct Outcome {
 
 Outcome simulate(uint64_t seed, PlantedFault fault = PlantedFault::none, bool trace = false);
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

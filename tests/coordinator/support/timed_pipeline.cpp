@@ -6,7 +6,7 @@
 
 #include "base/check.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 StepResult result_of(const StepPlan& plan) {
@@ -105,4 +105,4 @@ std::string draw(const PipelineTrace& trace, double unit) {
   return text;
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

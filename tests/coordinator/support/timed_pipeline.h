@@ -10,7 +10,7 @@
 
 #include "coordinator/scheduler.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 struct StageTimes {                // microseconds
   std::vector<double> fixed;       // by stage: reading its weights
@@ -45,4 +45,4 @@ PipelineTrace run_timed(Scheduler& scheduler, const ClusterInfo& cluster, const 
 // One line per stage, a column per `unit` microseconds: the plan's step (last digit), '.' where it waits.
 std::string draw(const PipelineTrace& trace, double unit);
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

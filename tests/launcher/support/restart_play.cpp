@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace trireme::testing {
+namespace trireme::test {
 
 static PromptLine make_prompt(Dice& dice, const ClusterInfo& cluster) {
   PromptLine line;
@@ -49,4 +49,4 @@ Play make_play(uint64_t seed) {
   return play;
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -12,7 +12,7 @@
 #include "tests/coordinator/support/fake_executor.h"
 #include "tests/coordinator/support/fake_port.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 class Dice {
  public:
@@ -100,4 +100,4 @@ class SimulatedEngine final : public EnginePort {
   Engine engine_;
 };
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -12,7 +12,7 @@
 #include "launcher/request_gate.h"
 #include "tests/launcher/support/restart_play.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 namespace {
 
 constexpr int kMaxRounds = 30000;
@@ -301,4 +301,4 @@ RestartOutcome simulate_restarts(uint64_t seed, RestartFault fault, bool trace) 
   return outcome;
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

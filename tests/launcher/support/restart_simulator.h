@@ -8,7 +8,7 @@
 
 #include "gateway/restart_fault.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 struct RestartOutcome {
   std::optional<std::string> error;  // what was wrong; nothing when all is well
@@ -17,4 +17,4 @@ struct RestartOutcome {
 
 RestartOutcome simulate_restarts(uint64_t seed, RestartFault fault = RestartFault::none, bool trace = false);
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -15,7 +15,7 @@
 #include "runtime/rank_runtime.h"
 #include "tests/support/ranks.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 struct Shape {
   int tp = 1, pp = 1;
@@ -95,4 +95,4 @@ inline void run_cluster(const std::string& model, Shape shape, DeviceKind device
   });
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "tests/runtime/support/generation_run.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 struct GenerationCase {
   std::string name;
@@ -79,4 +79,4 @@ inline std::vector<GenerationCase> read_generation_cases(const std::string& mode
   return cases;
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

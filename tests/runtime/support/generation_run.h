@@ -16,7 +16,7 @@
 #include "gateway/text_assembler.h"
 #include "tests/runtime/support/cluster_run.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 struct StopRequest {
   Request request;
@@ -155,4 +155,4 @@ inline Generated generate(const GenerationRun& run, const std::vector<StopReques
   return generated;
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

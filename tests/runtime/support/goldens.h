@@ -7,7 +7,7 @@
 
 #include "base/json.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 struct GoldenPrompt {
   std::vector<int32_t> ids;
@@ -49,4 +49,4 @@ inline std::vector<GoldenPrompt> read_goldens(const std::string& folder) {
   return prompts;
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

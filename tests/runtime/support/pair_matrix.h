@@ -8,7 +8,7 @@
 
 #include "tests/runtime/support/generation_run.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 enum class Feature : uint8_t {
   beam, choices, prefix_cache, chunked_prefill, preemption, logprobs, prompt_logprobs, penalties, stop_strings,
@@ -109,4 +109,4 @@ inline GenerationRun together(const PairCase& pair, const std::string& model, Sh
   return run;
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test

@@ -8,7 +8,7 @@
 #include "tests/runtime/support/goldens.h"
 #include "tests/runtime/support/shard_threads.h"
 
-namespace trireme::testing {
+namespace trireme::test {
 
 struct GoldenSetting {
   std::string name;
@@ -118,4 +118,4 @@ inline SampleRow add_setting(Problem& problem, const GoldenSetting& setting, int
   return row;
 }
 
-}  // namespace trireme::testing
+}  // namespace trireme::test
