@@ -1,7 +1,11 @@
 #include "launcher/host_reach.h"
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
+#include <cerrno>
+#include <cstring>
 #include <thread>
 
 namespace trireme {
@@ -19,6 +23,27 @@ RankState rank_of(const std::string& host, const std::string& address) {
   state.address = address;
   return state;
 }
+
+// Never answers at this address and port: its queue of connections is full and nobody takes any, so the kernel drops what
+// comes. What a network says of an address that nobody has differs from one to the next.
+class Silence {
+ public:
+  Silence(const char* address, int port) : listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in at{};
+    at.sin_family = AF_INET, at.sin_port = htons(uint16_t(port));
+    inet_pton(AF_INET, address, &at.sin_addr);
+    const auto* where = reinterpret_cast<const sockaddr*>(&at);
+    EXPECT_EQ(bind(listener_.get(), where, sizeof at), 0) << std::strerror(errno);
+    EXPECT_EQ(listen(listener_.get(), 0), 0) << std::strerror(errno);
+    for (FileDescriptor& waiting : waiting_) {
+      waiting = FileDescriptor(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+      connect(waiting.get(), where, sizeof at);
+    }
+  }
+
+ private:
+  FileDescriptor listener_, waiting_[4];
+};
 
 // Loopback addresses stand for hosts: one that listens, one that refuses.
 class HostReachTest : public testing::Test {
@@ -54,12 +79,21 @@ TEST_F(HostReachTest, ARefusalIsAnAnswer) {
   EXPECT_TRUE(reach_.missing().empty());
 }
 
-// 240.0.0.0/4 has no route, or nobody at its end.
 TEST_F(HostReachTest, WhoNeverAnsweredIsNotWaitedFor) {
+  const Silence silence("127.0.0.4", port_);
   for (const TimePoint end = now() + milliseconds(1200); now() < end; std::this_thread::sleep_for(milliseconds(10)))
-    reach_.learn({rank_of("b", "240.0.0.1")}, now());
+    reach_.learn({rank_of("b", "127.0.0.4")}, now());
   reach_.begin(now());
   EXPECT_TRUE(reach_.all_answer(now()));
+}
+
+// Once it has answered it is waited for, and named.
+TEST_F(HostReachTest, WhoAnsweredOnceIsWaitedFor) {
+  learn({rank_of("b", "127.0.0.4")});
+  const Silence silence("127.0.0.4", port_);
+  reach_.begin(now());
+  EXPECT_FALSE(answers_within(milliseconds(1200)));
+  EXPECT_EQ(reach_.missing(), std::vector<std::string>{"b (127.0.0.4)"});
 }
 
 }  // namespace
