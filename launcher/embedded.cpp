@@ -75,6 +75,7 @@ class EmbeddedFront {
     try {
       FrontLoopOptions loop = front_loop_options(options_);
       loop.supervision.max_restarts = 0;  // the outer mpirun's to do
+      loop.outer_run = true;
       exit_code_ = run_front([this](uint32_t) { return std::make_unique<OuterRun>(*client_); }, *job_, loop);
     } catch (const std::exception& error) {
       std::fprintf(stderr, "trireme: %s\n", error.what());

@@ -113,7 +113,8 @@ class FrontLoop {
   }
   void on(EngineFault& fault) {
     RestartCause cause = cause_of(fault.kind);
-    if (fault.kind == FaultKind::ended || fault.kind == FaultKind::silent) blame_host(fault, cause);
+    const bool may_be_the_hosts = fault.kind == FaultKind::ended || fault.kind == FaultKind::silent;
+    if (may_be_the_hosts && !options_.outer_run) blame_host(fault, cause);
     lose(fault, cause);
   }
 
@@ -148,7 +149,8 @@ class FrontLoop {
     attempt_->host().kill();
     const std::vector<std::string> tail = attempt_->host().output_tail();
     gate_.close();
-    if (leaving()) return finish(128 + pending_signal());  // ranks told to go
+    // Ranks told to go. But under srun --kill-on-bad-exit the signal is what a rank's death brings us.
+    if (leaving() && !(options_.outer_run && fault.rank >= 0)) return finish(128 + pending_signal());
     const bool work_done = supervisor_.ready() && job_.done();
     const bool was_ready = supervisor_.ready();
     const uint32_t attempt = supervisor_.attempt();

@@ -29,6 +29,7 @@ using StartAttempt = std::function<std::unique_ptr<EngineAttempt>(uint32_t numbe
 
 struct FrontLoopOptions {
   bool verbose = false;
+  bool outer_run = false;  // an outer mpirun or srun holds the ranks, and no signal but ours ends them
   SupervisorOptions supervision;
   Duration shutdown_timeout = std::chrono::seconds(30);  // of jobs that drain
   Duration host_timeout = std::chrono::seconds(600);     // a start waits so long for hosts that cannot be reached

@@ -27,7 +27,9 @@ EngineClientOptions listening(const std::string& path, uint32_t attempt) {
   return options;
 }
 
-// One token of one request every few milliseconds; dies at its `dies_at`th token.
+constexpr int kNever = -1, kAtShutdown = -2;
+
+// One token of one request every few milliseconds; dies at its `dies_at`th token, or instead of an orderly end.
 class ThreadEngine final : public EngineAttempt, public EngineHost {
  public:
   ThreadEngine(const std::string& path, uint32_t attempt, int dies_at)
@@ -58,7 +60,10 @@ class ThreadEngine final : public EngineAttempt, public EngineHost {
           request = submit->request;
           next = request->emitted.empty() ? 0 : int(request->emitted[0].ids.size());
         }
-        if (std::holds_alternative<ShutdownCommand>(command)) return link.stop();
+        if (std::holds_alternative<ShutdownCommand>(command)) {
+          if (dies_at != kAtShutdown) link.stop();
+          return;
+        }
       }
       if (!request) continue;
       if (said++ == dies_at) return;
@@ -79,7 +84,7 @@ class ThreadEngine final : public EngineAttempt, public EngineHost {
 };
 
 // A server with one client: never done before it is told to drain.
-class ServerJob final : public FrontJob {
+class ServerJob : public FrontJob {
  public:
   ServerJob(int tokens, int signals) : tokens_(tokens), signals_(signals) {}
   void start(const EngineFacts&, RequestPort& port, TimePoint) override {
@@ -114,20 +119,41 @@ class ServerJob final : public FrontJob {
   bool draining_ = false;
 };
 
-[[noreturn]] void serve(int tokens, int signals, milliseconds patience, int dies_at = -1) {
+// Gives up what is open.
+class OfflineJob final : public ServerJob {
+ public:
+  using ServerJob::ServerJob;
+  void cancel() override {}
+  bool drain() override { return false; }
+};
+
+[[noreturn]] void run(FrontJob& job, FrontLoopOptions options, int dies_at) {
   install_signal_flags();
   const std::string folder = testing::TempDir() + "/front_loop_" + std::to_string(getpid());
   std::filesystem::create_directories(folder);
-  ServerJob job(tokens, signals);
-  FrontLoopOptions options;
-  options.shutdown_timeout = patience;
   const int code = run_front(
       [&](uint32_t attempt) {
-        return std::make_unique<ThreadEngine>(folder + "/" + std::to_string(attempt), attempt, attempt == 1 ? dies_at : -1);
+        return std::make_unique<ThreadEngine>(folder + "/" + std::to_string(attempt), attempt, attempt == 1 ? dies_at : kNever);
       },
       job, options);
   std::filesystem::remove_all(folder);
   std::_Exit(code);
+}
+
+[[noreturn]] void serve(int tokens, int signals, milliseconds patience, int dies_at = kNever) {
+  ServerJob job(tokens, signals);
+  FrontLoopOptions options;
+  options.shutdown_timeout = patience;
+  run(job, options, dies_at);
+}
+
+// One signal, upon which the rank dies.
+[[noreturn]] void generate(bool outer_run) {
+  OfflineJob job(100000, 1);
+  FrontLoopOptions options;
+  options.outer_run = outer_run;
+  options.supervision.max_restarts = 0;
+  run(job, options, kAtShutdown);
 }
 
 class FrontLoopDeathTest : public testing::Test {
@@ -154,6 +180,12 @@ TEST_F(FrontLoopDeathTest, ADrainEndsWithItsTime) {
 
 TEST_F(FrontLoopDeathTest, TheSecondSignalEndsAtOnce) {
   EXPECT_EXIT(serve(100000, 2, std::chrono::hours(1)), testing::ExitedWithCode(128 + SIGTERM), "");
+}
+
+// A signal that also ends mpirun takes the ranks along. An outer run's ranks do not heed it: it comes because one is dead.
+TEST_F(FrontLoopDeathTest, ARankThatDiesWithTheSignalIsNewsInAnOuterRun) {
+  EXPECT_EXIT(generate(true), testing::ExitedWithCode(kExitEngineFailure), "rank 0 .* died");
+  EXPECT_EXIT(generate(false), testing::ExitedWithCode(128 + SIGTERM), "^$");
 }
 
 }  // namespace
