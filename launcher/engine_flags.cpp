@@ -39,13 +39,11 @@ std::vector<std::string> normalise_arguments(std::vector<std::string> arguments)
   for (std::string& argument : arguments) {
     if (argument == "--") break;
     const size_t end = std::min(argument.find('='), argument.size());
-    const std::string name = argument.substr(0, end);
-    if (name == "-tp")
-      argument = "--tensor-parallel-size" + argument.substr(end);
-    else if (name == "-pp")
-      argument = "--pipeline-parallel-size" + argument.substr(end);
-    else if (argument.rfind("--", 0) == 0 && name.find(' ') == std::string::npos)
-      std::replace(argument.begin(), argument.begin() + std::ptrdiff_t(end), '_', '-');
+    std::string name = argument.substr(0, end);
+    if (name.rfind("--", 0) == 0 && name.find(' ') == std::string::npos) std::ranges::replace(name, '_', '-');
+    if (name == "-tp" || name == "--tp" || name == "--tp-size") name = "--tensor-parallel-size";
+    if (name == "-pp" || name == "--pp" || name == "--pp-size") name = "--pipeline-parallel-size";
+    argument.replace(0, end, name);
   }
   return arguments;
 }

@@ -32,7 +32,8 @@ EngineOptions resolve(const EngineFlags& flags);
 // "1k" = 1000, "1K" = 1024, likewise m/M and g/G; plain digits. Throws ConfigError naming `flag`.
 int64_t parse_count(const std::string& text, const std::string& flag);
 
-// -tp, -pp (CLI11 knows one-letter short flags only) become long names; underscores of long flags become dashes.
+// -tp, -pp (CLI11 knows one-letter short flags only) and SGLang's --tp, --tp-size, ... become long names; underscores of
+// long flags become dashes.
 std::vector<std::string> normalise_arguments(std::vector<std::string> arguments);
 
 // Looks for GPUs without touching CUDA: this process must stay free of it.

@@ -92,6 +92,8 @@ TEST(EngineFlags, NormaliseShortNamesAndUnderscores) {
   EXPECT_EQ(normalise_arguments({"-tp", "2", "-pp=3", "--max_model_len=1_k", "a_b", "--", "--x_y"}),
             (std::vector<std::string>{"--tensor-parallel-size", "2", "--pipeline-parallel-size=3",
                                       "--max-model-len=1_k", "a_b", "--", "--x_y"}));
+  EXPECT_EQ(normalise_arguments({"--tp", "2", "--pp_size=3", "--a text with_it"}),
+            (std::vector<std::string>{"--tensor-parallel-size", "2", "--pipeline-parallel-size=3", "--a text with_it"}));
 }
 
 }  // namespace
