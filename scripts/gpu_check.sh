@@ -58,8 +58,8 @@ sanitize() {
     bash -c 'report=$(sanitize_one "$@"); printf "%s\n" "$report"' _ "$tool" "$limit" TEST | tee "$out/$tool.txt"
 }
 
-# Not ManySteps: three threads queue twenty steps each, whose kernels wait for each other, and the tool holds launches up until the waits
-# run out.
+# Not ManySteps: three threads queue twenty steps each, whose kernels wait for each other, and under the tool the waits of 10 s run out.
+# It holds up launches, presumably: single steps pass.
 if [[ " $steps " == *" memcheck "* ]]; then
   section "memcheck"
   large='*LargeTiles*:*FewRows*:*EveryHeadDim*'
