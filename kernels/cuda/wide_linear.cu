@@ -176,7 +176,7 @@ void wide_linear(const SkinnyLinear& p, const WideChoice& c, const Stream& strea
   const int64_t clusters =
       c.splits > 1 ? args.groups : std::min<int64_t>(args.groups, clusters_at_once(c, stream.device()));
   // Where blocks take several. Of two warpgroups: with three it was not measured.
-  if (clusters < args.groups && kernel_of(c).tokens == 128) args.late = 3;
+  if (clusters < args.groups && kernel_of(c).tokens == 128) args.late = 1;
   Launch launch(kernel_of(c), cluster_blocks(c), clusters);
   launch.config.stream = stream.get();
   CUDA_CHECK(cudaLaunchKernelEx(&launch.config, kernel_of(c).function, args));

@@ -52,8 +52,9 @@ struct WideConsumer {
   __device__ void release(int used) const {
     if (lane < place.peers()) arrive_at_peer(release_at + uint32_t(used) * 8);
   }
+  // A stage is released as soon as its products have ended, while the other warpgroups' go on: copies come from further
+  // away than one step lasts.
   __device__ void multiply() {
-    int before = -1;
     for (int step = place.begin; step < place.end; ++step, stage.next()) {
       wait_for_phase(ring.full + uint32_t(stage.number) * 8, stage.parity);
       const uint32_t from = ring.stages + uint32_t(stage.number * Tile::kStageBytes);
@@ -64,13 +65,10 @@ struct WideConsumer {
       for (int q = 0; q < 4; ++q)
         multiply_wide(sums, advanced(a, 32 * q), advanced(b, 32 * q), q > 0 || step > place.begin);
       end_product_group();
-      wait_for_products<1>();
-      if (before >= 0) release(before);
-      before = stage.number;
+      wait_for_products<0>();
+      release(stage.number);
     }
-    wait_for_products<0>();
     pin_registers(sums);
-    if (before >= 0) release(before);
   }
 
   __device__ void exchange() {

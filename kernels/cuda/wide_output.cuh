@@ -1,6 +1,7 @@
 #pragma once
 // What becomes of the sums of wide_linear.cuh.
 
+#include "kernels/cuda/common/ptx.cuh"
 #include "kernels/cuda/common/vector.cuh"
 #include "kernels/cuda/wide_stream.cuh"
 
@@ -24,15 +25,17 @@ struct WideOutput {
   __device__ void finish(Sums& sums, int first_token, int feature_tile) const {
     const int token = first_token + 16 * warp + g, feature = feature_tile * args.tile_features;
     if (args.bias) add_bias(sums, feature);
-    const bool eights = args.aligned && args.features % 8 == 0;
     if (args.epilogue == SkinnyEpilogue::gated)
-      return eights ? store_gated<true>(sums, token, feature) : store_gated<false>(sums, token, feature);
+      return args.gelu ? store<kColumnTiles / 2>(token, feature, gated_by<true>(sums))
+                       : store<kColumnTiles / 2>(token, feature, gated_by<false>(sums));
     if (args.out_is_float) return store_floats(sums, token, feature);
     if (args.epilogue == SkinnyEpilogue::add)
-      eights ? add_old(sums, token, feature) : add_old_one_by_one(sums, token, feature);
-    eights ? store_rows<true>(sums, token, feature) : store_rows<false>(sums, token, feature);
+      has_eights() ? add_old(sums, token, feature) : add_old_one_by_one(sums, token, feature);
+    store<kColumnTiles>(token, feature, packed(sums));
   }
 
+  // Whether of eight neighbours of the output all or none lie in the row, aligned.
+  __device__ bool has_eights() const { return args.aligned && args.features % 8 == 0; }
   __device__ bool mine(int n) const { return n >= first && n < last; }
   __device__ void add_bias(Sums& sums, int feature) const {
     const bool gated = args.epilogue == SkinnyEpilogue::gated;
@@ -100,65 +103,78 @@ struct WideOutput {
       v[j] = high ? got : v[j], v[j + 2] = high ? v[j + 2] : got;
     }
   }
-  // kEights: where it lies in the row at all, all eight do, aligned. The code of the other case stands apart: what is
-  // run once a tile comes out of memory.
-  template <bool kEights>
+  // What is stored: two neighbouring features of the output's n-th column tile, of one of a thread's two tokens.
+  static __device__ auto packed(const Sums& sums) {
+    return [&sums](int n, int half) { return pack_bf16(sums[n][2 * half], sums[n][2 * half + 1]); };
+  }
+  template <bool kGelu>
+  static __device__ auto gated_by(const Sums& sums) {
+    return [&sums](int n, int half) {
+      const float *gates = sums[2 * n] + 2 * half, *ups = sums[2 * n + 1] + 2 * half;
+      return pack_bf16(ups[0] * activated<kGelu>(gates[0]), ups[1] * activated<kGelu>(gates[1]));
+    };
+  }
+  // silu(x) = x / (1 + e^-x); gelu_tanh(x) = x (1 + tanh(u)) / 2 = x / (1 + e^-2u). In few instructions, as the tensor
+  // cores wait for it; the errors are far below bf16's.
+  template <bool kGelu>
+  static __device__ float activated(float x) {
+    constexpr float kLog2E = 1.4426950408889634f, kLinear = -2 * 0.7978845608028654f * kLog2E;
+    const float exponent = kGelu ? x * (kLinear + kLinear * 0.044715f * x * x) : -kLog2E * x;
+    return x * reciprocal_fast(1.0f + exp2_fast(exponent));
+  }
+  template <int kTiles, class Pair>
+  __device__ void store(int token, int feature, Pair&& pair) const {
+    has_eights() && args.splits == 1 ? store_whole<kTiles>(token, feature, pair)
+                                     : store_part<kTiles>(token, feature, pair);
+  }
+  template <int kTiles, class Pair>
+  __device__ void gather_pairs(uint32_t (&v)[4], int n, int half, Pair&& pair) const {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) v[j] = n + j < kTiles ? pair(n + j, half) : 0;
+    gather(v);
+  }
+  // A tile that is not split, in rows of eights. Little code: it comes from memory once a tile.
+  template <int kTiles, class Pair>
+  __device__ void store_whole(int token, int feature, Pair&& pair) const {
+    bf16* to = static_cast<bf16*>(args.out) + token * args.out_stride + feature + 8 * i;
+    const int left = args.features - feature - 8 * i;
+#pragma unroll
+    for (int n = 0; n < kTiles; n += 4)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        uint32_t v[4];
+        gather_pairs<kTiles>(v, n, half, pair);
+        if (8 * n < left && token + 8 * half < args.tokens && (n + 4 <= kTiles || n + i < kTiles))
+          *reinterpret_cast<uint4*>(to + 8 * half * args.out_stride + 8 * n) = make_uint4(v[0], v[1], v[2], v[3]);
+      }
+  }
+  template <int kTiles, class Pair>
+  __device__ void store_part(int token, int feature, Pair&& pair) const {
+    constexpr int kSums = kColumnTiles / kTiles;  // column tiles of sums to one of the output
+#pragma unroll
+    for (int n = 0; n < kTiles; n += 4) {
+      if (kSums * (n + 4) <= first || kSums * n >= last) continue;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        uint32_t v[4];
+        gather_pairs<kTiles>(v, n, half, pair);
+        if (mine(kSums * (n + i))) store_eight(v, token + 8 * half, feature + 8 * (n + i));
+      }
+    }
+  }
   __device__ void store_eight(const uint32_t (&v)[4], int token, int feature) const {
     if (token >= args.tokens || feature >= args.features) return;
     bf16* to = static_cast<bf16*>(args.out) + token * args.out_stride + feature;
-    if constexpr (kEights) {
+    if (has_eights()) {
       *reinterpret_cast<uint4*>(to) = make_uint4(v[0], v[1], v[2], v[3]);
-    } else {
-      uint64_t low = uint64_t(v[1]) << 32 | v[0], high = uint64_t(v[3]) << 32 | v[2];
+      return;
+    }
+    uint64_t low = uint64_t(v[1]) << 32 | v[0], high = uint64_t(v[3]) << 32 | v[2];
 #pragma unroll 1
-      for (int left = min(8, args.features - feature); left > 0; --left, ++to) {
-        *reinterpret_cast<uint16_t*>(to) = uint16_t(low);
-        low = low >> 16 | high << 48, high >>= 16;
-      }
+    for (int left = min(8, args.features - feature); left > 0; --left, ++to) {
+      *reinterpret_cast<uint16_t*>(to) = uint16_t(low);
+      low = low >> 16 | high << 48, high >>= 16;
     }
-  }
-  template <bool kEights>
-  __device__ void store_rows(const Sums& sums, int token, int feature) const {
-#pragma unroll
-    for (int n = 0; n < kColumnTiles; n += 4) {
-      if (n + 4 <= first || n >= last) continue;
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        uint32_t v[4] = {};
-#pragma unroll
-        for (int j = 0; j < 4; ++j)
-          if (n + j < kColumnTiles) v[j] = pack_bf16(sums[n + j][2 * half], sums[n + j][2 * half + 1]);
-        gather(v);
-        if (mine(n + i)) store_eight<kEights>(v, token + 8 * half, feature + 8 * (n + i));
-      }
-    }
-  }
-  // silu(x) = x / (1 + e^-x); gelu_tanh(x) = x (1 + tanh(u)) / 2 = x / (1 + e^-2u). By the fast exponential and
-  // division, as the tensor cores wait for it; their errors are far below bf16's.
-  __device__ float activated(float x) const {
-    const float exponent = args.gelu ? 1.5957691216057308f * (x + 0.044715f * x * x * x) : x;
-    return __fdividef(x, 1.0f + __expf(-exponent));
-  }
-  template <bool kEights>
-  __device__ void store_gated(const Sums& sums, int token, int feature) const {
-#pragma unroll
-    for (int m = 0; m < kColumnTiles / 2; m += 4) {
-      if (2 * m + 8 <= first || 2 * m >= last) continue;
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        uint32_t v[4] = {};
-#pragma unroll
-        for (int j = 0; j < 4; ++j)
-          if (2 * (m + j) + 1 < kColumnTiles)
-            v[j] = gated(sums[2 * (m + j)] + 2 * half, sums[2 * (m + j) + 1] + 2 * half);
-        gather(v);
-        if (mine(2 * (m + i))) store_eight<kEights>(v, token + 8 * half, feature + 8 * (m + i));
-      }
-    }
-  }
-  // Of two neighbouring features.
-  __device__ uint32_t gated(const float* gates, const float* ups) const {
-    return pack_bf16(ups[0] * activated(gates[0]), ups[1] * activated(gates[1]));
   }
   __device__ void store_floats(const Sums& sums, int token, int feature) const {
 #pragma unroll

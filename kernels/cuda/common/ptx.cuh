@@ -49,6 +49,11 @@ __device__ inline float exp2_fast(float x) {
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
+__device__ inline float reciprocal_fast(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 
 // Programmatic dependent launch (launch_dependent): a kernel may start before its predecessor on the stream has ended.
 // It waits here before it reads what any kernel wrote or writes what any kernel may still read. Every grid waits in at
