@@ -184,6 +184,16 @@ class FusedLinearTest : public BackendTest {
     check_norm(shape, !odd, odd ? DType::f32 : activation(), odd ? odd_scale : even_scale);
     check_gated(shape, odd ? Activation::silu : Activation::gelu_tanh, odd, !odd);
   }
+  // On the cpu the same again; on cuda every tile shape of the skinny kernel that takes these tokens, with each way of
+  // sharing the work.
+  void check_skinny(std::initializer_list<Shape> shapes) {
+    take_ways(LinearKernel::skinny, 8, {0, 1, 2, 3});
+    for (const Shape& shape : shapes) {
+      check_residual(shape, true);
+      check_norm(shape, false, DType::f32, 1);
+      check_gated(shape, Activation::silu, true, true);
+    }
+  }
   // Of the kernel for Hopper GPUs, from one token to its most: rows and k that no tile divides, layers of less than a
   // tile and of many.
   void check_warpgroup(std::initializer_list<int> splits) {
@@ -210,20 +220,15 @@ TEST_P(FusedLinearTest, MatchesReferenceOnOddShapes) {
   for (const Shape& shape : kShapes) check_all(shape);
 }
 
-// On the cpu the same again; on cuda every tile shape of the skinny kernel that takes these tokens, with each way of
-// sharing the work. Wide layers give every block several tiles, narrow ones share a tile among many blocks.
-TEST_P(FusedLinearTest, EveryTileAndGridGivesTheSameSums) {
-  take_ways(LinearKernel::skinny, 8, {0, 1, 2, 3});
-  for (const Shape& shape : {Shape{2, 24, 4096}, {8, 5000, 136}, {7, 96, 2056}, {1, 2200, 1544},
-                             {4, 40, 14336}, {16, 2100, 264}, {13, 48, 3584},
-                             {32, 1100, 264}, {29, 70, 4104}}) {
-    check_residual(shape, true);
-    check_norm(shape, false, DType::f32, 1);
-    check_gated(shape, Activation::silu, true, true);
-  }
+// Few ways at a time: under a tool that watches shared memory each takes a second. Wide layers give every block several
+// tiles, narrow ones share a tile among many blocks.
+TEST_P(FusedLinearTest, EveryTileAndGridOfNarrowLayersGivesTheSameSums) {
+  check_skinny({{2, 24, 4096}, {7, 96, 2056}, {4, 40, 14336}});
 }
+TEST_P(FusedLinearTest, EveryTileAndGridOfWideLayersGivesTheSameSums) { check_skinny({{8, 5000, 136}, {1, 2200, 1544}}); }
+TEST_P(FusedLinearTest, EveryTileAndGridOf16TokensGivesTheSameSums) { check_skinny({{16, 2100, 264}, {13, 48, 3584}}); }
+TEST_P(FusedLinearTest, EveryTileAndGridOf32TokensGivesTheSameSums) { check_skinny({{32, 1100, 264}, {29, 70, 4104}}); }
 
-// Few ways at a time: under a tool that watches shared memory each takes a second.
 TEST_P(FusedLinearTest, EveryWarpgroupTileGivesTheSameSums) { check_warpgroup({1}); }
 TEST_P(FusedLinearTest, EveryWarpgroupPairGivesTheSameSums) {
   if (device().is_cpu()) GTEST_SKIP() << "the cpu has no splits";
