@@ -6,14 +6,15 @@
 //   masses     log-sum-exp, and by what the row asks: the ids that reach the bound, from which top-k, the greedy id and
 //              the top log-probabilities come; or the best draw among all ids.
 //
-// Where top-p or min-p is the only cut, the draw comes first and the cut after it: the winner among all ids is the
-// answer if it survives, and whether it does is the mass of what is better than it. If it does not, nothing worse does,
-// and the draw is repeated among what is better. The share of winners that survive is top-p itself.
+// Where top-p or min-p is the only cut, it ends among a few hundred ids as a rule (sample_nucleus.cuh). Where it does not,
+// the draw comes first and the cut after it: the winner among all ids is the answer if it survives, and whether it does
+// is the mass of what is better than it. If it does not, nothing worse does, and the draw is repeated among what is
+// better. The share of winners that survive is top-p itself.
 //
 // Rows of other orders, and those that a few tries do not answer, are left to the clusters (sample_row.cu).
 
-#include "kernels/cuda/sample_direct.cuh"
 #include "kernels/cuda/common/workspace.h"
+#include "kernels/cuda/sample_nucleus.cuh"
 
 namespace trireme::cuda {
 namespace {
@@ -30,87 +31,16 @@ __device__ bool is_listed(const SampleRow& row, int vocab_size) {
   return draws(row) && (is_greedy(row) || (has_top_k(row, vocab_size) && row.top_k <= kSampleCandidates));
 }
 
-__device__ bool is_direct(const SampleRow& row, int vocab_size) {
-  if (is_score(row)) return true;
-  if (!draws(row) || has_lists(row) || row.mask_row >= 0 || !only_lowers(row)) return false;
-  if (is_listed(row, vocab_size)) return true;
-  // With penalties top-p would take two more passes over the counts: clusters have them in shared memory.
+// With penalties top-p would take two more passes over the counts: clusters have them in shared memory.
+__device__ bool is_drawn(const SampleRow& row, int vocab_size) {
   return !has_top_k(row, vocab_size) && !has_typical_p(row) && !(has_top_p(row) && has_penalties(row));
 }
 
-// A logit that at least `wanted` of the threads' greatest reach, and, so that what z rounds to a tie with it is in,
-// a little less.
-__device__ float least_gathered(float thread_best, float raw_max, int wanted) {
-  constexpr uint32_t kLeast = kMinusInfinityKey + 1;
-  const uint32_t own = order_key(thread_best);
-  const uint32_t key = reached_by<uint32_t>(kLeast, order_key(raw_max), wanted, wanted + 16,
-                                            [&](uint32_t at_least) { return __syncthreads_count(own >= at_least); });
-  if (key == kLeast) return -FLT_MAX;
-  const float value = key_float(key);
-  return fmaxf(value - fabsf(value) * 4.8e-7f, -FLT_MAX);
+__device__ bool is_direct(const SampleRow& row, int vocab_size) {
+  if (is_score(row)) return true;
+  if (!draws(row) || has_lists(row) || row.mask_row >= 0 || !only_lowers(row)) return false;
+  return is_listed(row, vocab_size) || may_have_nucleus(row, vocab_size) || is_drawn(row, vocab_size);
 }
-
-// entries[0, wanted) from the gathered pairs.
-__device__ void sort_gathered(SampleEntry* entries, const DirectShared& shared, int wanted) {
-  const int count = shared.gathered;
-  for (int e = int(threadIdx.x); e < count; e += kDirectThreads) {
-    const Word pair = shared.pairs[e];
-    int place = 0;
-    for (int i = 0; i < count && place < wanted; ++i) place += shared.pairs[i] > pair;
-    if (place < wanted) entries[place] = {key_float(key_of_pair(pair)), id_of_pair(pair), shared.raws[e]};
-  }
-  for (int i = count + int(threadIdx.x); i < wanted; i += kDirectThreads) entries[i] = {-infinity(), -1, -infinity()};
-}
-
-// The gathered pairs become those of z. false: less than `wanted` of them are sure to be better than all other ids.
-__device__ bool process_gathered(DirectShared& shared, const DirectRow& row, float least, int wanted) {
-  const uint32_t others = least == -FLT_MAX ? 0 : order_key(row.tempered_by_row(least));
-  int sure = 0;
-  for (int e = int(threadIdx.x); e < shared.gathered; e += kDirectThreads) {
-    const int id = id_of_pair(shared.pairs[e]);
-    const uint32_t key = order_key(row.z(shared.raws[e], id));
-    shared.pairs[e] = pair_of_key(key, id);
-    sure += key > others;
-  }
-  return block_reduce<int>(sure, 0, Sum{}) >= (others ? wanted : 0);
-}
-
-__device__ Word best_gathered(const DirectShared& shared) {
-  Word best = 0;
-  for (int e = int(threadIdx.x); e < shared.gathered; e += kDirectThreads)
-    best = shared.pairs[e] > best ? shared.pairs[e] : best;
-  return block_reduce<Word>(best, 0, Larger{});
-}
-
-__device__ SampleHead empty_head(float raw_max) {
-  SampleHead head{};
-  head.raw_max = raw_max;
-  head.z_max = head.best_raw = -infinity();
-  head.best_id = -1;
-  return head;
-}
-
-struct DirectJob {
-  const RowJob& job;
-  DirectShared& shared;
-  const DirectRow& row;
-  int r;
-  float thread_best, raw_max;
-};
-
-// Top log-probabilities, from the gathered ids while they are in the order of logits.
-__device__ void list_tops(const DirectJob& d) {
-  const int top = d.job.shard.index[d.r].top;
-  if (top >= 0) sort_gathered(d.job.tops + int64_t(top) * kMaxTopLogprobs, d.shared, kMaxTopLogprobs);
-  __syncthreads();
-}
-
-__device__ void put_head(const DirectJob& d, const SampleHead& head) {
-  if (threadIdx.x == 0) d.job.heads[d.r] = head;
-  __syncthreads();
-}
-
-__device__ Gathered only_shard(const void* data) { return {static_cast<const char*>(data), 0}; }
 
 // Score and greedy rows and rows of a small top-k.
 __device__ bool answer_listed(const DirectJob& d) {
@@ -123,11 +53,11 @@ __device__ bool answer_listed(const DirectJob& d) {
   const int wanted = d.row.counts ? max(2 * for_z, for_tops) : max(for_z, for_tops);
   const float least = wanted > 0 ? least_gathered(d.thread_best, d.raw_max, wanted) : infinity();
   SampleHead head = empty_head(d.raw_max);
-  head.raw_mass = direct_mass(d.shared, d.row, d.raw_max, least);
+  head.raw_mass = direct_masses<false>(d.shared, d.row, d.raw_max, 0, least).raw;
   if (d.shared.gathered > kGatherRoom) return false;
   list_tops(d);
   if (drawn) {
-    if (!process_gathered(d.shared, d.row, least, for_z)) return false;
+    if (process_gathered(d.shared, d.row, least) < for_z && least != kGathersAll) return false;
     const Word best = best_gathered(d.shared);
     head.z_max = key_float(key_of_pair(best));
     if (is_greedy(row)) head.best_id = id_of_pair(best), head.best_score = double(head.z_max);
@@ -196,6 +126,14 @@ __device__ bool answer_drawn(const DirectJob& d) {
   return true;
 }
 
+__device__ bool answer_somehow(const DirectJob& d) {
+  const int vocab_size = d.job.shard.vocab_size;
+  const SampleRow& row = d.shared.row;
+  if (is_score(row) || is_listed(row, vocab_size)) return answer_listed(d);
+  if (may_have_nucleus(row, vocab_size) && answer_nucleus(d)) return true;
+  return is_drawn(row, vocab_size) && answer_drawn(d);
+}
+
 // false: the row is left to the clusters.
 __device__ bool answer_direct(const RowJob& job, DirectShared& shared, int r) {
   const SampleShard& shard = job.shard;
@@ -206,8 +144,7 @@ __device__ bool answer_direct(const RowJob& job, DirectShared& shared, int r) {
   const float raw_max = key_float(block_reduce<uint32_t>(bad ? 0 : order_key(thread_best), 0, Larger{}));
   if (bad || raw_max == -infinity()) return false;
   const DirectJob direct{job, shared, row, r, thread_best, raw_max};
-  const bool listed = is_score(shared.row) || is_listed(shared.row, shard.vocab_size);
-  if (!(listed ? answer_listed(direct) : answer_drawn(direct))) return false;
+  if (!answer_somehow(direct)) return false;
   __syncthreads();
   const int id = shard.answers[r].id;
   if (shard.index[r].rank >= 0 && id >= 0) {

@@ -60,24 +60,31 @@ struct DirectRow {
   }
 };
 
-// function(value, id) for this thread's values, unordered; four loads at a time.
+// function(quad, q) for this thread's quads of ids 4 q, ...; four loads at a time. backward: the last first.
+template <bool kBackward, typename Function>
+__device__ void for_row_quads(const DirectRow& row, Function&& function) {
+  constexpr int kAtOnce = 4;
+  const int whole = row.wide ? row.n / 4 : 0;
+  const auto quad_of = [&](int p) { return kBackward ? whole - 1 - p : p; };
+  const auto load = [&](int p) { return __ldg(reinterpret_cast<const float4*>(row.raw) + quad_of(p)); };
+  int p = int(threadIdx.x);
+  for (; p + (kAtOnce - 1) * kDirectThreads < whole; p += kAtOnce * kDirectThreads) {
+    float4 v[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) v[k] = load(p + k * kDirectThreads);
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) function(v[k], quad_of(p + k * kDirectThreads));
+  }
+  for (; p < whole; p += kDirectThreads) function(load(p), quad_of(p));
+  for (int q = whole + int(threadIdx.x); q < row.quads(); q += kDirectThreads) function(row.quad(q), q);
+}
+
+// function(value, id) for this thread's values, unordered.
 template <typename Function>
 __device__ void for_row_values(const DirectRow& row, Function&& function) {
-  const auto use = [&](const float4& v, int q) {
+  for_row_quads<false>(row, [&](const float4& v, int q) {
     function(v.x, 4 * q), function(v.y, 4 * q + 1), function(v.z, 4 * q + 2), function(v.w, 4 * q + 3);
-  };
-  constexpr int kAtOnce = 4;
-  int q = int(threadIdx.x);
-  if (row.wide) {
-    for (; q + (kAtOnce - 1) * kDirectThreads < row.n / 4; q += kAtOnce * kDirectThreads) {
-      float4 v[kAtOnce];
-#pragma unroll
-      for (int k = 0; k < kAtOnce; ++k) v[k] = __ldg(reinterpret_cast<const float4*>(row.raw) + q + k * kDirectThreads);
-#pragma unroll
-      for (int k = 0; k < kAtOnce; ++k) use(v[k], q + k * kDirectThreads);
-    }
-  }
-  for (; q < row.quads(); q += kDirectThreads) use(row.quad(q), q);
+  });
 }
 
 __device__ inline float direct_max(const DirectRow& row) {
@@ -118,20 +125,38 @@ __device__ inline void gather_id(DirectShared& shared, float value, int id) {
   shared.raws[place] = value;
 }
 
-// The row's mass; gathers the ids whose logits are at least `least`.
-__device__ inline Word direct_mass(DirectShared& shared, const DirectRow& row, float raw_max, float least) {
-  Word mass = 0;
-#pragma unroll 2
-  for (int q = row.quads() - 1 - int(threadIdx.x); q >= 0; q -= kDirectThreads) {
-    const float4 v = row.quad(q);
-    mass += quick_mass(raw_max - v.x) + quick_mass(raw_max - v.y);
-    mass += quick_mass(raw_max - v.z) + quick_mass(raw_max - v.w);
-    if (fmaxf(fmaxf(v.x, v.y), fmaxf(v.z, v.w)) < least) continue;
+// The masses of a row's logits and, kWithZ, of its z, which are its logits divided by the temperature; gathers the ids
+// whose logits are at least `least`.
+struct DirectMasses {
+  Word raw = 0, z = 0;
+};
+template <bool kWithZ>
+__device__ DirectMasses direct_masses(DirectShared& shared, const DirectRow& row, float raw_max, float z_max,
+                                      float least) {
+  DirectMasses masses;
+  for_row_quads<true>(row, [&](const float4& v, int q) {
+    masses.raw += quick_mass(raw_max - v.x) + quick_mass(raw_max - v.y);
+    masses.raw += quick_mass(raw_max - v.z) + quick_mass(raw_max - v.w);
+    if constexpr (kWithZ) {
+      masses.z += quick_mass(z_max - row.divide(v.x)) + quick_mass(z_max - row.divide(v.y));
+      masses.z += quick_mass(z_max - row.divide(v.z)) + quick_mass(z_max - row.divide(v.w));
+    }
+    if (fmaxf(fmaxf(v.x, v.y), fmaxf(v.z, v.w)) < least) return;
     if (v.x >= least) gather_id(shared, v.x, 4 * q);
     if (v.y >= least) gather_id(shared, v.y, 4 * q + 1);
     if (v.z >= least) gather_id(shared, v.z, 4 * q + 2);
     if (v.w >= least) gather_id(shared, v.w, 4 * q + 3);
-  }
+  });
+  masses.raw = block_sum_of(masses.raw);
+  if constexpr (kWithZ) masses.z = block_sum_of(masses.z);
+  return masses;
+}
+
+__device__ inline Word direct_z_mass(const DirectRow& row, float z_max) {
+  Word mass = 0;
+  for_row_values(row, [&](float value, int id) {
+    if (id < row.n) mass += quick_mass(z_max - row.z(value, id));
+  });
   return block_sum_of(mass);
 }
 

@@ -122,13 +122,10 @@ __device__ inline bool kept_typical(SampleState& state, const SampleRow& row, Me
   return before < needed_mass(row.typical_p, mass);
 }
 
-// Answers the row when the candidates prove its cut. All threads of the block.
-static __device__ __noinline__ void draw_from_candidates(const SampleShard& shard, int r, Gathered candidates,
-                                                         Merged& merged) {
+// Answers the row when the merged entries, the best ids by z, prove its cut. All threads of the block.
+static __device__ __noinline__ void draw_from_merged(const SampleShard& shard, int r, Merged& merged) {
   const SampleRow& row = shard.rows[r];
   SampleState state = shard.states[r];
-  merge(merged, candidates, int64_t(shard.index[r].candidates) * kSampleCandidates, kSampleCandidates, shard.num_shards,
-        kMaxMergedCandidates);
   const int i = threadIdx.x;
   if (i < merged.size) merged.masses[i] = mass_below(state.z_max - merged.entries[i].value);
   __syncthreads();
@@ -146,6 +143,13 @@ static __device__ __noinline__ void draw_from_candidates(const SampleShard& shar
   if (kept && merged.entries[i].id == best.id) raw = merged.entries[i].raw;
   __syncthreads();
   answer_with(shard, r, best.id, raw);
+}
+
+// The same by the shards' candidates.
+__device__ inline void draw_from_candidates(const SampleShard& shard, int r, Gathered candidates, Merged& merged) {
+  merge(merged, candidates, int64_t(shard.index[r].candidates) * kSampleCandidates, kSampleCandidates, shard.num_shards,
+        kMaxMergedCandidates);
+  draw_from_merged(shard, r, merged);
 }
 
 // All shards' heads of one row as one, but for the mass; every thread does the same small loop.

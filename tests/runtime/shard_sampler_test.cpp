@@ -40,6 +40,34 @@ TEST_P(ShardSamplerTest, EachCutAloneEqualsTheReferenceWhereCandidatesProveNothi
   expect_reference(device(), problem, "flat rows");
 }
 
+// As many rows as are answered by a block each on cuda, with survivors from one to more than a few hundred ids.
+TEST_P(ShardSamplerTest, CutsThatTheGreatestIdsProveEqualTheReference) {
+  Generator generator(12);
+  Problem problem;
+  const int64_t vocab = 12000;
+  problem.lengths = {40, 3};
+  problem.counts.resize(size_t(2 * vocab));
+  for (uint16_t& count : problem.counts)
+    if (generator() % 8 == 0) count = uint16_t((generator() % 2 ? 0x8000 : 0) | generator() % 4);
+  for (int r = 0; r < 72; ++r) {
+    SampleRow row;
+    row.seed = generator();
+    row.position_offset = r;
+    row.slot = r % 2;
+    row.temperature = std::initializer_list<float>{1.0f, 0.6f, 2.5f}.begin()[r / 3 % 3];
+    if (r % 6 != 4) row.top_p = std::initializer_list<float>{0.9f, 0.5f, 0.999f, 1e-5f}.begin()[r / 6 % 4];
+    if (r % 6 == 3) row.top_k = 65 + 40 * (r / 6 % 6);
+    if (r % 6 == 3 && r % 4 == 1) row.typical_p = 0.7f;
+    if (r % 6 == 4) row.min_p = 0.001f;
+    if (r % 6 == 5) row.repetition_penalty = 1.2f, row.presence_penalty = 0.4f, row.min_p = 1e-3f;
+    row.top_logprobs = r % 7 == 0 ? 20 : 0;
+    row.want_rank = r % 5 == 0;
+    const Shape shapes[] = {Shape::sharp, Shape::sharp, Shape::normal, Shape::ascending, Shape::holes};
+    problem.add(row, make_logits(shapes[generator() % 5], vocab, generator));
+  }
+  expect_reference(device(), problem, "many cut rows");
+}
+
 TEST_P(ShardSamplerTest, GreedyTakesTheLowestIdAmongTies) {
   Problem problem;
   SampleRow row;
