@@ -72,9 +72,9 @@ fi
 
 if [[ " $steps " == *" racecheck "* ]]; then
   section "racecheck"
-  sanitize racecheck 150 'fused_linear_test=Cuda*EveryWarpgroupPair*' 'shard_sampler_test=Cuda/*EachCut*' \
-    'fused_linear_test=Cuda*EveryTileAndGridOfNarrow*' 'fused_linear_test=Cuda*EveryTileAndGridOfWide*' \
-    'fused_linear_test=Cuda*EveryTileAndGridOf16*' 'fused_linear_test=Cuda*EveryTileAndGridOf32*' \
+  sanitize racecheck 240 'shard_sampler_test=Cuda/*EachCut*' 'fused_linear_test=Cuda*EveryTileAndGridOfWide*' \
+    'fused_linear_test=Cuda*EveryTileAndGridOfNarrow*' 'fused_linear_test=Cuda*EveryTileAndGridOf16*' \
+    'fused_linear_test=Cuda*EveryTileAndGridOf32*' 'shard_sampler_test=Cuda/*CutsThat*' 'fused_linear_test=Cuda*EveryWarpgroupPair*' \
     'fused_all_reduce_test=Cuda*' 'fused_linear_test=Cuda*EveryWidePair*' \
     'fused_linear_test=Cuda*EveryWarpgroupTile*' 'fused_linear_test=Cuda*WideTilesInRounds*' 'fused_linear_test=Cuda*EveryWideTile*' \
     'attention_test=Cuda*EveryHeadDim*' 'rope_append_test=Cuda*GroupsAndBlockSizes*' \

@@ -87,6 +87,8 @@ class SamplesBench {
     row.top_logprobs = 20;
     both("top-k, top-p, penalties, 20 logprobs", row, 256);
     row = warm();
+    row.top_k = 200;
+    both("top-k 200", row, 256);
     row.top_k = 1000;
     both("top-k 1000", row, 256);
     row = warm();
