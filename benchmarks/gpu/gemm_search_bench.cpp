@@ -18,7 +18,7 @@
 
 #include "benchmarks/gpu/gemm_attributes.h"
 #include "benchmarks/gpu/timing.h"
-#include "kernels/cuda/gemm.h"
+#include "kernels/cuda/linear/gemm.h"
 #include "kernels/linear.h"
 
 #define CUBLAS_CHECK(call)                                                                    \
@@ -70,7 +70,7 @@ std::vector<Problem> problems() {
   return all;
 }
 
-// out^T = weight x^T, column-major, as in kernels/cuda/gemm.cpp.
+// out^T = weight x^T, column-major, as in kernels/cuda/linear/gemm.cpp.
 struct Described {
   cublasLtMatmulDescOpaque_t operation;
   cublasLtMatrixLayoutOpaque_t weight, x, out;

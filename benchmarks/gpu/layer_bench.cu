@@ -16,7 +16,7 @@
 #include "benchmarks/gpu/timing.h"
 #include "kernels/attention_plan.h"
 #include "kernels/bandwidth.h"
-#include "kernels/cuda/linear_call.h"
+#include "kernels/cuda/linear/call.h"
 #include "kernels/fused_linear.h"
 #include "kernels/norm.h"
 #include "kernels/rope_append.h"

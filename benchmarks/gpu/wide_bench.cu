@@ -1,5 +1,5 @@
 // wide_bench [filter [tokens]]: linear layers of 96 to 1,024 tokens, by the best of cuBLASLt's suggestions and by every
-// likely way of the kernel for them (kernels/cuda/wide_linear.h), all in CUDA graphs over rotated weights. Gated layers
+// likely way of the kernel for them (kernels/cuda/linear/wide_linear.h), all in CUDA graphs over rotated weights. Gated layers
 // also whole: with the activation. Shapes whose name lacks `filter` are skipped.
 
 #include <algorithm>
@@ -10,8 +10,8 @@
 
 #include "benchmarks/gpu/timing.h"
 #include "kernels/bandwidth.h"
-#include "kernels/cuda/gemm.h"
-#include "kernels/cuda/wide_linear.h"
+#include "kernels/cuda/linear/gemm.h"
+#include "kernels/cuda/linear/wide_linear.h"
 #include "kernels/elementwise.h"
 #include "kernels/linear.h"
 

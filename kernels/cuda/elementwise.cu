@@ -3,7 +3,7 @@
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/ptx.cuh"
 #include "kernels/cuda/common/vector.cuh"
-#include "kernels/cuda/gated_activation.cuh"
+#include "kernels/cuda/linear/gated_activation.cuh"
 
 namespace trireme::cuda {
 namespace {

@@ -4,8 +4,8 @@
 
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/vector.cuh"
-#include "kernels/cuda/linear_call.h"
-#include "kernels/cuda/plain_linear.h"
+#include "kernels/cuda/linear/call.h"
+#include "kernels/cuda/linear/plain_linear.h"
 #include "kernels/fused_linear.h"
 #include "kernels/random_fill.h"
 

@@ -1,6 +1,6 @@
 #include "kernels/linear_tuning.h"
 
-#include "kernels/cuda/shape_tuner.h"
+#include "kernels/cuda/linear/shape_tuner.h"
 
 namespace trireme::cuda {
 

@@ -1,7 +1,7 @@
 // One shard's work on its rows: everything that reads all logits. One block per row; what is to be done, and
 // whether, is read from the row's orders and state, so that a launch depends on the number of rows only.
 
-#include "kernels/cuda/sample_block.cuh"
+#include "kernels/cuda/sampling/block.cuh"
 
 namespace trireme::cuda {
 namespace {

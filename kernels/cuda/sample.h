@@ -5,7 +5,7 @@
 
 namespace trireme::cuda {
 
-// Of a shard with only_greedy that holds some ids (sample_greedy.cu): the answers of the only one, or one's heads.
+// Of a shard with only_greedy that holds some ids (sampling/greedy.cu): the answers of the only one, or one's heads.
 void sample_greedy_rows(int32_t* ids, const SampleShard& shard, const Stream& stream);
 void sample_greedy_heads(SampleHead* heads, const SampleShard& shard, const Stream& stream);
 bool sample_whole_rows(int32_t* ids, SampleHead* heads, SampleEntry* tops, SampleEntry* candidates,

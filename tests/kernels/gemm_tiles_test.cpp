@@ -1,4 +1,4 @@
-#include "kernels/cuda/gemm_tiles.h"
+#include "kernels/cuda/linear/gemm_tiles.h"
 
 #include <gtest/gtest.h>
 
