@@ -110,21 +110,27 @@ TRIREME_HD float rule_log(float x) {
   return fused(exponent, kLn2High, fused(exponent, kLn2Low, log_near_one(mantissa - 1.0f)));
 }
 
-// exp(x) for x <= 0; 0 for x < -87 and for NaN; exactly 1 at 0.
-TRIREME_HD float rule_exp(float x) {
+// exp(x) is the mantissa returned, in about [sqrt(1/2), sqrt(2)], times 2^n. x in [-87, 0]. shifted: n + 1.5 * 2^23, whose
+// lowest bits are n.
+TRIREME_HD float split_exp(float x, float& shifted) {
   const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  const float clamped = choose(x >= -87.0f, x, -87.0f);
-  const float shifted = fused(clamped, 1.44269502f, magic);
+  shifted = fused(x, 1.44269502f, magic);
   const float n = shifted - magic;
-  const float r = fused(n, -kLn2Low, fused(n, -kLn2High, clamped));
+  const float r = fused(n, -kLn2Low, fused(n, -kLn2High, x));
   float p = 0.00139395392f;
   p = fused(p, r, 0.00836882181f);
   p = fused(p, r, 0.0416664146f);
   p = fused(p, r, 0.166665196f);
   p = fused(p, r, 0.5f);
-  p = fused(product(r, r), p, r) + 1.0f;
+  return fused(product(r, r), p, r) + 1.0f;
+}
+
+// exp(x) for x <= 0; 0 for x < -87 and for NaN; exactly 1 at 0.
+TRIREME_HD float rule_exp(float x) {
+  float shifted;
+  const float mantissa = split_exp(choose(x >= -87.0f, x, -87.0f), shifted);
   const float scale = bits_float((float_bits(shifted) - 0x4b400000u + 127u) << 23);
-  return choose(x >= -87.0f, product(p, scale), 0.0f);
+  return choose(x >= -87.0f, product(mantissa, scale), 0.0f);
 }
 
 // floor(e * 2^45) for e in [0, 1].

@@ -11,8 +11,8 @@
 
 namespace trireme {
 
-// library: cuBLASLt with `algorithm`; skinny: kernels/cuda/linear/skinny_mma.h; hopper: kernels/cuda/linear/hopper_linear.h; wide:
-// kernels/cuda/linear/wide_linear.h.
+// library: cuBLASLt with `algorithm`. Of kernels/cuda/linear: skinny: skinny_mma.h; hopper: hopper_linear.h; wide:
+// wide_linear.h.
 enum class LinearKernel : uint8_t { library, skinny, hopper, wide };
 
 // For layers of that shape and `tokens` tokens, or fewer than that down to the next smaller entry.

@@ -107,6 +107,18 @@ TRIREME_HD const T* gathered_at(const Gathered& gathered, int32_t s, int64_t fir
   return reinterpret_cast<const T*>(gathered.data + s * gathered.shard_bytes) + first;
 }
 
+// Of the row with the open-th searched cut, over all shards.
+TRIREME_HD SampleStats sum_stats(const SampleShard& shard, Gathered stats, int32_t open) {
+  SampleStats sum{0, 0, 0};
+  for (int32_t s = 0; s < shard.num_shards; ++s) {
+    const SampleStats& part = *gathered_at<SampleStats>(stats, s, open);
+    sum.mass += part.mass;
+    sum.moment += part.moment;
+    sum.count += part.count;
+  }
+  return sum;
+}
+
 // Everything survives; the answer is open.
 TRIREME_HD void open_state(SampleState& state, const SampleRow& row, float z_max) {
   state.z_max = z_max;
@@ -135,6 +147,18 @@ TRIREME_HD uint64_t kept_ties(const SampleState& state, uint64_t unit) {
 
 TRIREME_HD float logprob_of(float raw, const SampleState& state) {
   return choose(raw > -infinity(), float(double(raw) - double(state.raw_max) - state.log_sum), -infinity());
+}
+
+// Row r's answer. id -1: nothing is allowed.
+TRIREME_HD void set_answer(const SampleShard& shard, int32_t r, int32_t id, float raw) {
+  SampleAnswer& answer = shard.answers[r];
+  SampleState& state = shard.states[r];
+  state.pending = 0;
+  state.drawn_raw = raw;
+  answer.id = id;
+  if (id < 0) return;
+  answer.logprob = logprob_of(raw, state);
+  if (has_rank(shard.rows[r]) && !must_count_rank(shard.rows[r])) answer.rank = 1;
 }
 
 // The beams' log_sum, from every shard's mass relative to the same maximum.

@@ -1,6 +1,6 @@
 // wide_bench [filter [tokens]]: linear layers of 96 to 1,024 tokens, by the best of cuBLASLt's suggestions and by every
-// likely way of the kernel for them (kernels/cuda/linear/wide_linear.h), all in CUDA graphs over rotated weights. Gated layers
-// also whole: with the activation. Shapes whose name lacks `filter` are skipped.
+// likely way of the kernel for them (kernels/cuda/linear/wide_linear.h), all in CUDA graphs over rotated weights. Gated
+// layers also whole: with the activation. Shapes whose name lacks `filter` are skipped.
 
 #include <algorithm>
 #include <cmath>

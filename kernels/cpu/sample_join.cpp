@@ -47,18 +47,6 @@ Merged merge(Gathered lists, int64_t first, int length, int32_t num_shards, int 
   return merged;
 }
 
-void answer_with(const SampleShard& shard, int32_t r, int32_t id, float raw) {
-  SampleAnswer& answer = shard.answers[r];
-  SampleState& state = shard.states[r];
-  state.pending = 0;
-  state.drawn_raw = raw;
-  answer.id = id;
-  if (id < 0) return;
-  answer.logprob = logprob_of(raw, state);
-  const SampleRow& row = shard.rows[r];
-  if (has_rank(row) && !must_count_rank(row)) answer.rank = 1;
-}
-
 // How many merged candidates top-k and top-p keep; -1: not proven. state.mass: of all survivors where there is no
 // top-k.
 int kept_by_value(const SampleRow& row, const SampleState& state, const Merged& merged, int32_t vocab_size) {
@@ -126,7 +114,7 @@ void draw_from_candidates(const SampleShard& shard, int32_t r, Gathered candidat
     best = i;
     best_score = score;
   }
-  answer_with(shard, r, merged.entries[best].id, merged.entries[best].raw);
+  set_answer(shard, r, merged.entries[best].id, merged.entries[best].raw);
 }
 
 void fill_tops(const SampleShard& shard, int32_t r, Gathered tops) {
@@ -172,17 +160,6 @@ void for_pending_rows(const SampleShard& shard, Function&& function) {
     if (shard.index[r].open >= 0 && shard.states[r].pending) function(r, shard.states[r]);
 }
 
-SampleStats sum_stats(const SampleShard& shard, Gathered stats, int32_t open) {
-  SampleStats sum{0, 0, 0};
-  for (int32_t s = 0; s < shard.num_shards; ++s) {
-    const SampleStats& part = *gathered_at<SampleStats>(stats, s, open);
-    sum.mass += part.mass;
-    sum.moment += part.moment;
-    sum.count += part.count;
-  }
-  return sum;
-}
-
 // The id of this shard's `quota`-th survivor whose key is the cut's: it and those before it are kept.
 int32_t last_kept_tie(const SampleShard& shard, int32_t r, uint64_t quota) {
   const float* z = shard.z + int64_t(r) * shard.vocab_local;
@@ -226,7 +203,7 @@ void sample_resolve(const SampleShard& shard, Gathered heads, Gathered tops, Gat
     if (head.non_finite) continue;
     if (shard.index[r].top >= 0) fill_tops(shard, r, tops);
     if (!has_cut(row, shard.vocab_size)) {
-      answer_with(shard, r, head.best_id, head.best_raw);
+      set_answer(shard, r, head.best_id, head.best_raw);
     } else if (head.z_max > -infinity()) {
       open_state(state, row, head.z_max);
       if (shard.index[r].open < 0) draw_from_candidates(shard, r, candidates);
@@ -297,7 +274,7 @@ void sample_finish(const SampleShard& shard, Gathered best, const Stream&) {
       const SampleBest* one = gathered_at<SampleBest>(best, s, shard.index[r].open);
       if (one->id >= 0 && (!winner || one->score > winner->score)) winner = one;
     }
-    answer_with(shard, r, winner ? winner->id : -1, winner ? winner->raw : 0.0f);
+    set_answer(shard, r, winner ? winner->id : -1, winner ? winner->raw : 0.0f);
   });
 }
 

@@ -1,9 +1,9 @@
 #include "kernels/elementwise.h"
 
+#include "kernels/cuda/common/gated_activation.cuh"
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/ptx.cuh"
 #include "kernels/cuda/common/vector.cuh"
-#include "kernels/cuda/linear/gated_activation.cuh"
 
 namespace trireme::cuda {
 namespace {

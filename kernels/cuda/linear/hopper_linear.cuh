@@ -7,8 +7,8 @@
 // Where the blocks of a cluster split a tile's k, each sends the others their share of its sums (some of the tokens),
 // adds what it gets in the order of k and finishes its share.
 
+#include "kernels/cuda/common/gated_activation.cuh"
 #include "kernels/cuda/common/split_sums.cuh"
-#include "kernels/cuda/linear/gated_activation.cuh"
 #include "kernels/cuda/linear/hopper_feeder.cuh"
 
 namespace trireme::cuda {

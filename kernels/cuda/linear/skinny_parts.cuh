@@ -5,10 +5,10 @@
 // Work is the list of all (tile of weight rows, step of k), cut evenly over the blocks; the warps of a block split each
 // step's k. Where a tile's k range is shared by several blocks, the last of them to arrive adds the parts in k order.
 
+#include "kernels/cuda/common/gated_activation.cuh"
 #include "kernels/cuda/common/launch.cuh"
 #include "kernels/cuda/common/ptx.cuh"
 #include "kernels/cuda/common/vector.cuh"
-#include "kernels/cuda/linear/gated_activation.cuh"
 #include "kernels/cuda/linear/skinny_mma.h"
 
 namespace trireme::cuda {

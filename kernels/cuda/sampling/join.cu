@@ -11,17 +11,6 @@ __global__ __launch_bounds__(kMergeThreads) void resolve_kernel(SampleShard shar
   resolve_row(shard, blockIdx.x, heads, tops, candidates, merged);
 }
 
-__device__ SampleStats sum_stats(const SampleShard& shard, Gathered stats, int open) {
-  SampleStats sum{0, 0, 0};
-  for (int s = 0; s < shard.num_shards; ++s) {
-    const SampleStats& part = *gathered_at<SampleStats>(stats, s, open);
-    sum.mass += part.mass;
-    sum.moment += part.moment;
-    sum.count += part.count;
-  }
-  return sum;
-}
-
 __global__ __launch_bounds__(kMergeThreads) void resolve_open_kernel(SampleShard shard, Gathered stats,
                                                                      Gathered candidates) {
   const int r = blockIdx.x;

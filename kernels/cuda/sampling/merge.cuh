@@ -59,17 +59,6 @@ __device__ inline void merge(Merged& merged, Gathered lists, int64_t first, int 
   __syncthreads();
 }
 
-// By one thread.
-__device__ inline void set_answer(const SampleShard& shard, int r, int id, float raw) {
-  SampleAnswer& answer = shard.answers[r];
-  SampleState& state = shard.states[r];
-  state.pending = 0;
-  state.drawn_raw = raw;
-  answer.id = id;
-  if (id < 0) return;
-  answer.logprob = logprob_of(raw, state);
-  if (has_rank(shard.rows[r]) && !must_count_rank(shard.rows[r])) answer.rank = 1;
-}
 __device__ inline void answer_with(const SampleShard& shard, int r, int id, float raw) {
   if (threadIdx.x == 0) set_answer(shard, r, id, raw);
 }

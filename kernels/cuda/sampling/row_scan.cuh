@@ -10,17 +10,8 @@ inline constexpr uint32_t kNonFinite = ~0u;  // instead of a key
 // mass_below() of a distance >= 0, +inf or NaN, in fewer instructions: below exp(-31.5) nothing is left, so that the
 // scale is added to the exponent and no shift reaches 64.
 __device__ inline Word quick_mass(float distance) {
-  const float magic = 12582912.0f;
-  const float x = fmaxf(-distance, -31.5f);
-  const float shifted = fused(x, 1.44269502f, magic);
-  const float n = shifted - magic;
-  const float r = fused(n, -kLn2Low, fused(n, -kLn2High, x));
-  float p = 0.00139395392f;
-  p = fused(p, r, 0.00836882181f);
-  p = fused(p, r, 0.0416664146f);
-  p = fused(p, r, 0.166665196f);
-  p = fused(p, r, 0.5f);
-  p = fused(product(r, r), p, r) + 1.0f;
+  float shifted;
+  const float p = split_exp(fmaxf(-distance, -31.5f), shifted);
   const uint32_t bits = float_bits(p) + (float_bits(shifted) << 23);
   const uint32_t mantissa = ((bits << 7) & 0x3fffffffu) | 0x40000000u;  // 24 bits, their highest at bit 30
   return (Word(mantissa) << 32) >> (144 - int(bits >> 23));
